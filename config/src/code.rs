@@ -1,0 +1,153 @@
+//! The stable codes: one name, one number and one page under `docs/codes/` for everything that
+//! Umbriel refuses, reports or cannot do.
+//!
+//! Decides the numbers and, for calls, the SIP status (decision 9). Refuses to know the words of a
+//! particular occurrence: those belong to whoever reports it. A number is never reused.
+
+/// What a code is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// Something that a person wrote, or a document that a server cannot read.
+    Configuration,
+    /// A SIP request that was refused.
+    Call,
+    /// A fault of a server or of its surroundings.
+    Server,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $area:ident, $status:literal;)+) => {
+        /// A stable code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, by number.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)+];
+
+            /// The number behind `UM`.
+            pub const fn number(self) -> u16 { match self { $(Code::$name => $number,)+ } }
+
+            /// The code as it is written everywhere, `UM1102`.
+            pub const fn id(self) -> &'static str { match self { $(Code::$name => concat!("UM", $number),)+ } }
+
+            /// The name, for metrics, conditions and events.
+            pub const fn name(self) -> &'static str { match self { $(Code::$name => stringify!($name),)+ } }
+
+            /// What it is about.
+            pub const fn area(self) -> Area { match self { $(Code::$name => Area::$area,)+ } }
+
+            /// The SIP status that carries it, 0 for a code that no response carries.
+            pub const fn sip_status(self) -> u16 { match self { $(Code::$name => $status,)+ } }
+        }
+    };
+}
+
+codes! {
+    /// The file is not YAML.
+    NotYaml = 1001, Configuration, 0;
+    /// No resource of this `apiVersion` and `kind` is known.
+    UnknownKind = 1002, Configuration, 0;
+    /// The resource has no such field.
+    UnknownField = 1003, Configuration, 0;
+    /// A required field is missing.
+    MissingField = 1004, Configuration, 0;
+    /// The value has the wrong type.
+    WrongType = 1005, Configuration, 0;
+    /// The value is outside of what is allowed.
+    OutOfRange = 1006, Configuration, 0;
+    /// The name is not one that Kubernetes accepts.
+    InvalidName = 1007, Configuration, 0;
+    /// Two objects of one kind have the same name.
+    DuplicateObject = 1008, Configuration, 0;
+    /// The object refers to one that does not exist or is not ready.
+    DanglingReference = 1010, Configuration, 0;
+    /// Two mailboxes of one dial plan claim the same extension.
+    ExtensionTaken = 1011, Configuration, 0;
+    /// The extension does not have as many digits as its dial plan asks for.
+    ExtensionLength = 1012, Configuration, 0;
+    /// Two gateways claim the same address.
+    GatewayAddressTaken = 1013, Configuration, 0;
+    /// Two hunt groups of one gateway have the same pilot, or both have none.
+    PilotTaken = 1014, Configuration, 0;
+    /// More than 200 gateways lead to one dial plan.
+    TooManyGateways = 1015, Configuration, 0;
+    /// The standalone server runs one server of each kind.
+    SecondServer = 1016, Configuration, 0;
+    /// A recording may last longer than the call that it is made in.
+    DurationOrder = 1017, Configuration, 0;
+    /// The certificate cannot be used.
+    CertificateUnusable = 1018, Configuration, 0;
+    /// A file or folder cannot be read.
+    UnreadableSource = 1019, Configuration, 0;
+    /// A server cannot read its new configuration and keeps the last good one.
+    UnreadableConfig = 1020, Configuration, 0;
+    /// Two servers of one machine ask for the same port.
+    PortConflict = 1021, Configuration, 0;
+    /// No hunt group leads from this gateway to a dial plan.
+    GatewayWithoutHuntGroup = 1022, Configuration, 0;
+    /// No server of a needed kind exists.
+    ServerMissing = 1023, Configuration, 0;
+
+    /// The request breaks the grammar or lacks what every request must have.
+    MalformedRequest = 1101, Call, 400;
+    /// The peer is no gateway of ours.
+    UnknownPeer = 1102, Call, 403;
+    /// The gateway is disabled.
+    GatewayDisabled = 1103, Call, 503;
+    /// The gateway takes no new calls.
+    GatewayNoNewCalls = 1104, Call, 503;
+    /// This server is not in service.
+    ServerNotInService = 1105, Call, 503;
+    /// This server takes no calls over this transport.
+    TransportNotAllowed = 1106, Call, 403;
+    /// No hunt group of the gateway fits.
+    NoHuntGroup = 1107, Call, 404;
+    /// The dial plan asks for protected signalling.
+    SecurityMismatch = 1108, Call, 403;
+    /// The called number is not a number of the dial plan.
+    NotANumberOfThePlan = 1109, Call, 484;
+    /// Nobody has this number.
+    NoSuchUser = 1110, Call, 404;
+    /// No mailbox server is in service for this user.
+    NoMailboxServer = 1111, Call, 503;
+    /// The server has as many calls as it may have.
+    CallLimit = 1112, Call, 503;
+    /// The method is known but not served here.
+    MethodNotAllowed = 1113, Call, 405;
+    /// The method is not known.
+    MethodUnknown = 1114, Call, 501;
+    /// The request requires an extension that is not supported.
+    BadExtension = 1115, Call, 420;
+    /// The offered media cannot be used.
+    MediaNotAcceptable = 1116, Call, 488;
+    /// The request belongs to no dialog or transaction that exists.
+    NoSuchDialog = 1119, Call, 481;
+    /// Something in the server went wrong.
+    InternalError = 1120, Call, 500;
+    /// The body is not a session description.
+    UnsupportedMediaType = 1121, Call, 415;
+    /// The recording cannot be stored.
+    StorageUnavailable = 1122, Call, 503;
+    /// The Request-URI has a scheme that is not served.
+    UnsupportedScheme = 1123, Call, 416;
+    /// The SIP version is not 2.0.
+    VersionNotSupported = 1124, Call, 505;
+
+    /// A message could not be delivered yet and is tried again.
+    DeliveryDeferred = 1201, Server, 0;
+    /// The mail server refused a message for good; it is kept.
+    DeliveryRefused = 1202, Server, 0;
+    /// The spool cannot be written.
+    SpoolUnwritable = 1203, Server, 0;
+    /// A prompt cannot be spoken.
+    SpeechUnavailable = 1204, Server, 0;
+    /// A port cannot be listened on.
+    PortUnavailable = 1205, Server, 0;
+    /// A recording was cut short by a crash; what was stored of it is delivered.
+    RecordingRecovered = 1206, Server, 0;
+    /// A piece of a stored recording is damaged; the rest of it is delivered.
+    SpoolDamaged = 1207, Server, 0;
+    /// A worker failed and was restarted.
+    WorkerRestarted = 1208, Server, 0;
+}

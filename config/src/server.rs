@@ -1,0 +1,329 @@
+//! The two documents that a server reads: [`RouterConfig`] and [`MailboxConfig`].
+//!
+//! Decides the shape of `router.yaml` and `mailbox.yaml`. Refuses to know how they were made or
+//! how they travel. Everything that a person wrote was checked before it came here, so a field
+//! that is wrong here means a broken writer, and the reader keeps its last good document.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of both documents. A server refuses any other (`UM1020`) and keeps its last good one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a call router reads: `router.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouterConfig {
+    /// Always [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Grows by one with each change of content; the server publishes the one that it serves.
+    pub generation: u64,
+    /// Who this server is and where it listens.
+    pub server: ServerIdentity,
+    /// Keys of the redirect token: the first signs, all of them verify.
+    pub token_keys: Vec<TokenKey>,
+    /// What calls are decided on.
+    pub directory: Directory,
+}
+
+/// What a mailbox server reads: `mailbox.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailboxConfig {
+    /// Always [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Grows by one with each change of content; the server publishes the one that it serves.
+    pub generation: u64,
+    /// Who this server is and where it listens.
+    pub server: ServerIdentity,
+    /// Calls at once on this server, 0 to 200 (`maxCallsAllowed`, spec 1.7).
+    pub max_calls_allowed: u32,
+    /// Keys of the redirect token: the first signs, all of them verify.
+    pub token_keys: Vec<TokenKey>,
+    /// What calls are decided on; the same table that the routers have.
+    pub directory: Directory,
+    /// How calls of each dial plan are conducted, by the dial plan's name.
+    pub calls: BTreeMap<String, CallSettings>,
+    /// Whose mailbox it is and where messages go, by the mailbox's name.
+    pub owners: BTreeMap<String, Owner>,
+    /// How messages leave this server.
+    pub delivery: Delivery,
+}
+
+/// Who a server is and where it listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerIdentity {
+    /// Name of the UMCallRouter or UMService object.
+    pub name: String,
+    /// The address that it listens on and that peers are told, in Contact and SDP.
+    pub address: IpAddr,
+    /// Whether it takes calls.
+    pub status: ServerStatus,
+    /// Which transports calls may come by.
+    pub startup_mode: StartupMode,
+    /// SIP ports.
+    pub listeners: Listeners,
+    /// The certificate for TLS; without one the server makes a self-signed one for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// SIP ports of a server; a transport without a port is not listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listeners {
+    /// UDP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<u16>,
+    /// TCP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<u16>,
+    /// TLS port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<u16>,
+}
+
+/// A certificate chain and its key, as PEM text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub chain: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    /// Shows no byte of the key.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Certificate(..)")
+    }
+}
+
+/// Whether a server takes calls (`status`, decision 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerStatus {
+    /// Takes calls.
+    #[default]
+    Enabled,
+    /// Refuses every call.
+    Disabled,
+    /// Refuses new calls; those that it has go on.
+    NoNewCalls,
+}
+
+/// Which transports a server accepts calls by (`umStartupMode`, spec 4.1, decision 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartupMode {
+    /// UDP and TCP.
+    #[default]
+    TCP,
+    /// TLS only.
+    TLS,
+    /// UDP, TCP and TLS.
+    Dual,
+}
+
+/// One key of the redirect token (decision 10).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenKey {
+    /// Short public name, carried in the token so that the verifier picks the right key.
+    pub id: String,
+    /// 32 bytes in base64.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for TokenKey {
+    /// Shows no byte of the secret.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "TokenKey({}, ..)", self.id)
+    }
+}
+
+/// Everything that a call is decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Directory {
+    /// Peers that may call us.
+    pub gateways: Vec<Gateway>,
+    /// Which calls of a gateway belong to which dial plan.
+    pub hunt_groups: Vec<HuntGroup>,
+    /// Numbering plans.
+    pub dial_plans: Vec<DialPlan>,
+    /// Users.
+    pub mailboxes: Vec<Mailbox>,
+    /// Mailbox servers, whether in service or not.
+    pub mailbox_servers: Vec<MailboxServer>,
+}
+
+/// A peer that may call us (UMIPGateway, spec 1.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gateway {
+    /// Name of the object.
+    pub name: String,
+    /// The source address that it calls from.
+    pub address: IpAddr,
+    /// Whether its calls are taken.
+    pub status: GatewayStatus,
+}
+
+/// Whether calls of a gateway are taken (spec 1.10, gateway lifecycle).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GatewayStatus {
+    /// Its calls are taken.
+    #[default]
+    Enabled,
+    /// Its calls are refused.
+    Disabled,
+    /// New calls are refused; those that it has go on.
+    NoNewCalls,
+}
+
+/// Which calls of a gateway belong to which dial plan (UMHuntGroup, spec 1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HuntGroup {
+    /// Name of the object.
+    pub name: String,
+    /// Name of the gateway.
+    pub gateway: String,
+    /// The called number that selects it; without one it takes whatever no other takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<String>,
+    /// Name of the dial plan.
+    pub dial_plan: String,
+}
+
+/// A numbering plan (UMDialPlan, spec 1.1): the part that routing needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DialPlan {
+    /// Name of the object.
+    pub name: String,
+    /// Length of every extension, 1 to 20.
+    pub number_of_digits_in_extension: u8,
+    /// What callers must protect.
+    pub voip_security: VoIPSecurity,
+}
+
+/// What callers of a dial plan must protect (spec 2.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VoIPSecurity {
+    /// Nothing.
+    #[default]
+    Unsecured,
+    /// Signalling: TLS only.
+    SIPSecured,
+}
+
+/// A user (UMMailbox, spec 1.6): the part that routing needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mailbox {
+    /// Name of the object.
+    pub name: String,
+    /// Name of the dial plan, that of the mailbox's policy.
+    pub dial_plan: String,
+    /// Extensions in that dial plan, digits only, each unique in it.
+    pub extensions: Vec<String>,
+    /// Name of the mailbox server that hosts it.
+    pub server: String,
+}
+
+/// A mailbox server as routers see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailboxServer {
+    /// Name of the server.
+    pub name: String,
+    /// The address that calls are redirected to.
+    pub address: IpAddr,
+    /// SIP ports.
+    pub listeners: Listeners,
+    /// Whether calls may be redirected to it.
+    pub in_service: bool,
+}
+
+/// How calls of one dial plan are conducted (spec 1.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CallSettings {
+    /// The language that callers hear.
+    pub language: Language,
+    /// A call is ended after this, seconds.
+    pub max_call_duration_s: u32,
+    /// A recording is ended after this, seconds.
+    pub max_recording_duration_s: u32,
+    /// Silence of this length ends a recording, seconds.
+    pub recording_idle_timeout_s: u32,
+}
+
+/// A language that prompts are spoken in (BCP 47).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Language {
+    /// English, United States.
+    #[default]
+    #[serde(rename = "en-US")]
+    EnUs,
+    /// English, Great Britain.
+    #[serde(rename = "en-GB")]
+    EnGb,
+    /// German.
+    #[serde(rename = "de-DE")]
+    DeDe,
+    /// French.
+    #[serde(rename = "fr-FR")]
+    FrFr,
+}
+
+/// Whose mailbox it is and where messages go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Owner {
+    /// The name that the greeting speaks; without one it speaks the extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Where voice messages are mailed.
+    pub primary_smtp_address: String,
+    /// Text that the policy adds to each message (`voiceMailText`, at most 512 characters).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_mail_text: Option<String>,
+}
+
+/// How messages leave a mailbox server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Delivery {
+    /// The mail server; without one messages are written to a Maildir below the state folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<Smtp>,
+}
+
+/// The mail server that takes voice messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Smtp {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Sender address of the messages.
+    pub from: String,
+    /// Whether the connection must be encrypted.
+    pub security: SmtpSecurity,
+}
+
+/// Whether mail leaves encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SmtpSecurity {
+    /// STARTTLS with a certificate that the system trusts, or the message waits.
+    #[default]
+    StartTLS,
+    /// In the clear.
+    None,
+}
