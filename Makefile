@@ -1,0 +1,41 @@
+# Every verb of the project. README and .ci/run call only these.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint generate bench clean
+
+CARGO_DENY := 0.20.2
+TOOLS := $(CURDIR)/target/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build, serve examples/quickstart and place one real call to it (ONCE=1 ends after that call)
+	@tests/need run
+	@cargo build --release --bin umbriel
+	@exec target/release/umbriel up examples/quickstart --call 101 --show-numbers $(if $(ONCE),--once)
+
+test: ## Install what is missing, then run every check and every test
+	@tests/need test
+	@$(MAKE) --no-print-directory check
+	@tests/count cargo test --workspace --no-fail-fast
+
+check: lint ## Formatting, lints, licences, bans, sources; advisories where their database can be reached
+	@tests/need deny $(CARGO_DENY) $(TOOLS)
+	@cargo deny --log-level error check licenses bans sources
+	@tests/advisories
+
+lint: ## Formatting and lints alone
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+generate: ## Write crds/*.yaml from the Rust types
+	@cargo run --quiet -p umbriel-crds --example generate
+
+bench: ## Measure the routing decision at 10, 1,000 and 100,000 mailboxes
+	@cargo bench -p umbriel-config --bench route
+
+clean: ## Remove what was built and the state of `make run`
+	@rm -rf target run
