@@ -4,6 +4,12 @@
 //! Decides the numbers and, for calls, the SIP status (decision 9). Refuses to know the words of a
 //! particular occurrence: those belong to whoever reports it. A number is never reused.
 
+/// How long a refused peer is asked to wait, seconds (RFC 3261 section 20.33).
+///
+/// Servers and gateways come back within seconds of an edit, and a PBX that has another route
+/// takes it at once; half a minute keeps one that has none from hammering.
+pub const RETRY_AFTER_S: u32 = 30;
+
 /// What a code is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
@@ -150,4 +156,26 @@ codes! {
     SpoolDamaged = 1207, Server, 0;
     /// A worker failed and was restarted.
     WorkerRestarted = 1208, Server, 0;
+}
+
+impl Code {
+    /// What Retry-After says, seconds, for the codes whose SIP status has it: those of 503
+    /// (RFC 3261 section 21.5.4).
+    pub const fn retry_after_s(self) -> Option<u32> {
+        if self.sip_status() == 503 { Some(RETRY_AFTER_S) } else { None }
+    }
+}
+
+impl std::fmt::Display for Code {
+    /// As it is written everywhere: `UM1102 UnknownPeer`.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.id(), self.name())
+    }
+}
+
+impl serde::Serialize for Code {
+    /// The id, `UM1102`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
 }

@@ -7,11 +7,26 @@
 //! argument.
 
 mod code;
+mod document;
+mod explain;
+mod keyring;
+mod number;
+mod refusal;
+mod route;
 mod server;
+mod table;
+pub mod token;
 
-pub use code::{Area, Code};
+pub use code::{Area, Code, RETRY_AFTER_S};
+pub use document::{ConfigError, MAX_DOCUMENT_BYTES};
+pub use explain::{Refused, Step, explain};
+pub use keyring::{KeyError, Keyring, MAX_KEY_ID_BYTES, MAX_KEYS, SECRET_BYTES};
+pub use number::{MAX_DIGITS, Number};
+pub use refusal::{Reason, Refusal};
+pub use route::{Call, Decision, Route, Rule, Transport, admit, route};
 pub use server::{
     CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Language,
     Listeners, Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity,
     ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, VoIPSecurity,
 };
+pub use table::Table;

@@ -1,0 +1,171 @@
+//! [`explain`]: the decision of [`route`](crate::route()) with every step written down.
+//!
+//! Decides how a step is put into words. Refuses to decide anything about the call: it watches the
+//! very code that routes.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::refusal::{digits, shown};
+use crate::route::{Observer, Passed, decide};
+use crate::{Call, Code, Decision, Reason, Refusal, Rule, Table};
+
+/// One step of a decision. Numbers of the call stand in it as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// What was asked.
+    pub question: &'static str,
+    /// The value that it was asked of.
+    pub value: String,
+    /// What came of it.
+    pub outcome: String,
+    /// Set on the last step of a call that is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// How a decision ended in a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// The stable code.
+    pub code: Code,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+impl fmt::Display for Step {
+    /// `question value: outcome`, and for a refusal the code and the next step on a second line.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}: {}", self.question, self.value, self.outcome)?;
+        if let Some(Refused { code, next_step }) = &self.refused {
+            write!(formatter, "\n  {code}; {next_step}")?;
+        }
+        Ok(())
+    }
+}
+
+const SERVER: &str = "Does this server take calls?";
+const TRANSPORT: &str = "Does it take calls over this transport?";
+const GATEWAY: &str = "Which gateway calls from this address?";
+const GATEWAY_STATUS: &str = "Are calls of this gateway taken?";
+const HUNT_GROUP: &str = "Which hunt group has the called number as its pilot?";
+const DIAL_PLAN: &str = "Which dial plan does the hunt group lead to?";
+const SECURITY: &str = "Is the signalling protected as the dial plan asks?";
+const DIVERTING_USER: &str = "Was the call diverted from a user?";
+const CALLED_USER: &str = "Is the called number that of a user?";
+const MAILBOX_SERVER: &str = "Which mailbox server takes the call?";
+
+/// Decides as [`route`](crate::route()) does and tells every step, the deciding one last.
+pub fn explain<'a>(table: &'a Table, call: &Call<'a>) -> (Vec<Step>, Decision<'a>) {
+    let mut writer = Writer { table, call, steps: Vec::new() };
+    match decide(table, call, &mut writer) {
+        Ok(route) => (writer.steps, Decision::Accept(route)),
+        Err(refusal) => {
+            writer.write_refusal(&refusal);
+            (writer.steps, Decision::Refuse(refusal))
+        }
+    }
+}
+
+struct Writer<'w, 'a> {
+    table: &'w Table,
+    call: &'w Call<'a>,
+    steps: Vec<Step>,
+}
+
+impl Observer for Writer<'_, '_> {
+    fn saw(&mut self, step: Passed<'_>) {
+        let (question, outcome) = match step {
+            Passed::ServerTakesCalls => (SERVER, "yes".to_owned()),
+            Passed::TransportAllowed => (TRANSPORT, "yes".to_owned()),
+            Passed::GatewayKnown(gateway) => (GATEWAY, gateway.name.clone()),
+            Passed::GatewayTakesCalls(_) => (GATEWAY_STATUS, "yes".to_owned()),
+            Passed::HuntGroupFound(group) if group.pilot.is_some() => (HUNT_GROUP, group.name.clone()),
+            Passed::HuntGroupFound(group) => {
+                (HUNT_GROUP, format!("none, so the default one, {}", group.name))
+            }
+            Passed::DialPlanFound(_, plan) => {
+                (DIAL_PLAN, format!("{}, extensions of {}", plan.name, digits(plan)))
+            }
+            Passed::SignallingSuffices(_) => (SECURITY, "yes".to_owned()),
+            Passed::NotDiverted => (DIVERTING_USER, "no".to_owned()),
+            Passed::UserFound(rule, _, mailbox) => (question_of(rule), format!("mailbox {}", mailbox.name)),
+            Passed::UserNotFound(rule, _) => {
+                (question_of(rule), "nobody of this dial plan has it".to_owned())
+            }
+            Passed::ServersChosen { mailbox, server, sibling } => {
+                let first =
+                    if server.name == mailbox.server { "its host" } else { "its host is not in service" };
+                let next = sibling.map_or_else(String::new, |sibling| format!("; then {}", sibling.name));
+                (MAILBOX_SERVER, format!("{}, {first}{next}", server.name))
+            }
+        };
+        let value = self.value_of(step);
+        self.steps.push(Step { question, value, outcome, refused: None });
+    }
+}
+
+impl Writer<'_, '_> {
+    fn value_of(&self, step: Passed<'_>) -> String {
+        let server = &self.table.server;
+        match step {
+            Passed::ServerTakesCalls => format!("{}, status {:?}", server.name, server.status),
+            Passed::TransportAllowed => {
+                format!("{}, umStartupMode {:?}", self.call.transport, server.startup_mode)
+            }
+            Passed::GatewayKnown(_) => self.call.peer.to_canonical().to_string(),
+            Passed::GatewayTakesCalls(gateway) => format!("{}, status {:?}", gateway.name, gateway.status),
+            Passed::HuntGroupFound(_) => as_is(self.call.called),
+            Passed::DialPlanFound(group, _) => group.name.clone(),
+            Passed::SignallingSuffices(plan) => {
+                format!("{}, voIPSecurity {:?}", self.call.transport, plan.voip_security)
+            }
+            Passed::NotDiverted => "no Diversion or History-Info".to_owned(),
+            Passed::UserFound(_, number, _) | Passed::UserNotFound(_, number) => as_is(number),
+            Passed::ServersChosen { mailbox, .. } => format!("mailbox {}", mailbox.name),
+        }
+    }
+
+    /// A user who was looked for in vain is told as the last step already; every other refusal is
+    /// a step of its own.
+    fn write_refusal(&mut self, refusal: &Refusal<'_>) {
+        let server = &self.table.server;
+        let transport = self.call.transport;
+        let (question, value) = match refusal.reason {
+            Reason::ServerNotInService { server, status } => (SERVER, format!("{server}, status {status:?}")),
+            Reason::TransportNotAllowed { .. } => {
+                (TRANSPORT, format!("{transport}, umStartupMode {:?}", server.startup_mode))
+            }
+            Reason::UnknownPeer { peer } => (GATEWAY, peer.to_canonical().to_string()),
+            Reason::GatewayDisabled { gateway } | Reason::GatewayNoNewCalls { gateway } => {
+                (GATEWAY_STATUS, format!("{}, status {:?}", gateway.name, gateway.status))
+            }
+            Reason::NoHuntGroup { called, .. } => (HUNT_GROUP, as_is(called)),
+            Reason::SecurityMismatch { dial_plan, .. } => {
+                (SECURITY, format!("{transport}, voIPSecurity {:?}", dial_plan.voip_security))
+            }
+            Reason::NotANumberOfThePlan { .. } | Reason::NoSuchUser { .. } => {
+                let called = as_is(self.call.called);
+                self.steps.retain(|step| step.question != CALLED_USER);
+                (CALLED_USER, called)
+            }
+            Reason::NoMailboxServer { mailbox } => (MAILBOX_SERVER, format!("mailbox {}", mailbox.name)),
+        };
+        let refused = Some(Refused { code: refusal.code, next_step: refusal.next_step() });
+        self.steps.push(Step { question, value, outcome: refusal.cause(), refused });
+    }
+}
+
+fn question_of(rule: Rule) -> &'static str {
+    match rule {
+        Rule::DivertingUser => DIVERTING_USER,
+        Rule::CalledUser => CALLED_USER,
+    }
+}
+
+fn as_is(number: &str) -> String {
+    shown(number, &|number: &str| number.to_owned())
+}

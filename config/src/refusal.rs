@@ -1,0 +1,282 @@
+//! Why a call is refused, in words.
+//!
+//! Decides the code of each reason and the sentence that names the value, the rule and the next
+//! step. Refuses to know whether numbers may be shown: the caller of [`Refusal::text_with`] says so.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::{Code, DialPlan, Gateway, HuntGroup, Mailbox, Rule, ServerStatus, StartupMode, Transport};
+
+/// Texts of peers are shown up to this length, characters.
+const MAX_SHOWN_CHARS: usize = 64;
+
+/// A refused call.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// The stable code; [`Code::sip_status`] is what the caller is answered.
+    pub code: Code,
+    /// What the refusal rests on.
+    pub reason: Reason<'a>,
+}
+
+/// What a refusal rests on.
+#[derive(Clone, Copy, Debug)]
+pub enum Reason<'a> {
+    /// The deciding server takes no calls.
+    ServerNotInService {
+        /// Its name.
+        server: &'a str,
+        /// Its status.
+        status: ServerStatus,
+    },
+    /// The deciding server takes no calls over this transport.
+    TransportNotAllowed {
+        /// Its name.
+        server: &'a str,
+        /// What it allows.
+        startup_mode: StartupMode,
+        /// What the call came by.
+        transport: Transport,
+    },
+    /// No gateway has this address.
+    UnknownPeer {
+        /// The address.
+        peer: IpAddr,
+    },
+    /// The gateway's status is `Disabled`.
+    GatewayDisabled {
+        /// The gateway.
+        gateway: &'a Gateway,
+    },
+    /// The gateway's status is `NoNewCalls`.
+    GatewayNoNewCalls {
+        /// The gateway.
+        gateway: &'a Gateway,
+    },
+    /// The gateway has neither a hunt group with this pilot nor a default one.
+    NoHuntGroup {
+        /// The gateway.
+        gateway: &'a Gateway,
+        /// The called number, as the call wrote it.
+        called: &'a str,
+    },
+    /// The dial plan asks for TLS.
+    SecurityMismatch {
+        /// The dial plan.
+        dial_plan: &'a DialPlan,
+        /// What the call came by.
+        transport: Transport,
+    },
+    /// The number does not have the form of the plan's extensions.
+    NotANumberOfThePlan {
+        /// Which number of the call it is.
+        rule: Rule,
+        /// The number, as the call wrote it.
+        number: &'a str,
+        /// The dial plan.
+        dial_plan: &'a DialPlan,
+        /// The hunt group that led to it.
+        hunt_group: &'a HuntGroup,
+    },
+    /// Nobody has the number.
+    NoSuchUser {
+        /// Which number of the call it is.
+        rule: Rule,
+        /// The number, as the call wrote it.
+        number: &'a str,
+        /// The dial plan.
+        dial_plan: &'a DialPlan,
+        /// The hunt group that led to it.
+        hunt_group: &'a HuntGroup,
+    },
+    /// No mailbox server is in service.
+    NoMailboxServer {
+        /// The mailbox that the call is for.
+        mailbox: &'a Mailbox,
+    },
+}
+
+impl<'a> Refusal<'a> {
+    pub(crate) fn because(reason: Reason<'a>) -> Self {
+        let code = match reason {
+            Reason::ServerNotInService { .. } => Code::ServerNotInService,
+            Reason::TransportNotAllowed { .. } => Code::TransportNotAllowed,
+            Reason::UnknownPeer { .. } => Code::UnknownPeer,
+            Reason::GatewayDisabled { .. } => Code::GatewayDisabled,
+            Reason::GatewayNoNewCalls { .. } => Code::GatewayNoNewCalls,
+            Reason::NoHuntGroup { .. } => Code::NoHuntGroup,
+            Reason::SecurityMismatch { .. } => Code::SecurityMismatch,
+            Reason::NotANumberOfThePlan { .. } => Code::NotANumberOfThePlan,
+            Reason::NoSuchUser { .. } => Code::NoSuchUser,
+            Reason::NoMailboxServer { .. } => Code::NoMailboxServer,
+        };
+        Refusal { code, reason }
+    }
+
+    /// The value and the rule that it broke, then what to do about it, in one line without the
+    /// code. Safe inside of a quoted string of a header, and numbers are in it.
+    pub fn text(&self) -> String {
+        self.text_with(|number| number.to_owned())
+    }
+
+    /// [`Refusal::text`] with every number of the call passed through `show` first.
+    pub fn text_with(&self, show: impl Fn(&str) -> String) -> String {
+        format!("{}; {}", self.cause_with(&show), self.next_step_with(&show))
+    }
+
+    /// The first half of [`Refusal::text`]: the value and the rule.
+    pub fn cause(&self) -> String {
+        self.cause_with(&|number: &str| number.to_owned())
+    }
+
+    /// The second half of [`Refusal::text`]: what to do about it.
+    pub fn next_step(&self) -> String {
+        self.next_step_with(&|number: &str| number.to_owned())
+    }
+
+    /// What Retry-After says, seconds, for the statuses that have it.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.code.retry_after_s()
+    }
+
+    fn cause_with(&self, show: &impl Fn(&str) -> String) -> String {
+        match self.reason {
+            Reason::ServerNotInService { server, status } => match status {
+                ServerStatus::Disabled => format!("server {server} is disabled"),
+                ServerStatus::NoNewCalls | ServerStatus::Enabled => {
+                    format!("server {server} takes no new calls")
+                }
+            },
+            Reason::TransportNotAllowed { server, startup_mode, transport } => {
+                format!("server {server} takes no calls over {transport} with umStartupMode {startup_mode:?}")
+            }
+            Reason::UnknownPeer { peer } => {
+                format!("{} is not the address of any UMIPGateway", peer.to_canonical())
+            }
+            Reason::GatewayDisabled { gateway } => format!("gateway {} is disabled", gateway.name),
+            Reason::GatewayNoNewCalls { gateway } => format!("gateway {} takes no new calls", gateway.name),
+            Reason::NoHuntGroup { gateway, called } => {
+                let called = shown(called, show);
+                format!(
+                    "no UMHuntGroup of gateway {} has pilot {called}, and none is without a pilot",
+                    gateway.name
+                )
+            }
+            Reason::SecurityMismatch { dial_plan, transport } => {
+                format!("dial plan {} asks for TLS and the call came over {transport}", dial_plan.name)
+            }
+            Reason::NotANumberOfThePlan { rule, number, dial_plan, .. } => format!(
+                "the {rule} number {} is not {} long, as every number of dial plan {} is",
+                shown(number, show),
+                digits(dial_plan),
+                dial_plan.name
+            ),
+            Reason::NoSuchUser { rule, number, dial_plan, .. } => {
+                format!(
+                    "nobody in dial plan {} has the {rule} number {}",
+                    dial_plan.name,
+                    shown(number, show)
+                )
+            }
+            Reason::NoMailboxServer { mailbox } => {
+                format!("no mailbox server is in service for mailbox {}", mailbox.name)
+            }
+        }
+    }
+
+    fn next_step_with(&self, show: &impl Fn(&str) -> String) -> String {
+        match self.reason {
+            Reason::ServerNotInService { server, .. } => {
+                format!("set spec.status of {server} to Enabled, or call another server")
+            }
+            Reason::TransportNotAllowed { startup_mode, .. } => match startup_mode {
+                StartupMode::TLS => "call over TLS, or set spec.umStartupMode to Dual".to_owned(),
+                StartupMode::TCP | StartupMode::Dual => {
+                    "call over UDP or TCP, or set spec.umStartupMode to Dual".to_owned()
+                }
+            },
+            Reason::UnknownPeer { peer } => {
+                format!("create a UMIPGateway with spec.address {}, if it may call", peer.to_canonical())
+            }
+            Reason::GatewayDisabled { gateway } | Reason::GatewayNoNewCalls { gateway } => {
+                format!("set spec.status of UMIPGateway {} to Enabled", gateway.name)
+            }
+            Reason::NoHuntGroup { gateway, .. } => {
+                format!("create a UMHuntGroup with spec.umIPGateway {}", gateway.name)
+            }
+            Reason::SecurityMismatch { dial_plan, .. } => {
+                format!(
+                    "call over TLS, or set spec.voIPSecurity of UMDialPlan {} to Unsecured",
+                    dial_plan.name
+                )
+            }
+            Reason::NotANumberOfThePlan { rule, hunt_group, .. }
+            | Reason::NoSuchUser { rule, hunt_group, .. }
+                if rule == Rule::CalledUser && hunt_group.pilot.is_some() =>
+            {
+                "let the PBX name the user in a Diversion header when it forwards to a pilot".to_owned()
+            }
+            Reason::NotANumberOfThePlan { dial_plan, .. } => {
+                format!("send the extension as {}, without a prefix", digits(dial_plan))
+            }
+            Reason::NoSuchUser { number, .. } => {
+                format!("create a UMMailbox with {} in spec.extensions", shown(number, show))
+            }
+            Reason::NoMailboxServer { .. } => {
+                "look at the status of the UMService objects, one of them must be in service".to_owned()
+            }
+        }
+    }
+}
+
+/// `1 digit`, `3 digits`.
+pub(crate) fn digits(plan: &DialPlan) -> Cow<'static, str> {
+    match plan.number_of_digits_in_extension {
+        1 => "1 digit".into(),
+        count => format!("{count} digits").into(),
+    }
+}
+
+/// A text that a peer chose, made harmless: whatever could end a quoted string, a header or a line
+/// of a log becomes `?`.
+pub(crate) fn shown(text: &str, show: &impl Fn(&str) -> String) -> String {
+    if text.is_empty() {
+        return "(empty)".to_owned();
+    }
+    let shown = show(text);
+    let mut harmless: String = shown.chars().take(MAX_SHOWN_CHARS).map(harmless_char).collect();
+    if shown.chars().nth(MAX_SHOWN_CHARS).is_some() {
+        harmless.push_str("...");
+    }
+    harmless
+}
+
+fn harmless_char(character: char) -> char {
+    if character.is_ascii_graphic() && !matches!(character, '"' | '\\') || character == ' ' {
+        character
+    } else {
+        '?'
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+        })
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As in "the called number".
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Rule::DivertingUser => "diverting",
+            Rule::CalledUser => "called",
+        })
+    }
+}

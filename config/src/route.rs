@@ -1,0 +1,247 @@
+//! [`route`]: where a call belongs, or why it is refused.
+//!
+//! Decides in the order of decision 7: server status, transport, gateway by source address,
+//! gateway status, hunt group, dial plan, protection of the signalling, diverted user, called
+//! user, mailbox server. Refuses to know SIP: which number is called and which diverted was found
+//! out before. It is total and pure, allocates nothing, and asks one hash lookup per step.
+
+use std::net::IpAddr;
+
+use crate::table::Table;
+use crate::{
+    DialPlan, Gateway, GatewayStatus, HuntGroup, Mailbox, MailboxServer, Number, Reason, Refusal,
+    ServerStatus, StartupMode, VoIPSecurity,
+};
+
+/// What a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// In the clear, RFC 3261 section 18.
+    Udp,
+    /// In the clear.
+    Tcp,
+    /// Protected.
+    Tls,
+}
+
+/// What a call says about itself, as far as routing needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The address that the request came from.
+    pub peer: IpAddr,
+    /// What the request came by.
+    pub transport: Transport,
+    /// The user part of the Request-URI, else that of To, unescaped (decision 8).
+    pub called: &'a str,
+    /// The user who diverted the call: topmost Diversion, else the second last History-Info entry.
+    pub diverting: Option<&'a str>,
+    /// The Call-ID, by which the second choice of server is made.
+    pub call_id: &'a str,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Debug)]
+pub enum Decision<'a> {
+    /// It belongs to a mailbox.
+    Accept(Route<'a>),
+    /// It is refused.
+    Refuse(Refusal<'a>),
+}
+
+/// Where a call belongs, and by which objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// The gateway that it came from.
+    pub gateway: &'a Gateway,
+    /// The hunt group that took it.
+    pub hunt_group: &'a HuntGroup,
+    /// The dial plan that its numbers are read in.
+    pub dial_plan: &'a DialPlan,
+    /// The mailbox that it is for.
+    pub mailbox: &'a Mailbox,
+    /// The number that found the mailbox, in normal form.
+    pub extension: &'a str,
+    /// Which of the call's numbers that was.
+    pub rule: Rule,
+    /// The mailbox server that takes it.
+    pub server: &'a MailboxServer,
+    /// The mailbox server to try if the first one does not answer.
+    pub sibling: Option<&'a MailboxServer>,
+}
+
+/// Which number of a call named the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// That of the user who diverted the call.
+    DivertingUser,
+    /// The called one.
+    CalledUser,
+}
+
+/// What is told about each step of a decision while it is made.
+///
+/// [`route`] listens to nothing and [`explain`](crate::explain) writes everything down; the
+/// decision itself is the same code.
+pub(crate) trait Observer {
+    /// A check was passed, or a rule was tried that did not fit and the next one is due.
+    fn saw(&mut self, step: Passed<'_>);
+}
+
+/// A step that did not end the decision.
+#[derive(Clone, Copy)]
+pub(crate) enum Passed<'a> {
+    ServerTakesCalls,
+    TransportAllowed,
+    GatewayKnown(&'a Gateway),
+    GatewayTakesCalls(&'a Gateway),
+    HuntGroupFound(&'a HuntGroup),
+    DialPlanFound(&'a HuntGroup, &'a DialPlan),
+    SignallingSuffices(&'a DialPlan),
+    NotDiverted,
+    UserFound(Rule, &'a str, &'a Mailbox),
+    UserNotFound(Rule, &'a str),
+    ServersChosen { mailbox: &'a Mailbox, server: &'a MailboxServer, sibling: Option<&'a MailboxServer> },
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn saw(&mut self, _: Passed<'_>) {}
+}
+
+/// Decides where a call belongs.
+pub fn route<'a>(table: &'a Table, call: &Call<'a>) -> Decision<'a> {
+    match decide(table, call, &mut Nobody) {
+        Ok(route) => Decision::Accept(route),
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+/// Decides whether calls of this peer are taken at all: the steps of [`route`] up to the gateway's
+/// status, for a call that another server has already decided on.
+///
+/// # Errors
+/// The refusal that [`route`] would give.
+pub fn admit<'a>(table: &'a Table, peer: IpAddr, transport: Transport) -> Result<&'a Gateway, Refusal<'a>> {
+    admit_observed(table, peer, transport, &mut Nobody)
+}
+
+pub(crate) fn decide<'a>(
+    table: &'a Table,
+    call: &Call<'a>,
+    observer: &mut impl Observer,
+) -> Result<Route<'a>, Refusal<'a>> {
+    let gateway = admit_observed(table, call.peer, call.transport, observer)?;
+    let called = call.called;
+
+    let hunt_group =
+        table.hunt_group(gateway, called).ok_or(Refusal::because(Reason::NoHuntGroup { gateway, called }))?;
+    observer.saw(Passed::HuntGroupFound(hunt_group));
+
+    // A table keeps no hunt group whose dial plan it does not have.
+    let dial_plan = table
+        .dial_plan(&hunt_group.dial_plan)
+        .ok_or(Refusal::because(Reason::NoHuntGroup { gateway, called }))?;
+    observer.saw(Passed::DialPlanFound(hunt_group, dial_plan));
+
+    if !protects(call.transport, dial_plan.voip_security) {
+        return Err(Refusal::because(Reason::SecurityMismatch { dial_plan, transport: call.transport }));
+    }
+    observer.saw(Passed::SignallingSuffices(dial_plan));
+
+    let (rule, mailbox, extension) = find_user(table, call, hunt_group, dial_plan, observer)?;
+
+    let [server, sibling] = table.servers(&mailbox.server, call.call_id);
+    let server = server.ok_or(Refusal::because(Reason::NoMailboxServer { mailbox }))?;
+    observer.saw(Passed::ServersChosen { mailbox, server, sibling });
+
+    Ok(Route { gateway, hunt_group, dial_plan, mailbox, extension, rule, server, sibling })
+}
+
+fn admit_observed<'a>(
+    table: &'a Table,
+    peer: IpAddr,
+    transport: Transport,
+    observer: &mut impl Observer,
+) -> Result<&'a Gateway, Refusal<'a>> {
+    let own = &table.server;
+    match own.status {
+        ServerStatus::Enabled => observer.saw(Passed::ServerTakesCalls),
+        status @ (ServerStatus::Disabled | ServerStatus::NoNewCalls) => {
+            return Err(Refusal::because(Reason::ServerNotInService { server: &own.name, status }));
+        }
+    }
+    if !allows(own.startup_mode, transport) {
+        let startup_mode = own.startup_mode;
+        return Err(Refusal::because(Reason::TransportNotAllowed {
+            server: &own.name,
+            startup_mode,
+            transport,
+        }));
+    }
+    observer.saw(Passed::TransportAllowed);
+
+    let gateway = table.gateway_at(peer).ok_or(Refusal::because(Reason::UnknownPeer { peer }))?;
+    observer.saw(Passed::GatewayKnown(gateway));
+    match gateway.status {
+        GatewayStatus::Enabled => observer.saw(Passed::GatewayTakesCalls(gateway)),
+        GatewayStatus::Disabled => return Err(Refusal::because(Reason::GatewayDisabled { gateway })),
+        GatewayStatus::NoNewCalls => return Err(Refusal::because(Reason::GatewayNoNewCalls { gateway })),
+    }
+    Ok(gateway)
+}
+
+/// The diverted user first, then the called one. If nobody fits, the refusal speaks of the number
+/// that came first, because that is the one the PBX meant.
+fn find_user<'a>(
+    table: &'a Table,
+    call: &Call<'a>,
+    hunt_group: &'a HuntGroup,
+    dial_plan: &'a DialPlan,
+    observer: &mut impl Observer,
+) -> Result<(Rule, &'a Mailbox, &'a str), Refusal<'a>> {
+    if call.diverting.is_none() {
+        observer.saw(Passed::NotDiverted);
+    }
+    let candidates = [(Rule::DivertingUser, call.diverting), (Rule::CalledUser, Some(call.called))];
+    for (rule, text) in candidates {
+        let Some(text) = text else { continue };
+        if let Some((mailbox, extension)) =
+            number_of_plan(text, dial_plan).and_then(|number| table.user(dial_plan, &number))
+        {
+            observer.saw(Passed::UserFound(rule, text, mailbox));
+            return Ok((rule, mailbox, extension));
+        }
+        observer.saw(Passed::UserNotFound(rule, text));
+    }
+    let (rule, number) = match call.diverting {
+        Some(diverting) => (Rule::DivertingUser, diverting),
+        None => (Rule::CalledUser, call.called),
+    };
+    Err(Refusal::because(if number_of_plan(number, dial_plan).is_some() {
+        Reason::NoSuchUser { rule, number, dial_plan, hunt_group }
+    } else {
+        Reason::NotANumberOfThePlan { rule, number, dial_plan, hunt_group }
+    }))
+}
+
+/// A number of a plan has exactly as many digits as the plan's extensions.
+pub(crate) fn number_of_plan(text: &str, plan: &DialPlan) -> Option<Number> {
+    Number::parse(text).filter(|number| number.len() == usize::from(plan.number_of_digits_in_extension))
+}
+
+/// Decision 6: UDP goes with TCP.
+fn allows(mode: StartupMode, transport: Transport) -> bool {
+    match (mode, transport) {
+        (StartupMode::Dual, _) => true,
+        (StartupMode::TCP, Transport::Udp | Transport::Tcp) | (StartupMode::TLS, Transport::Tls) => true,
+        (StartupMode::TCP, Transport::Tls) | (StartupMode::TLS, Transport::Udp | Transport::Tcp) => false,
+    }
+}
+
+fn protects(transport: Transport, security: VoIPSecurity) -> bool {
+    match (security, transport) {
+        (VoIPSecurity::Unsecured, _) | (VoIPSecurity::SIPSecured, Transport::Tls) => true,
+        (VoIPSecurity::SIPSecured, Transport::Udp | Transport::Tcp) => false,
+    }
+}

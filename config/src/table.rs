@@ -1,0 +1,197 @@
+//! The compiled form of a [`Directory`]: every question that [`route`](crate::route()) asks is one
+//! hash lookup, however many gateways, hunt groups or mailboxes there are.
+//!
+//! Decides which entry answers to which key. Refuses to judge: compiling never fails. A reference
+//! to something that does not exist never matches, and of two entries that claim one key the first
+//! one has it; whoever writes a directory reports both to the person who wrote them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::{
+    DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxServer, Number, ServerIdentity, ServerStatus,
+    StartupMode,
+};
+
+/// What calls are decided on, ready to be asked. It never changes; a new document makes a new one.
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) server: OwnServer,
+    gateways: HashMap<IpAddr, Gateway>,
+    hunt_groups: HashMap<String, GatewayHuntGroups>,
+    dial_plans: HashMap<String, DialPlan>,
+    extensions: HashMap<String, HashMap<String, Arc<Mailbox>>>,
+    mailboxes: HashMap<String, Arc<Mailbox>>,
+    hosts: HashMap<String, Host>,
+    in_service: Vec<Host>,
+}
+
+/// What routing needs to know of the server that decides.
+#[derive(Debug)]
+pub(crate) struct OwnServer {
+    pub(crate) name: String,
+    pub(crate) status: ServerStatus,
+    pub(crate) startup_mode: StartupMode,
+}
+
+#[derive(Debug, Default)]
+struct GatewayHuntGroups {
+    by_pilot: HashMap<String, HuntGroup>,
+    without_pilot: Option<HuntGroup>,
+}
+
+/// A mailbox server and the hash of its name, which is half of its rendezvous weight.
+#[derive(Clone, Debug)]
+struct Host {
+    server: Arc<MailboxServer>,
+    name_hash: u64,
+}
+
+impl Table {
+    /// Compiles `directory` for the server that will decide by it.
+    pub fn compile(directory: &Directory, server: &ServerIdentity) -> Table {
+        let dial_plans = first_of_each(&directory.dial_plans, |plan| plan.name.clone());
+        let mailboxes: Vec<_> = directory.mailboxes.iter().cloned().map(Arc::new).collect();
+        let hosts: HashMap<String, Host> =
+            first_of_each(&directory.mailbox_servers, |server| server.name.clone())
+                .into_iter()
+                .map(|(name, server)| {
+                    let name_hash = stable_hash(&name);
+                    (name, Host { server: Arc::new(server), name_hash })
+                })
+                .collect();
+        Table {
+            server: OwnServer {
+                name: server.name.clone(),
+                status: server.status,
+                startup_mode: server.startup_mode,
+            },
+            gateways: first_of_each(&directory.gateways, |gateway| gateway.address.to_canonical()),
+            hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
+            extensions: compile_extensions(&mailboxes, &dial_plans),
+            mailboxes: first_of_each(&mailboxes, |mailbox| mailbox.name.clone()),
+            in_service: hosts.values().filter(|host| host.server.in_service).cloned().collect(),
+            dial_plans,
+            hosts,
+        }
+    }
+
+    /// The gateway that calls from `address`. An IPv4 address in IPv6 clothes
+    /// (`::ffff:192.0.2.1`) is the IPv4 address.
+    pub fn gateway_at(&self, address: IpAddr) -> Option<&Gateway> {
+        self.gateways.get(&address.to_canonical())
+    }
+
+    /// The dial plan of this name.
+    pub fn dial_plan(&self, name: &str) -> Option<&DialPlan> {
+        self.dial_plans.get(name)
+    }
+
+    /// The mailbox of this name.
+    pub fn mailbox(&self, name: &str) -> Option<&Mailbox> {
+        self.mailboxes.get(name).map(Arc::as_ref)
+    }
+
+    /// The hunt group of a gateway whose pilot is `called`, else the gateway's default one.
+    pub(crate) fn hunt_group(&self, gateway: &Gateway, called: &str) -> Option<&HuntGroup> {
+        let groups = self.hunt_groups.get(&gateway.name)?;
+        let by_pilot = match Number::parse(called) {
+            Some(number) => groups.by_pilot.get(number.as_str()),
+            None => groups.by_pilot.get(called),
+        };
+        by_pilot.or(groups.without_pilot.as_ref())
+    }
+
+    /// The mailbox that has `number` in the dial plan, and the number as the table keeps it.
+    pub(crate) fn user(&self, plan: &DialPlan, number: &Number) -> Option<(&Mailbox, &str)> {
+        let (extension, mailbox) = self.extensions.get(&plan.name)?.get_key_value(number.as_str())?;
+        Some((mailbox, extension))
+    }
+
+    /// The server that takes a call for a mailbox hosted by `host`, and the one to try next.
+    ///
+    /// The host comes first if it is in service. The others follow by rendezvous hash of the
+    /// Call-ID, so that a retransmission gets the same answer from any router (decision 11).
+    pub(crate) fn servers(&self, host: &str, call_id: &str) -> [Option<&MailboxServer>; 2] {
+        let host = self.hosts.get(host).map(|host| host.server.as_ref()).filter(|server| server.in_service);
+        let call_hash = stable_hash(call_id);
+        let mut best: [Option<(u64, &MailboxServer)>; 2] = [None; 2];
+        for candidate in &self.in_service {
+            if host.is_some_and(|host| host.name == candidate.server.name) {
+                continue;
+            }
+            let rank = (mix(candidate.name_hash ^ call_hash), candidate.server.as_ref());
+            if best[0].is_none_or(|first| outranks(rank, first)) {
+                best = [Some(rank), best[0]];
+            } else if best[1].is_none_or(|second| outranks(rank, second)) {
+                best[1] = Some(rank);
+            }
+        }
+        let [first, second] = best.map(|ranked| ranked.map(|(_, server)| server));
+        if host.is_some() { [host, first] } else { [first, second] }
+    }
+}
+
+/// The hash that routers and mailbox servers of any version share: SipHash-1-3 with a zero key.
+/// It spreads load and hides nothing.
+pub(crate) fn stable_hash(text: &str) -> u64 {
+    siphasher::sip::SipHasher13::new().hash(text.as_bytes())
+}
+
+/// Spreads the combination of two hashes over all bits (the finalizer of SplitMix64).
+fn mix(mut value: u64) -> u64 {
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// Whether the first weighs more; the name decides between equal weights.
+fn outranks(one: (u64, &MailboxServer), other: (u64, &MailboxServer)) -> bool {
+    (one.0, &one.1.name) > (other.0, &other.1.name)
+}
+
+fn first_of_each<K: Eq + std::hash::Hash, V: Clone>(items: &[V], key: impl Fn(&V) -> K) -> HashMap<K, V> {
+    let mut map = HashMap::with_capacity(items.len());
+    for item in items {
+        if let Entry::Vacant(vacant) = map.entry(key(item)) {
+            vacant.insert(item.clone());
+        }
+    }
+    map
+}
+
+fn compile_hunt_groups(
+    groups: &[HuntGroup],
+    plans: &HashMap<String, DialPlan>,
+) -> HashMap<String, GatewayHuntGroups> {
+    let mut compiled: HashMap<String, GatewayHuntGroups> = HashMap::new();
+    for group in groups.iter().filter(|group| plans.contains_key(&group.dial_plan)) {
+        let of_gateway = compiled.entry(group.gateway.clone()).or_default();
+        match &group.pilot {
+            Some(pilot) => {
+                let key = Number::parse(pilot).map_or_else(|| pilot.clone(), |n| n.as_str().to_owned());
+                of_gateway.by_pilot.entry(key).or_insert_with(|| group.clone());
+            }
+            None => {
+                of_gateway.without_pilot.get_or_insert_with(|| group.clone());
+            }
+        }
+    }
+    compiled
+}
+
+fn compile_extensions(
+    mailboxes: &[Arc<Mailbox>],
+    plans: &HashMap<String, DialPlan>,
+) -> HashMap<String, HashMap<String, Arc<Mailbox>>> {
+    let mut compiled: HashMap<String, HashMap<String, Arc<Mailbox>>> = HashMap::new();
+    for mailbox in mailboxes.iter().filter(|mailbox| plans.contains_key(&mailbox.dial_plan)) {
+        let of_plan = compiled.entry(mailbox.dial_plan.clone()).or_default();
+        for number in mailbox.extensions.iter().filter_map(|extension| Number::parse(extension)) {
+            of_plan.entry(number.as_str().to_owned()).or_insert_with(|| Arc::clone(mailbox));
+        }
+    }
+    compiled
+}
