@@ -1,1 +1,27 @@
-//! runtime
+//! The shared IO: SIP transports on worker threads, the configuration watch, signals, the admin
+//! port, metrics and logs.
+//!
+//! This room decides how bytes reach a [`Core`] and leave it again, what happens when one fails,
+//! and what each queue, connection and wait may cost. It refuses to know what the bytes mean: a
+//! core is a pure machine that is given bytes, a peer and the time, and is asked for the next
+//! deadline. It knows of SIP only where a stream must be cut into messages.
+
+mod connection;
+mod frame;
+mod outbox;
+mod serve;
+mod socket;
+mod worker;
+
+pub mod admin;
+pub mod drain;
+pub mod log;
+pub mod metrics;
+pub mod tls;
+pub mod watch;
+
+pub use outbox::Outbox;
+pub use serve::{
+    Addresses, Core, Limits, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace,
+    serve,
+};

@@ -1,0 +1,390 @@
+//! TCP and TLS connections of one worker.
+//!
+//! Decides how a stream becomes messages for the worker that they belong to, how an answer finds
+//! its connection again, and when a connection is closed: too many, too slow, silent for too long,
+//! or no SIP. Refuses to know what the messages mean.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::frame::{Frame, Framer};
+use rustls::ServerConfig;
+use sip::{ConnectionId, Peer, Transport};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+use crate::metrics::{Closed, Lost, ServeMetrics};
+use crate::serve::{Limits, WorkerPlace};
+use crate::socket;
+
+/// Read in one go. Small enough for thousands of connections, and for the answers to one read to
+/// stay far below what may wait to be written.
+const READ_BYTES: usize = 8 * 1024;
+
+/// The answer to a keep-alive of two line ends (RFC 5626 section 4.4.1).
+const PONG: &[u8] = b"\r\n";
+
+/// A listener that cannot accept, as when the process has no file left, tries again after this.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// The low bits of a connection's number name its worker; see `MAX_WORKERS`.
+const WORKER_BITS: u32 = 8;
+
+/// What workers and connections send to a worker.
+pub(crate) enum Mail {
+    /// A message for its core.
+    Message(Vec<u8>, Peer),
+    /// A message for one of its connections.
+    Answer(Peer, Vec<u8>),
+}
+
+/// A bound listener, in the clear or with what it shows to who connects.
+pub(crate) struct Listening {
+    pub(crate) listener: std::net::TcpListener,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// The connections of one worker, and the ways to all workers.
+pub(crate) struct Connections {
+    place: WorkerPlace,
+    mail: Arc<[mpsc::Sender<Mail>]>,
+    steer: fn(&[u8], usize) -> Option<usize>,
+    /// Open connections of the whole server.
+    total: Arc<AtomicUsize>,
+    limits: Limits,
+    metrics: ServeMetrics,
+    open: Mutex<HashMap<ConnectionId, Open>>,
+    tasks: Mutex<JoinSet<()>>,
+    listeners: Mutex<Vec<AbortHandle>>,
+}
+
+/// The worker's end of an open connection.
+struct Open {
+    transport: Transport,
+    address: SocketAddr,
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    unsent_bytes: Arc<AtomicUsize>,
+}
+
+/// The connection's own end; dropping it closes the connection's books.
+struct Ticket {
+    connections: Arc<Connections>,
+    peer: Peer,
+    id: ConnectionId,
+    outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    unsent_bytes: Arc<AtomicUsize>,
+}
+
+/// Numbers of connections are unique in the process.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// Accepts connections until the worker stops.
+pub(crate) fn listen(connections: &Arc<Connections>, listening: Listening) -> io::Result<()> {
+    let listener = TcpListener::from_std(listening.listener)?;
+    let acceptor = listening.tls.map(TlsAcceptor::from);
+    let accepting = Arc::clone(connections);
+    let task = tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => accept(&accepting, stream, address, acceptor.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    });
+    lock(&connections.listeners).push(task.abort_handle());
+    Ok(())
+}
+
+fn accept(connections: &Arc<Connections>, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+    let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
+    // Before its first message nothing can be answered: closing is all that can be said.
+    let Some(mut ticket) = connections.admit(transport, address) else { return };
+    connections.spawn(async move {
+        if socket::prepare_connection(&stream).is_err() {
+            return;
+        }
+        let metrics = ticket.connections.metrics.clone();
+        let closed = match tls {
+            None => ticket.converse(stream).await,
+            Some(tls) => {
+                match timeout(ticket.connections.limits.handshake_timeout, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => ticket.converse(stream).await,
+                    Ok(Err(_)) | Err(_) => Some(Closed::Handshake),
+                }
+            }
+        };
+        if let Some(why) = closed {
+            metrics.count_closed(why);
+        }
+    });
+}
+
+impl Connections {
+    pub(crate) fn new(
+        place: WorkerPlace,
+        mail: Arc<[mpsc::Sender<Mail>]>,
+        steer: fn(&[u8], usize) -> Option<usize>,
+        total: Arc<AtomicUsize>,
+        limits: Limits,
+        metrics: ServeMetrics,
+    ) -> Self {
+        Connections {
+            place,
+            mail,
+            steer,
+            total,
+            limits,
+            metrics,
+            open: Mutex::default(),
+            tasks: Mutex::default(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// The worker that a message belongs to, if it is another one.
+    pub(crate) fn elsewhere(&self, bytes: &[u8]) -> Option<usize> {
+        (self.steer)(bytes, self.place.workers)
+            .filter(|owner| *owner != self.place.index && *owner < self.place.workers)
+    }
+
+    /// Hands something to another worker, unless its queue is full: then it is lost, and counted.
+    pub(crate) fn post(&self, owner: usize, mail: Mail) {
+        if self.mail.get(owner).is_none_or(|worker| worker.try_send(mail).is_err()) {
+            self.metrics.count_lost(Lost::QueueFull);
+        }
+    }
+
+    /// Sends a message by the connection that its peer names. If that is gone, or none is named, by
+    /// any to the same address, and failing that by a new one (RFC 3261 section 18.2.2).
+    pub(crate) fn send(self: &Arc<Self>, peer: Peer, bytes: &[u8]) {
+        if let Some(owner) = peer.connection.map(worker_of).filter(|owner| *owner != self.place.index) {
+            return self.post(owner, Mail::Answer(peer, bytes.to_vec()));
+        }
+        let open = lock(&self.open);
+        let known = peer.connection.and_then(|id| open.get(&id)).or_else(|| {
+            open.values().find(|open| open.address == peer.address && open.transport == peer.transport)
+        });
+        match known {
+            Some(known) => known.push(bytes, &self.limits, &self.metrics),
+            None => {
+                drop(open);
+                self.connect(peer, bytes);
+            }
+        }
+    }
+
+    /// Lets everything that is queued be written, for at most `patience`, and ends all tasks.
+    pub(crate) async fn close_all(&self, patience: Duration) {
+        for listener in lock(&self.listeners).drain(..) {
+            listener.abort();
+        }
+        // Without its sender a connection ends once its queue is empty.
+        lock(&self.open).clear();
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let all_ended = async { while tasks.join_next().await.is_some() {} };
+        // Those that are left when patience ends are aborted with the set.
+        let _in_time = timeout(patience, all_ended).await;
+    }
+
+    fn connect(self: &Arc<Self>, peer: Peer, bytes: &[u8]) {
+        if peer.transport != Transport::Tcp {
+            return self.metrics.count_lost(Lost::NoConnection);
+        }
+        let Some(mut ticket) = self.admit(Transport::Tcp, peer.address) else {
+            return self.metrics.count_lost(Lost::NoConnection);
+        };
+        if let Some(open) = lock(&self.open).get(&ticket.id) {
+            open.push(bytes, &self.limits, &self.metrics);
+        }
+        self.spawn(async move {
+            let metrics = ticket.connections.metrics.clone();
+            let connecting = TcpStream::connect(ticket.peer.address);
+            match timeout(ticket.connections.limits.connect_timeout, connecting).await {
+                Ok(Ok(stream)) if socket::prepare_connection(&stream).is_ok() => {
+                    if let Some(why) = ticket.converse(stream).await {
+                        metrics.count_closed(why);
+                    }
+                }
+                Ok(_) | Err(_) => metrics.count_lost(Lost::NoConnection),
+            }
+        });
+    }
+
+    /// Opens the books for one more connection, if there may be one.
+    fn admit(self: &Arc<Self>, transport: Transport, address: SocketAddr) -> Option<Ticket> {
+        let before = self.total.fetch_add(1, Ordering::Relaxed);
+        if before >= self.limits.connections {
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.count_closed(Closed::Cap);
+            return None;
+        }
+        self.metrics.count_connections(before + 1);
+        let serial = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+        let id = ConnectionId(serial << WORKER_BITS | self.place.index as u64);
+        let (outgoing_in, outgoing) = mpsc::unbounded_channel();
+        let unsent_bytes = Arc::new(AtomicUsize::new(0));
+        let open =
+            Open { transport, address, outgoing: outgoing_in, unsent_bytes: Arc::clone(&unsent_bytes) };
+        lock(&self.open).insert(id, open);
+        let peer = Peer { transport, address, connection: Some(id) };
+        Some(Ticket { connections: Arc::clone(self), peer, id, outgoing, unsent_bytes })
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+impl Open {
+    /// Queues a message. What waits is capped in bytes: a reader that falls behind loses the message.
+    fn push(&self, bytes: &[u8], limits: &Limits, metrics: &ServeMetrics) {
+        let waiting = self.unsent_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        if waiting + bytes.len() > limits.unsent_bytes || self.outgoing.send(bytes.to_vec()).is_err() {
+            self.unsent_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+            metrics.count_lost(Lost::PeerTooSlow);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        lock(&self.connections.open).remove(&self.id);
+        let before = self.connections.total.fetch_sub(1, Ordering::Relaxed);
+        self.connections.metrics.count_connections(before.saturating_sub(1));
+    }
+}
+
+impl Ticket {
+    /// Reads and writes until either side ends it; `Some` if it was us who closed it.
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: S) -> Option<Closed> {
+        let mut framer = Framer::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut patience = Patience::new(self.connections.limits);
+        loop {
+            let went_on = tokio::select! {
+                biased;
+                message = self.outgoing.recv() => self.write_out(&mut stream, message).await,
+                read = timeout_at(patience.until, stream.read(&mut buffer)) => match read {
+                    Err(_) => Err(Some(patience.lost())),
+                    Ok(Err(_)) | Ok(Ok(0)) => Err(None),
+                    Ok(Ok(length)) => {
+                        framer.push(&buffer[..length]);
+                        self.take_messages(&mut stream, &mut framer)
+                            .await
+                            .map(|messages| patience.after_read(messages, framer.is_partial()))
+                    }
+                },
+            };
+            if let Err(closed) = went_on {
+                return closed;
+            }
+        }
+    }
+
+    /// Writes one message; `None` means that the worker stops and there will be no other.
+    async fn write_out<S>(&mut self, stream: &mut S, message: Option<Vec<u8>>) -> Result<(), Option<Closed>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let write_timeout = self.connections.limits.write_timeout;
+        let Some(message) = message else {
+            // A peer that has gone already needs no farewell.
+            let _closed = timeout(write_timeout, stream.shutdown()).await;
+            return Err(None);
+        };
+        let written = write(stream, &message, write_timeout).await;
+        self.unsent_bytes.fetch_sub(message.len(), Ordering::Relaxed);
+        written?;
+        self.connections.metrics.count_sent(self.peer.transport);
+        Ok(())
+    }
+
+    /// Hands every message that is whole to its worker, and says how many there were. A worker that
+    /// does not keep up makes the connection wait, and so the peer.
+    async fn take_messages<S>(&self, stream: &mut S, framer: &mut Framer) -> Result<usize, Option<Closed>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let connections = &self.connections;
+        let mut messages = 0;
+        while let Some(frame) = framer.next().map_err(|_| Some(Closed::Malformed))? {
+            match frame {
+                Frame::Ping => write(stream, PONG, connections.limits.write_timeout).await?,
+                Frame::Message(bytes) => {
+                    connections.metrics.count_received(self.peer.transport);
+                    let owner = connections.elsewhere(bytes).unwrap_or(connections.place.index);
+                    let mail = Mail::Message(bytes.to_vec(), self.peer);
+                    connections.mail[owner].send(mail).await.map_err(|_| None)?;
+                    messages += 1;
+                }
+            }
+        }
+        Ok(messages)
+    }
+}
+
+/// Until when the far end may be silent.
+struct Patience {
+    limits: Limits,
+    until: Instant,
+    has_spoken: bool,
+    in_message: bool,
+}
+
+impl Patience {
+    fn new(limits: Limits) -> Self {
+        let until = Instant::now() + limits.first_message_timeout;
+        Patience { limits, until, has_spoken: false, in_message: false }
+    }
+
+    /// A message's time runs from its first byte, so that no drip of bytes can stretch it.
+    fn after_read(&mut self, messages: usize, in_message: bool) {
+        self.has_spoken |= messages > 0;
+        if in_message && (messages > 0 || !self.in_message) {
+            self.until = Instant::now() + self.limits.message_timeout;
+        } else if !in_message && self.has_spoken {
+            self.until = Instant::now() + self.limits.idle_timeout;
+        }
+        self.in_message = in_message;
+    }
+
+    fn lost(&self) -> Closed {
+        if self.in_message { Closed::SlowMessage } else { Closed::Idle }
+    }
+}
+
+async fn write<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> Result<(), Option<Closed>>
+where
+    S: AsyncWrite + Unpin,
+{
+    let all = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    match timeout(patience, all).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(None),
+        Err(_) => Err(Some(Closed::SlowReader)),
+    }
+}
+
+fn worker_of(id: ConnectionId) -> usize {
+    usize::from(id.0.to_le_bytes()[0])
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,374 @@
+//! A server: a core per worker thread, and the sockets that feed them.
+//!
+//! Decides what a [`Core`] is, and that all sockets are bound before the first worker runs. Refuses
+//! to know what the bytes mean.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls::ServerConfig;
+use sip::Peer;
+use tokio::sync::{mpsc, watch};
+
+use crate::connection::{Listening, Mail};
+use crate::metrics::ServeMetrics;
+use crate::outbox::Outbox;
+use crate::socket;
+use crate::worker::{self, Supplies};
+
+/// Workers of one server: a connection's number holds that of its worker in eight bits.
+pub const MAX_WORKERS: usize = 256;
+
+/// Messages that wait for one worker. At 1 kB each a megabyte, at their largest 64 MiB.
+const MAIL_CAPACITY: usize = 1024;
+
+/// Notes that wait for one worker.
+const NOTE_CAPACITY: usize = 4096;
+
+/// The time, read once per event and handed down, so that cores have no clock of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For measuring; never goes back.
+    pub instant: Instant,
+    /// For writing down: milliseconds since 1970-01-01T00:00:00Z.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn read() -> Now {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { instant: Instant::now(), unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// What a worker runs: a machine without sockets, clocks and threads. It is made on its worker's
+/// thread and stays there. If it panics it is dropped, and a new one is made in its place.
+pub trait Core: 'static {
+    /// What other threads may tell it.
+    type Note: Send + 'static;
+
+    /// One whole SIP message, or what came in its place.
+    fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox);
+
+    /// One packet on the worker's media port.
+    fn handle_media(&mut self, bytes: &[u8], from: SocketAddr, now: Now, out: &mut Outbox) {
+        let _nothing_to_do = (bytes, from, now, out);
+    }
+
+    /// One note.
+    fn handle_note(&mut self, note: Self::Note, now: Now, out: &mut Outbox);
+
+    /// The deadline has passed.
+    fn handle_timeout(&mut self, now: Now, out: &mut Outbox);
+
+    /// When [`Core::handle_timeout`] is due; asked after every other call.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// The worker, below `workers`, that a message belongs to; `None` if any will do.
+    #[must_use]
+    fn steer(bytes: &[u8], workers: usize) -> Option<usize> {
+        let _any_will_do = (bytes, workers);
+        None
+    }
+}
+
+/// Where a core finds itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerPlace {
+    /// Which worker, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub workers: usize,
+    /// The worker's media port.
+    pub media: Option<SocketAddr>,
+}
+
+/// What a server may cost. Whatever is reached is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once, in and out; one more is closed at once.
+    pub connections: usize,
+    /// A TLS handshake must be done within this.
+    pub handshake_timeout: Duration,
+    /// A new connection must bring its first whole message within this.
+    pub first_message_timeout: Duration,
+    /// A message that has begun must be complete within this.
+    pub message_timeout: Duration,
+    /// A connection on which nothing comes is closed after this. Longer than the longest call, 120
+    /// minutes, so that its BYE still finds the connection.
+    pub idle_timeout: Duration,
+    /// A message of ours must be taken within this.
+    pub write_timeout: Duration,
+    /// A connection that we open must be open within this.
+    pub connect_timeout: Duration,
+    /// Bytes that wait to be written to one connection; one more closes it.
+    pub unsent_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 4096,
+            handshake_timeout: Duration::from_secs(5),
+            first_message_timeout: Duration::from_secs(30),
+            message_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(125 * 60),
+            write_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            unsent_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// What a server listens on. Port 0 picks a free one.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// The server's name in thread names, metrics and logs.
+    pub name: &'static str,
+    /// Worker threads, 1 to [`MAX_WORKERS`].
+    pub workers: usize,
+    /// UDP address.
+    pub udp: Option<SocketAddr>,
+    /// TCP address.
+    pub tcp: Option<SocketAddr>,
+    /// TLS address, and what is shown to who connects.
+    pub tls: Option<(SocketAddr, Arc<ServerConfig>)>,
+    /// The address of the media ports, one a worker.
+    pub media: Option<IpAddr>,
+    /// What it may cost.
+    pub limits: Limits,
+    /// Where it counts.
+    pub metrics: ServeMetrics,
+}
+
+impl ServeSettings {
+    /// One that listens on nothing.
+    #[must_use]
+    pub fn new(name: &'static str, workers: usize) -> Self {
+        ServeSettings {
+            name,
+            workers,
+            udp: None,
+            tcp: None,
+            tls: None,
+            media: None,
+            limits: Limits::default(),
+            metrics: ServeMetrics::new(),
+        }
+    }
+}
+
+/// Why a server could not be started (`UM1205` for a port).
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A port cannot be listened on.
+    #[error("listen on {transport} {address}: {error}")]
+    Listen {
+        /// `udp`, `tcp`, `tls` or `media`.
+        transport: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The number of workers is not 1 to [`MAX_WORKERS`].
+    #[error("start {0} workers: 1 to {MAX_WORKERS} can be had")]
+    Workers(usize),
+    /// A thread cannot be started.
+    #[error("start worker thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// UDP address.
+    pub udp: Option<SocketAddr>,
+    /// TCP address.
+    pub tcp: Option<SocketAddr>,
+    /// TLS address.
+    pub tls: Option<SocketAddr>,
+    /// Media addresses, by worker.
+    pub media: Vec<SocketAddr>,
+}
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct Server<N> {
+    addresses: Addresses,
+    notifier: Notifier<N>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Tells workers something, from any thread.
+#[derive(Debug)]
+pub struct Notifier<N> {
+    workers: Arc<[mpsc::Sender<N>]>,
+}
+
+impl<N> Clone for Notifier<N> {
+    fn clone(&self) -> Self {
+        Notifier { workers: Arc::clone(&self.workers) }
+    }
+}
+
+impl<N> Notifier<N> {
+    /// Tells one worker. False if it is not there or does not keep up; the note is then lost.
+    pub fn to(&self, worker: usize, note: N) -> bool {
+        self.workers.get(worker).is_some_and(|worker| worker.try_send(note).is_ok())
+    }
+
+    /// Tells every worker. False if one of them did not take it.
+    pub fn all(&self, note: impl Fn() -> N) -> bool {
+        self.workers.iter().filter(|worker| worker.try_send(note()).is_err()).count() == 0
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+}
+
+impl<N> Server<N> {
+    /// Where it listens, with the ports that were picked.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Tells its workers something.
+    #[must_use]
+    pub fn notifier(&self) -> Notifier<N> {
+        self.notifier.clone()
+    }
+
+    /// Whether every worker thread runs.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Stops listening, writes out what was to be sent, and waits for the workers to end.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl<N> Drop for Server<N> {
+    fn drop(&mut self) {
+        // Nobody listens only if every worker has already ended.
+        let _told = self.stop.send(true);
+        for thread in self.threads.drain(..) {
+            // A panic of the thread was reported when it happened.
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// Starts a server. `make` makes a worker's core, at the start and again after a panic: what a core
+/// was told by notes before, `make` has to know by itself.
+///
+/// # Errors
+/// When a port cannot be listened on; then nothing has been started.
+pub fn serve<C: Core>(
+    settings: &ServeSettings,
+    make: impl Fn(WorkerPlace) -> C + Send + Sync + 'static,
+) -> Result<Server<C::Note>, ServeError> {
+    let workers = settings.workers;
+    if !(1..=MAX_WORKERS).contains(&workers) {
+        return Err(ServeError::Workers(workers));
+    }
+    let (sockets, addresses) = bind(settings)?;
+    let make: Arc<worker::Make<C>> = Arc::new(make);
+    let (stop, stopped) = watch::channel(false);
+    let (mail, letter_boxes): (Vec<_>, Vec<_>) =
+        (0..workers).map(|_| mpsc::channel::<Mail>(MAIL_CAPACITY)).unzip();
+    let (notes, note_boxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(NOTE_CAPACITY)).unzip();
+    let mail: Arc<[_]> = mail.into();
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut threads = Vec::with_capacity(workers);
+    let boxes = letter_boxes.into_iter().zip(note_boxes);
+    for (index, (sockets, (mail_in, notes_in))) in sockets.into_iter().zip(boxes).enumerate() {
+        let supplies = Supplies {
+            place: WorkerPlace { index, workers, media: addresses.media.get(index).copied() },
+            name: settings.name,
+            sockets,
+            mail: Arc::clone(&mail),
+            mail_in,
+            notes_in,
+            stopped: stopped.clone(),
+            open: Arc::clone(&open),
+            limits: settings.limits,
+            metrics: settings.metrics.clone(),
+            make: Arc::clone(&make),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("{}-{index}", settings.name))
+            .spawn(move || worker::run(supplies))
+            .map_err(ServeError::Thread);
+        match thread {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                let _told = stop.send(true);
+                return Err(error);
+            }
+        }
+    }
+    Ok(Server { addresses, notifier: Notifier { workers: notes.into() }, stop, threads })
+}
+
+/// The sockets of one worker, bound and not yet in an executor.
+pub(crate) struct Sockets {
+    pub(crate) udp: Option<std::net::UdpSocket>,
+    pub(crate) media: Option<std::net::UdpSocket>,
+    pub(crate) listening: Vec<Listening>,
+}
+
+fn bind(settings: &ServeSettings) -> Result<(Vec<Sockets>, Addresses), ServeError> {
+    let mut addresses = Addresses::default();
+    let mut all: Vec<Sockets> =
+        (0..settings.workers).map(|_| Sockets { udp: None, media: None, listening: Vec::new() }).collect();
+    if let Some(address) = settings.udp {
+        let failed = |error| ServeError::Listen { transport: "udp", address, error };
+        for (worker, socket) in all.iter_mut().zip(socket::udp(address, settings.workers).map_err(failed)?) {
+            addresses.udp = Some(socket.local_addr().map_err(failed)?);
+            worker.udp = Some(socket);
+        }
+    }
+    if let Some(address) = settings.tcp {
+        let failed = |error| ServeError::Listen { transport: "tcp", address, error };
+        for (worker, listener) in all.iter_mut().zip(socket::tcp(address, settings.workers).map_err(failed)?)
+        {
+            addresses.tcp = Some(listener.local_addr().map_err(failed)?);
+            worker.listening.push(Listening { listener, tls: None });
+        }
+    }
+    if let Some((address, config)) = &settings.tls {
+        let failed = |error| ServeError::Listen { transport: "tls", address: *address, error };
+        for (worker, listener) in all.iter_mut().zip(socket::tcp(*address, settings.workers).map_err(failed)?)
+        {
+            addresses.tls = Some(listener.local_addr().map_err(failed)?);
+            worker.listening.push(Listening { listener, tls: Some(Arc::clone(config)) });
+        }
+    }
+    if let Some(ip) = settings.media {
+        let address = SocketAddr::new(ip, 0);
+        let failed = |error| ServeError::Listen { transport: "media", address, error };
+        for worker in &mut all {
+            let socket = socket::udp(address, 1).map_err(failed)?.pop();
+            if let Some(socket) = &socket {
+                addresses.media.push(socket.local_addr().map_err(failed)?);
+            }
+            worker.media = socket;
+        }
+    }
+    Ok((all, addresses))
+}

@@ -1,0 +1,101 @@
+//! How sockets are bound.
+//!
+//! Decides that each worker has a socket of its own on the shared port (`SO_REUSEPORT`), and that a
+//! port which someone else listens on is an error rather than a share of their traffic.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that the kernel holds for us between two accepts.
+const ACCEPT_BACKLOG: i32 = 1024;
+
+/// Receive buffer of a UDP port: 4 MiB hold about 4,000 INVITEs of 1 kB. The kernel grants what it
+/// may (`net.core.rmem_max`).
+const UDP_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A connection that says nothing for this long is probed by the kernel.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
+/// One UDP socket per worker, all on one address; port 0 picks a free one.
+pub(crate) fn udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    let mut address = address;
+    refuse_a_taken_port(address, Type::DGRAM)?;
+    (0..workers)
+        .map(|_| {
+            let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            socket.set_reuse_port(true)?;
+            socket.set_recv_buffer_size(UDP_RECEIVE_BYTES)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            let socket = UdpSocket::from(socket);
+            address = socket.local_addr()?;
+            Ok(socket)
+        })
+        .collect()
+}
+
+/// One TCP listener per worker, all on one address; port 0 picks a free one.
+pub(crate) fn tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let mut address = address;
+    refuse_a_taken_port(address, Type::STREAM)?;
+    (0..workers)
+        .map(|_| {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(ACCEPT_BACKLOG)?;
+            let listener = TcpListener::from(socket);
+            address = listener.local_addr()?;
+            Ok(listener)
+        })
+        .collect()
+}
+
+/// What every connection gets: no delay before small messages, and probes when it is silent.
+pub(crate) fn prepare_connection(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))
+}
+
+/// Two processes of one user that both set `SO_REUSEPORT` would silently share a port. So we first
+/// bind without it, which fails if anybody is there.
+fn refuse_a_taken_port(address: SocketAddr, kind: Type) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let probe = Socket::new(Domain::for_address(address), kind, None)?;
+    if kind == Type::STREAM {
+        // Connections of an earlier run that wait for their last segment are no listener.
+        probe.set_reuse_address(true)?;
+    }
+    probe.bind(&address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_the_port_that_the_first_one_was_given() {
+        let sockets = udp(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        let first = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == first));
+        let listeners = tcp(([127, 0, 0, 1], 0).into(), 2).unwrap();
+        assert_eq!(listeners[0].local_addr().unwrap(), listeners[1].local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_port_that_another_server_has_is_refused_though_both_would_share() {
+        let sockets = udp(([127, 0, 0, 1], 0).into(), 1).unwrap();
+        let taken = sockets[0].local_addr().unwrap();
+        assert_eq!(udp(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let listeners = tcp(([127, 0, 0, 1], 0).into(), 1).unwrap();
+        let taken = listeners[0].local_addr().unwrap();
+        assert_eq!(tcp(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}
