@@ -4,12 +4,31 @@
 //! Refuses to know sockets, files, threads and the time: bytes, peer and `now` come in; messages
 //! to send, events and one deadline go out.
 
+mod check;
+mod diversion;
 mod endpoint;
+mod frame;
+mod header;
+mod lex;
+mod message;
+mod name;
 mod peer;
+mod scan;
 pub mod transaction;
+mod uri;
+mod write;
 
+pub use check::Fault;
+pub use diversion::{DivertReason, diverting_reason, diverting_user};
 pub use endpoint::{
     CallKey, Counters, Ended, Endpoint, EndpointSettings, Event, Refusal, Service, Transmit, WrongState,
     no_reason,
 };
+pub use frame::{Frame, FrameError, Framer, MAX_HEAD_BYTES};
+pub use header::{CSeq, Flaw, HeaderError, MAX_CSEQ, NameAddr, Params, Rport, Via, unfold};
+pub use message::{Message, StartLine};
+pub use name::{Method, Name};
 pub use peer::{ConnectionId, Peer, Transport};
+pub use scan::{MAX_HEADERS, MAX_MESSAGE_BYTES, ScanError, scan, scan_head};
+pub use uri::{Host, Scheme, Uri, UriError};
+pub use write::{Request, Response};

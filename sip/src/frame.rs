@@ -1,0 +1,170 @@
+//! Messages cut from a stream (RFC 3261 section 18.3).
+//!
+//! Decides where one message ends and the next begins on TCP and TLS, and that a stream on which
+//! this is in doubt is given up: after a wrong Content-Length every later byte would be misread.
+//! Refuses to know sockets; how many bytes come at once changes nothing.
+
+use thiserror::Error;
+
+use crate::message::Message;
+use crate::scan::{MAX_MESSAGE_BYTES, ScanError, content_length, scan_head};
+
+/// The most bytes from a start line to the empty line behind the headers. The longest valid message
+/// of RFC 4475 has 3.5 KiB of them.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// The most bytes that wait in a [`Framer`]: the longest message and one more of 64 KiB behind it.
+const MAX_WAITING_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+
+/// What a stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// One whole message for [`scan`](crate::scan).
+    Message(&'a [u8]),
+    /// CRLF CRLF between messages: the peer asks whether we live, and is answered by one CRLF
+    /// (RFC 5626 section 4.4.1).
+    Ping,
+}
+
+/// Why a stream is given up. The connection is closed; nothing behind the fault is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// More than [`MAX_HEAD_BYTES`] without the end of the header section.
+    #[error("the header section is longer than {MAX_HEAD_BYTES} bytes")]
+    HeadTooLong,
+    /// The headers and the stated body are longer than [`MAX_MESSAGE_BYTES`].
+    #[error("the message is longer than {MAX_MESSAGE_BYTES} bytes")]
+    MessageTooLong,
+    /// No Content-Length, without which a stream has no messages (RFC 3261 section 20.14).
+    #[error("Content-Length is missing")]
+    NoContentLength,
+    /// The start line or a header that the length hangs on cannot be read.
+    #[error("the message cannot be framed: {0}")]
+    Unreadable(#[from] ScanError),
+    /// More bytes were pushed than may wait.
+    #[error("more than {MAX_WAITING_BYTES} bytes wait")]
+    Overflow,
+}
+
+/// The bytes of one connection that are not yet whole messages.
+#[derive(Debug, Default)]
+pub struct Framer {
+    waiting: Vec<u8>,
+    /// How many bytes of `waiting` were handed out and can go.
+    done: usize,
+    /// How far the end of the header section was looked for.
+    searched: usize,
+    failed: Option<FrameError>,
+}
+
+impl Framer {
+    /// A framer for a new connection.
+    #[must_use]
+    pub fn new() -> Self {
+        Framer::default()
+    }
+
+    /// Takes bytes as they came. Call [`next`](Framer::next) until it gives `None` before pushing more;
+    /// what does not fit is not kept, and the next call says so.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.drop_done();
+        if self.waiting.len() + bytes.len() > MAX_WAITING_BYTES {
+            self.failed.get_or_insert(FrameError::Overflow);
+        } else if self.failed.is_none() {
+            self.waiting.extend_from_slice(bytes);
+        }
+    }
+
+    /// How many bytes wait for the rest of their message.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.len() - self.done
+    }
+
+    /// The next whole message or keep-alive; `None` until more bytes come.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`], the same one at every later call.
+    #[expect(clippy::should_implement_trait, reason = "the frame borrows from the framer")]
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.drop_done();
+        match self.measure() {
+            Ok(Some(Measured::Ping)) => {
+                self.done = 4;
+                Ok(Some(Frame::Ping))
+            }
+            Ok(Some(Measured::Message(length))) => {
+                (self.done, self.searched) = (length, 0);
+                Ok(Some(Frame::Message(&self.waiting[..length])))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.failed = Some(error);
+                self.waiting = Vec::new();
+                Err(error)
+            }
+        }
+    }
+
+    fn drop_done(&mut self) {
+        self.waiting.drain(..self.done);
+        self.done = 0;
+    }
+
+    /// What stands at the front of the waiting bytes.
+    fn measure(&mut self) -> Result<Option<Measured>, FrameError> {
+        if self.waiting.starts_with(b"\r\n\r\n") {
+            return Ok(Some(Measured::Ping));
+        }
+        // One CRLF may be half a ping, or a stray line end in front of a message (RFC 3261 section 7.5).
+        if let [b'\r', b'\n', third, ..] = self.waiting[..]
+            && third != b'\r'
+        {
+            self.waiting.drain(..2);
+        }
+        if self.waiting.starts_with(b"\r") {
+            return match self.waiting[..] {
+                [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => Ok(None),
+                _ => Err(ScanError::StartLine.into()),
+            };
+        }
+        let Some(head_bytes) = self.head_bytes() else {
+            let too_long = self.waiting.len() > MAX_HEAD_BYTES;
+            return if too_long { Err(FrameError::HeadTooLong) } else { Ok(None) };
+        };
+        if head_bytes > MAX_HEAD_BYTES {
+            return Err(FrameError::HeadTooLong);
+        }
+        let message: Message<'_> = scan_head(&self.waiting[..head_bytes])?;
+        let body_bytes = content_length(&message)?.ok_or(FrameError::NoContentLength)?;
+        let length = usize::try_from(body_bytes).ok().and_then(|bytes| bytes.checked_add(head_bytes));
+        let length =
+            length.filter(|length| *length <= MAX_MESSAGE_BYTES).ok_or(FrameError::MessageTooLong)?;
+        Ok((length <= self.waiting.len()).then_some(Measured::Message(length)))
+    }
+
+    /// The length of the header section with its empty line, once that is there.
+    fn head_bytes(&mut self) -> Option<usize> {
+        let end = self.waiting[self.searched..].windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        match end {
+            Some(at) => {
+                // Looked for again while the body comes: it is found at once.
+                self.searched += at;
+                Some(self.searched + 4)
+            }
+            None => {
+                self.searched = self.waiting.len().saturating_sub(3);
+                None
+            }
+        }
+    }
+}
+
+enum Measured {
+    Ping,
+    Message(usize),
+}

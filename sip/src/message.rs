@@ -1,0 +1,250 @@
+//! What a scanned message says: its start line, headers by name, body and the headers every message has.
+//!
+//! Decides how headers are found and split. Refuses to know whether the message as a whole may be
+//! used; that is `check`.
+
+use std::fmt;
+
+use crate::header::{CSeq, Flaw, HeaderError, NameAddr, Via};
+use crate::lex::Split;
+use crate::name::{Method, Name};
+use crate::scan::{Header, MAX_HEADERS};
+
+/// The first line of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartLine<'a> {
+    /// `method uri SIP/x.y` (RFC 3261 section 7.1).
+    Request {
+        /// The method.
+        method: Method,
+        /// The method as written.
+        method_text: &'a str,
+        /// The Request-URI as written; surplus white space around it stays with it.
+        uri: &'a str,
+        /// Whether the version is 2.0. Any other is answered by 505.
+        version_is_2_0: bool,
+    },
+    /// `SIP/2.0 status reason` (RFC 3261 section 7.2).
+    Response {
+        /// 100 to 699.
+        status: u16,
+        /// The reason phrase, which may be empty.
+        reason: &'a str,
+    },
+}
+
+/// One SIP message, borrowed from the bytes that it was scanned from. About one kilobyte on the stack
+/// and nothing on the heap.
+#[derive(Clone)]
+pub struct Message<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) body_start: usize,
+    start: StartLine<'a>,
+    headers: [Header; MAX_HEADERS],
+    count: usize,
+    pub(crate) too_many_headers: bool,
+    /// A header line without `name:`, or white space behind the start line.
+    pub(crate) malformed_line: bool,
+}
+
+impl<'a> Message<'a> {
+    pub(crate) const fn new(bytes: &'a [u8], start: StartLine<'a>) -> Self {
+        let headers = [Header::EMPTY; MAX_HEADERS];
+        Message {
+            bytes,
+            body_start: 0,
+            start,
+            headers,
+            count: 0,
+            too_many_headers: false,
+            malformed_line: false,
+        }
+    }
+
+    pub(crate) fn push(&mut self, header: Header) {
+        if let Some(place) = self.headers.get_mut(self.count) {
+            *place = header;
+            self.count += 1;
+        } else {
+            self.too_many_headers = true;
+        }
+    }
+
+    /// The first line.
+    #[must_use]
+    pub const fn start(&self) -> StartLine<'a> {
+        self.start
+    }
+
+    /// Whether this is a request.
+    #[must_use]
+    pub const fn is_request(&self) -> bool {
+        matches!(self.start, StartLine::Request { .. })
+    }
+
+    /// A request's method.
+    #[must_use]
+    pub const fn method(&self) -> Option<Method> {
+        match self.start {
+            StartLine::Request { method, .. } => Some(method),
+            StartLine::Response { .. } => None,
+        }
+    }
+
+    /// A request's URI as written.
+    #[must_use]
+    pub const fn uri(&self) -> Option<&'a str> {
+        match self.start {
+            StartLine::Request { uri, .. } => Some(uri),
+            StartLine::Response { .. } => None,
+        }
+    }
+
+    /// A response's status.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self.start {
+            StartLine::Request { .. } => None,
+            StartLine::Response { status, .. } => Some(status),
+        }
+    }
+
+    /// The value of the first header line of this name that is UTF-8, trimmed, with folds as they
+    /// came ([`unfold`](crate::unfold) undoes them).
+    #[must_use]
+    pub fn header(&self, name: Name) -> Option<&'a str> {
+        self.headers(name).next()
+    }
+
+    /// The values of all header lines of this name that are UTF-8, top to bottom.
+    pub fn headers(&self, name: Name) -> impl Iterator<Item = &'a str> {
+        self.raw_values(name).filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The values of this name, header lines split at the commas that stand outside of quotes and
+    /// angle brackets (RFC 3261 section 7.3.1). For headers that are lists; Date and Subject are not.
+    pub fn values(&self, name: Name) -> impl Iterator<Item = &'a str> {
+        self.headers(name).flat_map(|value| Split::new(value, b','))
+    }
+
+    /// The value of the first header line that is UTF-8 and whose name, as written, is `name` in any
+    /// case: for headers that have no [`Name`] of their own.
+    #[must_use]
+    pub fn header_named(&self, name: &str) -> Option<&'a str> {
+        self.all()
+            .filter(|(_, raw_name, _)| raw_name.eq_ignore_ascii_case(name))
+            .find_map(|(_, _, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// Every header line, top to bottom: name, name as written, value as written but trimmed.
+    pub fn all(&self) -> impl Iterator<Item = (Name, &'a str, &'a [u8])> {
+        let bytes = self.bytes;
+        self.table().iter().map(move |header| {
+            let name = &bytes[usize::from(header.name_start)..usize::from(header.name_end)];
+            let value = &bytes[usize::from(header.value_start)..usize::from(header.value_end)];
+            // The scanner lets only tokens be names, and tokens are ASCII.
+            (header.name, std::str::from_utf8(name).unwrap_or_default(), value)
+        })
+    }
+
+    /// The values of all header lines of this name as bytes.
+    pub(crate) fn raw_values(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = self.bytes;
+        self.table()
+            .iter()
+            .filter(move |header| header.name == name)
+            .map(move |header| &bytes[usize::from(header.value_start)..usize::from(header.value_end)])
+    }
+
+    fn table(&self) -> &[Header] {
+        &self.headers[..self.count]
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        &self.bytes[self.body_start..]
+    }
+
+    /// The whole message, without line ends in front of it and bytes behind its body.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The topmost `Via`.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] if there is none or it cannot be read.
+    pub fn top_via(&self) -> Result<Via<'a>, HeaderError> {
+        let value = self.first(Name::Via)?;
+        let top = Split::new(value, b',').next().unwrap_or(value);
+        Via::parse(top).map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))
+    }
+
+    /// The `From` header.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] if it is missing, repeated or cannot be read.
+    pub fn from(&self) -> Result<NameAddr<'a>, HeaderError> {
+        NameAddr::parse(self.single(Name::From)?).map_err(|flaw| HeaderError::Malformed(Name::From, flaw))
+    }
+
+    /// The `To` header.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] if it is missing, repeated or cannot be read.
+    pub fn to(&self) -> Result<NameAddr<'a>, HeaderError> {
+        NameAddr::parse(self.single(Name::To)?).map_err(|flaw| HeaderError::Malformed(Name::To, flaw))
+    }
+
+    /// The `Call-ID` header.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] if it is missing, repeated, empty or has white space within.
+    pub fn call_id(&self) -> Result<&'a str, HeaderError> {
+        let value = self.single(Name::CallId)?;
+        if value.is_empty() || value.bytes().any(|byte| byte <= b' ') {
+            return Err(HeaderError::Malformed(Name::CallId, Flaw::Word));
+        }
+        Ok(value)
+    }
+
+    /// The `CSeq` header.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] if it is missing, repeated or cannot be read.
+    pub fn cseq(&self) -> Result<CSeq<'a>, HeaderError> {
+        CSeq::parse(self.single(Name::CSeq)?).map_err(|flaw| HeaderError::Malformed(Name::CSeq, flaw))
+    }
+
+    fn first(&self, name: Name) -> Result<&'a str, HeaderError> {
+        let value = self.raw_values(name).next().ok_or(HeaderError::Missing(name))?;
+        std::str::from_utf8(value).map_err(|_| HeaderError::NotUtf8(name))
+    }
+
+    /// The value of a header that may stand only once.
+    pub(crate) fn single(&self, name: Name) -> Result<&'a str, HeaderError> {
+        if self.raw_values(name).nth(1).is_some() {
+            return Err(HeaderError::Repeated(name));
+        }
+        self.first(name)
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    /// Without header values and body, which may name people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("method", &self.method())
+            .field("status", &self.status())
+            .field("headers", &self.count)
+            .field("body_bytes", &self.body().len())
+            .finish()
+    }
+}

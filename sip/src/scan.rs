@@ -1,0 +1,267 @@
+//! From bytes to a table of offsets, in one pass and without allocating.
+//!
+//! Decides where the start line, each header and the body of one message begin and end, and refuses
+//! what could be read in two ways: a second Content-Length, a line that ends without CRLF, a body
+//! shorter than announced. Refuses to know what headers mean; that is `message` and `check`.
+//!
+//! **Line ends are CRLF and nothing else** (RFC 3261 section 7). A CR or LF on its own within the
+//! header section is refused rather than taken for a line end: what one element takes for a header
+//! and the next for the inside of one is how requests are smuggled, and a response that copied such a
+//! value would carry it on. Any number of CRLFs in front of the start line is skipped (section 7.5).
+
+use thiserror::Error;
+
+use crate::lex::{decimal, is_token, is_token_byte, trim_bytes};
+use crate::message::{Message, StartLine};
+use crate::name::{Method, Name};
+
+/// The most header lines in one message. Calls through a dozen proxies, each with its Via and
+/// Record-Route, have about 50.
+pub const MAX_HEADERS: usize = 96;
+
+/// The most bytes in one message: the largest UDP payload there could be, so that every offset fits
+/// 16 bits.
+pub const MAX_MESSAGE_BYTES: usize = 65_535;
+
+/// Why bytes are not one SIP message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ScanError {
+    /// Nothing but CRLFs: a keep-alive (RFC 5626 section 3.5.1).
+    #[error("there is no message, only line ends")]
+    Empty,
+    /// More than [`MAX_MESSAGE_BYTES`].
+    #[error("the message is longer than {MAX_MESSAGE_BYTES} bytes")]
+    TooLong,
+    /// The first line is neither `method URI SIP/x.y` nor `SIP/2.0 status reason`.
+    #[error("the first line is neither a request line nor a status line")]
+    StartLine,
+    /// No empty line ends the header section.
+    #[error("the header section does not end")]
+    Unterminated,
+    /// A CR or LF that is not part of a CRLF within the header section.
+    #[error("a line ends without CRLF")]
+    BareLineEnd,
+    /// More than [`MAX_HEADERS`] header lines.
+    #[error("there are more than {MAX_HEADERS} header lines")]
+    TooManyHeaders,
+    /// Content-Length stands more than once, be it with the same value.
+    #[error("Content-Length is repeated")]
+    RepeatedContentLength,
+    /// Content-Length is not a decimal number, is negative or overflows.
+    #[error("Content-Length is not a number")]
+    ContentLength,
+    /// Content-Length says more bytes than there are.
+    #[error("Content-Length says {stated} bytes, and {present} are there")]
+    BodyCutShort {
+        /// What Content-Length says, in bytes.
+        stated: u64,
+        /// What follows the header section, in bytes.
+        present: usize,
+    },
+}
+
+impl ScanError {
+    /// The status that answers a request with this fault, built from [`scan_head`]. `None` where no
+    /// header can be trusted, so that nothing can be answered.
+    #[must_use]
+    pub const fn status(self) -> Option<u16> {
+        match self {
+            ScanError::RepeatedContentLength | ScanError::ContentLength | ScanError::BodyCutShort { .. } => {
+                Some(400)
+            }
+            // 513 Message Too Large (RFC 3261 section 21.5.7).
+            ScanError::TooManyHeaders => Some(513),
+            ScanError::Empty
+            | ScanError::TooLong
+            | ScanError::StartLine
+            | ScanError::Unterminated
+            | ScanError::BareLineEnd => None,
+        }
+    }
+}
+
+/// Where one header stands in the message. Values are trimmed, folds within them are kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) name: Name,
+    pub(crate) name_start: u16,
+    pub(crate) name_end: u16,
+    pub(crate) value_start: u16,
+    pub(crate) value_end: u16,
+}
+
+impl Header {
+    pub(crate) const EMPTY: Header =
+        Header { name: Name::Other, name_start: 0, name_end: 0, value_start: 0, value_end: 0 };
+}
+
+/// Reads one message: a datagram, or what a [`Framer`](crate::Framer) cut from a stream.
+///
+/// Without Content-Length the body goes to the end of `bytes`; with it, bytes behind the body are
+/// left out (RFC 3261 section 18.3).
+///
+/// # Errors
+///
+/// [`ScanError`]; its [`status`](ScanError::status) tells whether and how a request is answered.
+pub fn scan(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
+    let (mut message, head_end) = head(bytes)?;
+    if message.too_many_headers {
+        return Err(ScanError::TooManyHeaders);
+    }
+    let present = message.bytes.len() - head_end;
+    let body = match content_length(&message)? {
+        None => present,
+        Some(stated) => usize::try_from(stated)
+            .ok()
+            .filter(|stated| *stated <= present)
+            .ok_or(ScanError::BodyCutShort { stated, present })?,
+    };
+    message.bytes = &message.bytes[..head_end + body];
+    message.body_start = head_end;
+    Ok(message)
+}
+
+/// Reads the start line and headers alone, so that a request whose length is at fault can still be
+/// answered: the message ends with its headers, has no body, and holds the first [`MAX_HEADERS`]
+/// header lines.
+///
+/// # Errors
+///
+/// Those [`ScanError`]s whose [`status`](ScanError::status) is `None`.
+pub fn scan_head(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
+    let (mut message, head_end) = head(bytes)?;
+    message.bytes = &message.bytes[..head_end];
+    message.body_start = head_end;
+    Ok(message)
+}
+
+/// What the one Content-Length says, in bytes.
+pub(crate) fn content_length(message: &Message<'_>) -> Result<Option<u64>, ScanError> {
+    let mut values = message.raw_values(Name::ContentLength);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(ScanError::RepeatedContentLength);
+    }
+    let text = std::str::from_utf8(value).map_err(|_| ScanError::ContentLength)?;
+    decimal(text).map(Some).ok_or(ScanError::ContentLength)
+}
+
+/// The message without a body yet, and where its header section ends.
+fn head(bytes: &[u8]) -> Result<(Message<'_>, usize), ScanError> {
+    let mut bytes = bytes;
+    while let Some(rest) = bytes.strip_prefix(b"\r\n") {
+        bytes = rest;
+    }
+    if bytes.is_empty() {
+        return Err(ScanError::Empty);
+    }
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(ScanError::TooLong);
+    }
+    let (line, mut at) = line(bytes, 0)?;
+    let (start, plain) = start_line(line).ok_or(ScanError::StartLine)?;
+    let mut message = Message::new(bytes, start);
+    message.malformed_line = !plain;
+    loop {
+        let (text, next) = line_with_folds(bytes, at)?;
+        if text == at {
+            return Ok((message, next));
+        }
+        match header(bytes, at, text) {
+            Some(header) => message.push(header),
+            None => message.malformed_line = true,
+        }
+        at = next;
+    }
+}
+
+/// The line that begins at `start`, without its CRLF, and where the next one begins.
+fn line(bytes: &[u8], start: usize) -> Result<(&[u8], usize), ScanError> {
+    let end = line_end(bytes, start)?;
+    Ok((&bytes[start..end], end + 2))
+}
+
+/// Where the CRLF of the line stands that begins at `start`.
+fn line_end(bytes: &[u8], start: usize) -> Result<usize, ScanError> {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let length = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).ok_or(ScanError::Unterminated)?;
+    match &rest[length..] {
+        [b'\r', b'\n', ..] => Ok(start + length),
+        [b'\r'] => Err(ScanError::Unterminated),
+        _ => Err(ScanError::BareLineEnd),
+    }
+}
+
+/// Where the text of the header line ends that begins at `start`, continuation lines included, and
+/// where the next header begins (RFC 3261 section 7.3.1).
+fn line_with_folds(bytes: &[u8], start: usize) -> Result<(usize, usize), ScanError> {
+    let mut end = line_end(bytes, start)?;
+    while end > start && matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
+        end = line_end(bytes, end + 2)?;
+    }
+    Ok((end, end + 2))
+}
+
+/// The header in `bytes[start..end]`; `None` if there is no `name:` in front.
+fn header(bytes: &[u8], start: usize, end: usize) -> Option<Header> {
+    let line = &bytes[start..end];
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    // HCOLON: spaces and tabs may stand between name and colon (RFC 3261 section 25.1).
+    let blanks = line[..colon].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let name = &line[..colon - blanks];
+    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
+        return None;
+    }
+    let raw = &line[colon + 1..];
+    let value = trim_bytes(raw);
+    let skipped = raw.iter().take_while(|byte| crate::lex::is_space(**byte)).count();
+    let value_start = start + colon + 1 + skipped;
+    Some(Header {
+        name: Name::read(name),
+        name_start: offset(start),
+        name_end: offset(start + name.len()),
+        value_start: offset(value_start),
+        value_end: offset(value_start + value.len()),
+    })
+}
+
+/// An offset in a message, which [`MAX_MESSAGE_BYTES`] keeps within 16 bits.
+fn offset(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
+}
+
+/// The start line, and whether nothing stands behind it.
+fn start_line(line: &[u8]) -> Option<(StartLine<'_>, bool)> {
+    let line = std::str::from_utf8(line).ok()?;
+    if line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("SIP/")) {
+        return status_line(line).map(|start| (start, true));
+    }
+    let trimmed = line.trim_end_matches([' ', '\t']);
+    let (method_text, rest) = trimmed.split_once(' ')?;
+    let (uri, version) = rest.rsplit_once(' ')?;
+    let digits =
+        version.get(..4).filter(|start| start.eq_ignore_ascii_case("SIP/")).map(|_| &version[4..])?;
+    let (major, minor) = digits.split_once('.')?;
+    let (major, minor) = (decimal(major)?, decimal(minor)?);
+    if !is_token(method_text) {
+        return None;
+    }
+    let method = Method::read(method_text);
+    let version_is_2_0 = major == 2 && minor == 0;
+    let start = StartLine::Request { method, method_text, uri, version_is_2_0 };
+    Some((start, trimmed.len() == line.len()))
+}
+
+/// `SIP/2.0 status reason`, where the reason may be empty (RFC 4475 section 3.1.1.13).
+fn status_line(line: &str) -> Option<StartLine<'_>> {
+    let rest = line.get(7..).filter(|_| line[..7].eq_ignore_ascii_case("SIP/2.0"))?;
+    let rest = rest.strip_prefix(' ')?;
+    let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+    if status.len() != 3 {
+        return None;
+    }
+    let status = u16::try_from(decimal(status)?).ok().filter(|status| (100..700).contains(status))?;
+    Some(StartLine::Response { status, reason })
+}

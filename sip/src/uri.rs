@@ -1,0 +1,349 @@
+//! SIP, SIPS and tel URIs (RFC 3261 section 19.1, RFC 3966).
+//!
+//! Decides which part of the text is scheme, user, host, port, parameters and headers. Refuses to
+//! know whether a URI leads anywhere. Nothing is copied: parts stay as written, escapes included,
+//! until a caller asks for the decoded form.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use thiserror::Error;
+
+use crate::lex::{decimal, is_token};
+
+/// What a URI begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `sip:`.
+    Sip,
+    /// `sips:`.
+    Sips,
+    /// `tel:` (RFC 3966).
+    Tel,
+    /// Any other scheme; what follows it is not looked into.
+    Other,
+}
+
+/// The host of a URI or of a `Via`'s sent-by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A domain name, as written.
+    HostName(&'a str),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address, written in brackets.
+    V6(Ipv6Addr),
+}
+
+impl Host<'_> {
+    /// The address, unless it is a name.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::HostName(_) => None,
+            Host::V4(address) => Some(IpAddr::V4(*address)),
+            Host::V6(address) => Some(IpAddr::V6(*address)),
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::HostName(name) => f.write_str(name),
+            Host::V4(address) => address.fmt(f),
+            Host::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// Why a text is not a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UriError {
+    /// No scheme and colon in front.
+    #[error("the URI has no scheme")]
+    Scheme,
+    /// White space, a control character, a quote or an angle bracket within the URI.
+    #[error("the URI holds a character that must be escaped")]
+    Character,
+    /// An empty user part before `@`, or a second `@`.
+    #[error("the URI's user part cannot be read")]
+    User,
+    /// No host, or one that is neither a name nor an address.
+    #[error("the URI's host cannot be read")]
+    Host,
+    /// A port that is not a number from 0 to 65535.
+    #[error("the URI's port cannot be read")]
+    Port,
+}
+
+/// A URI, borrowed from the text that it was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uri<'a> {
+    /// The whole URI as written.
+    pub text: &'a str,
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The user part without a password, still escaped; of a tel URI the number.
+    pub user: Option<&'a str>,
+    /// The host; none in tel URIs and other schemes.
+    pub host: Option<Host<'a>>,
+    /// The port, where one is written.
+    pub port: Option<u16>,
+    params: &'a str,
+    headers: &'a str,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI that fills `text`.
+    ///
+    /// # Errors
+    ///
+    /// [`UriError`] names the part that cannot be read. The inside of a scheme that is neither SIP nor
+    /// tel is never an error, because only its owner knows its grammar.
+    pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
+        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, 0x7f | b'<' | b'>' | b'"' | b'\\')) {
+            return Err(UriError::Character);
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
+        let letter_first = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+        if !letter_first || !is_token(scheme) {
+            return Err(UriError::Scheme);
+        }
+        if scheme.eq_ignore_ascii_case("sip") {
+            Self::parse_sip(text, Scheme::Sip, rest)
+        } else if scheme.eq_ignore_ascii_case("sips") {
+            Self::parse_sip(text, Scheme::Sips, rest)
+        } else if scheme.eq_ignore_ascii_case("tel") {
+            Self::parse_tel(text, rest)
+        } else {
+            let (user, host, port) = (None, None, None);
+            Ok(Uri { text, scheme: Scheme::Other, user, host, port, params: "", headers: "" })
+        }
+    }
+
+    /// `[user[:password]@]host[:port][;parameters][?headers]`.
+    fn parse_sip(text: &'a str, scheme: Scheme, rest: &'a str) -> Result<Uri<'a>, UriError> {
+        let (user, rest) = match rest.split_once('@') {
+            Some((userinfo, rest)) => {
+                let user = userinfo.split_once(':').map_or(userinfo, |(user, _password)| user);
+                if user.is_empty() || rest.contains('@') {
+                    return Err(UriError::User);
+                }
+                (Some(user), rest)
+            }
+            None => (None, rest),
+        };
+        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hostport, params) = rest.split_once(';').unwrap_or((rest, ""));
+        let (host, port) = parse_hostport(hostport)?;
+        Ok(Uri { text, scheme, user, host: Some(host), port, params, headers })
+    }
+
+    /// `number[;parameters]`.
+    fn parse_tel(text: &'a str, rest: &'a str) -> Result<Uri<'a>, UriError> {
+        let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+        if number.is_empty() {
+            return Err(UriError::User);
+        }
+        let (user, host, port) = (Some(number), None, None);
+        Ok(Uri { text, scheme: Scheme::Tel, user, host, port, params, headers: "" })
+    }
+
+    /// The user part with its escapes decoded, parameters within it included. Bytes that are not
+    /// UTF-8 become U+FFFD, so that such a user matches nobody.
+    #[must_use]
+    pub fn user_decoded(&self) -> Option<Cow<'a, str>> {
+        self.user.map(unescape)
+    }
+
+    /// The user part up to its first `;`, decoded: the number of `sip:5551000;ext=7@host` is `5551000`.
+    #[must_use]
+    pub fn number(&self) -> Option<Cow<'a, str>> {
+        self.user.map(|user| unescape(user.split_once(';').map_or(user, |(number, _)| number)))
+    }
+
+    /// The value of the parameter `name` (in any case), still escaped; empty where the parameter
+    /// stands without a value.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The parameters in order, still escaped, with an empty value where none is written.
+    pub fn params(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        pairs(self.params, ';')
+    }
+
+    /// The headers behind `?` in order, still escaped.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        pairs(self.headers, '&')
+    }
+}
+
+impl fmt::Display for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
+    text.split(separator)
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+}
+
+/// Reads `host[:port]`, with an IPv6 address in brackets.
+pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(UriError::Host)?;
+        let host = Host::V6(parse_v6(address).ok_or(UriError::Host)?);
+        match port.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if port.is_empty() => (host, None),
+            None => return Err(UriError::Host),
+        }
+    } else {
+        let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+        (parse_name_or_v4(host)?, port)
+    };
+    let port = port.map(parse_port).transpose()?;
+    Ok((host, port))
+}
+
+pub(crate) fn parse_port(text: &str) -> Result<u16, UriError> {
+    decimal(text).and_then(|port| u16::try_from(port).ok()).ok_or(UriError::Port)
+}
+
+fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
+    if let Ok(address) = text.parse() {
+        return Ok(Host::V4(address));
+    }
+    // The underscore is no part of RFC 3261's hostname, but names in private networks have it.
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if text.is_empty() || !text.bytes().all(is_name) {
+        return Err(UriError::Host);
+    }
+    Ok(Host::HostName(text))
+}
+
+/// Reads an IPv6 address without brackets. One `:::` is taken for `::`, because RFC 3261's grammar
+/// made implementations write it (RFC 5118 section 4.10, put right by RFC 5954).
+pub(crate) fn parse_v6(text: &str) -> Option<Ipv6Addr> {
+    let Some((before, after)) = text.split_once(":::") else {
+        return text.parse().ok();
+    };
+    // The longest IPv6 address has 45 characters (INET6_ADDRSTRLEN less its NUL).
+    let mut buffer = [0_u8; 45];
+    let mut length = 0;
+    for part in [before, "::", after] {
+        buffer.get_mut(length..length + part.len())?.copy_from_slice(part.as_bytes());
+        length += part.len();
+    }
+    std::str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()
+}
+
+/// `text` with its `%XX` escapes decoded. An escape that is not one stays as it is written.
+#[must_use]
+pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escaped = (byte == b'%').then(|| hex(bytes.get(at + 1), bytes.get(at + 2))).flatten();
+        decoded.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    match String::from_utf8(decoded) {
+        Ok(text) => Cow::Owned(text),
+        Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    }
+}
+
+fn hex(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(*high?)? << 4 | digit(*low?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_sip_uri_is_found() {
+        let uri =
+            Uri::parse("SIP:al%69ce;day=tuesday:secret@Example.com:5070;transport=TCP;lr?a=b&c").unwrap();
+        assert_eq!(uri.scheme, Scheme::Sip);
+        assert_eq!(uri.user, Some("al%69ce;day=tuesday"));
+        assert_eq!(uri.user_decoded().as_deref(), Some("alice;day=tuesday"));
+        assert_eq!(uri.number().as_deref(), Some("alice"));
+        assert_eq!(uri.host, Some(Host::HostName("Example.com")));
+        assert_eq!(uri.port, Some(5070));
+        assert_eq!(uri.param("Transport"), Some("TCP"));
+        assert_eq!(uri.param("lr"), Some(""));
+        assert_eq!(uri.param("maddr"), None);
+        assert_eq!(uri.headers().collect::<Vec<_>>(), [("a", "b"), ("c", "")]);
+    }
+
+    #[test]
+    fn a_question_mark_may_stand_in_the_user_part() {
+        let uri = Uri::parse("sip:a?b@example.com").unwrap();
+        assert_eq!((uri.user, uri.headers().count()), (Some("a?b"), 0));
+    }
+
+    #[test]
+    fn addresses_are_read_as_addresses() {
+        let v4 = Uri::parse("sips:192.0.2.1").unwrap();
+        assert_eq!((v4.scheme, v4.host), (Scheme::Sips, Some(Host::V4(Ipv4Addr::new(192, 0, 2, 1)))));
+        let v6 = Uri::parse("sip:[2001:db8::10]:5070").unwrap();
+        assert_eq!(v6.host.unwrap().to_string(), "[2001:db8::10]");
+        assert_eq!(v6.port, Some(5070));
+        let three_colons = Uri::parse("sip:[2001:db8:::192.0.2.1]").unwrap();
+        assert_eq!(three_colons.host.unwrap().to_string(), "[2001:db8::c000:201]");
+    }
+
+    #[test]
+    fn a_tel_uri_has_a_number_and_no_host() {
+        let uri = Uri::parse("tel:+1-201-555-0123;phone-context=example.com").unwrap();
+        assert_eq!((uri.scheme, uri.user, uri.host), (Scheme::Tel, Some("+1-201-555-0123"), None));
+        assert_eq!(uri.param("phone-context"), Some("example.com"));
+    }
+
+    #[test]
+    fn what_is_not_a_uri_is_refused_with_the_part_that_is_wrong() {
+        for (text, error) in [
+            ("", UriError::Scheme),
+            ("alice", UriError::Scheme),
+            ("1sip:a", UriError::Scheme),
+            ("sip:", UriError::Host),
+            ("sip:a@", UriError::Host),
+            ("sip:@b", UriError::User),
+            ("sip:a@b@c", UriError::User),
+            ("sip:a b@c", UriError::Character),
+            ("<sip:a@b>", UriError::Character),
+            ("sip:a@b:", UriError::Port),
+            ("sip:a@b:65536", UriError::Port),
+            ("sip:a@[::1", UriError::Host),
+            ("sip:a@[::1]x", UriError::Host),
+            ("sip:a@[1::2::3]", UriError::Host),
+            ("sip:a@[2001:db8:::2001:2001:2001:2001:2001:255.255.255.255]", UriError::Host),
+            ("sip:a@b,c", UriError::Host),
+            ("sip:2001:db8::10", UriError::Port),
+            ("tel:", UriError::User),
+        ] {
+            assert_eq!(Uri::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_escape_stays_and_bytes_that_are_no_text_match_nobody() {
+        assert_eq!(unescape("100%"), "100%");
+        assert_eq!(unescape("%zz%4"), "%zz%4");
+        assert_eq!(unescape("%C3%BC"), "ü");
+        assert_eq!(unescape("a%FFb"), "a\u{fffd}b");
+    }
+}
