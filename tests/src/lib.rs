@@ -1,1 +1,16 @@
-//! tests
+//! The harness of the end-to-end tests: a running Umbriel, real callers and a real mail server.
+//!
+//! Decides how a scenario is set up, observed and taken down. Refuses to know how Umbriel works
+//! inside: it starts the program, writes files into its folder, speaks to it over sockets, and
+//! judges what arrives by code of its own.
+
+pub mod audio;
+pub mod callers;
+pub mod house;
+pub mod mail;
+mod need;
+pub mod phone;
+pub mod wire;
+
+pub use house::{House, HouseBuilder};
+pub use need::{has, is_root, skip, wait_until};

@@ -1,0 +1,212 @@
+//! A telephone made of two sockets, for tests that must know when each packet left.
+//!
+//! Speaks just enough SIP to call through the router over UDP: INVITE, the ACK to the redirect, the
+//! INVITE at its target, ACK, BYE. What it says, and when, is entirely the test's.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::audio::{self, Law};
+use crate::house::{House, PBX};
+
+/// Bytes of one packet: 20 ms of G.711.
+const PACKET: usize = 160;
+/// Time of one packet.
+const PERIOD: Duration = Duration::from_millis(20);
+/// Nothing heard for this long means that the greeting and its tone are over.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// A telephone that is in a call.
+#[derive(Debug)]
+pub struct Phone {
+    sip: UdpSocket,
+    media: UdpSocket,
+    /// Call-ID of the call.
+    pub call_id: String,
+    target: SocketAddr,
+    far_media: SocketAddr,
+    request_uri: String,
+    to: String,
+    sound: Vec<u8>,
+    sent: usize,
+    answered: Instant,
+    last_heard: Option<Instant>,
+    hung_up: bool,
+}
+
+impl Phone {
+    /// Calls `called` through the router and waits until the call is answered. `seed` makes the
+    /// call's identity and sound.
+    ///
+    /// # Panics
+    /// If the call is not answered.
+    #[must_use]
+    pub fn call(house: &House, called: &str, seed: u64) -> Phone {
+        let sip = UdpSocket::bind((PBX, 0)).expect("a socket for signalling");
+        let media = UdpSocket::bind((PBX, 0)).expect("a socket for media");
+        sip.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        media.set_nonblocking(true).expect("non-blocking media");
+        let mut phone = Phone {
+            sip,
+            media,
+            call_id: format!("phone-{seed}-{}", std::process::id()),
+            target: house.router(),
+            far_media: house.router(),
+            request_uri: format!("sip:{called}@{}", house.router()),
+            to: format!("<sip:{called}@{}>", house.router()),
+            sound: audio::noise(Law::Mu, seed, 8000 * 120),
+            sent: 0,
+            answered: Instant::now(),
+            last_heard: None,
+            hung_up: false,
+        };
+        let redirect = phone.invite(1);
+        assert!(redirect.starts_with("SIP/2.0 302 "), "the router redirects: {redirect}");
+        phone.request("ACK", 1, &header(&redirect, "To"), "");
+        let contact = header(&redirect, "Contact");
+        phone.request_uri = contact.split(['<', '>']).nth(1).expect("a URI in the Contact").to_owned();
+        let host = phone.request_uri.split(['@', ';']).nth(1).expect("a host in the URI");
+        phone.target = host.parse().expect("an address and a port");
+        let answer = phone.invite(2);
+        assert!(answer.starts_with("SIP/2.0 200 "), "the mailbox server answers: {answer}");
+        phone.to = header(&answer, "To");
+        phone.far_media = far_media(&answer);
+        let to = phone.to.clone();
+        phone.request("ACK", 2, &to, "");
+        phone.answered = Instant::now();
+        phone
+    }
+
+    /// Speaks until the greeting and its tone have been heard to their end.
+    ///
+    /// # Panics
+    /// If that takes more than thirty seconds.
+    pub fn speak_through_the_greeting(&mut self) {
+        let limit = Instant::now() + Duration::from_secs(30);
+        while self.last_heard.is_none_or(|at| at.elapsed() < QUIET) {
+            assert!(Instant::now() < limit, "the greeting does not end");
+            self.speak(PERIOD);
+        }
+    }
+
+    /// Speaks for a while, on an absolute schedule.
+    pub fn speak(&mut self, length: Duration) {
+        let end = Instant::now() + length;
+        while Instant::now() < end {
+            let due = self.answered + PERIOD * u32::try_from(self.sent).expect("a short call");
+            std::thread::sleep(due.saturating_duration_since(Instant::now()).min(PERIOD));
+            if Instant::now() >= due {
+                self.send_packet();
+            }
+            self.listen();
+        }
+    }
+
+    /// Hangs up and waits for the answer.
+    ///
+    /// # Panics
+    /// If the BYE is not answered with 200.
+    pub fn hang_up(&mut self) {
+        let to = self.to.clone();
+        self.request("BYE", 3, &to, "");
+        let answer = self.final_response(3);
+        assert!(answer.starts_with("SIP/2.0 200 "), "the BYE is answered: {answer}");
+        self.hung_up = true;
+    }
+
+    /// Everything that was said, in order.
+    #[must_use]
+    pub fn said(&self) -> &[u8] {
+        &self.sound[..self.sent * PACKET]
+    }
+
+    /// How much had been said at an instant, in samples.
+    #[must_use]
+    pub fn said_at(&self, at: Instant) -> usize {
+        let packets = at.saturating_duration_since(self.answered).as_millis() / PERIOD.as_millis();
+        usize::try_from(packets).map_or(self.sent, |packets| packets.min(self.sent)) * PACKET
+    }
+
+    fn send_packet(&mut self) {
+        let number = u32::try_from(self.sent).expect("a short call");
+        let mut packet = vec![0x80, 0];
+        packet.extend_from_slice(&number.to_be_bytes()[2..]);
+        packet.extend_from_slice(&(number * 160).to_be_bytes());
+        packet.extend_from_slice(&0x00C0_FFEE_u32.to_be_bytes());
+        packet.extend_from_slice(&self.sound[self.sent * PACKET..][..PACKET]);
+        // A server that was killed refuses packets; the test looks at what it had taken before.
+        let _ = self.media.send_to(&packet, self.far_media);
+        self.sent += 1;
+    }
+
+    fn listen(&mut self) {
+        let mut buffer = [0; 2048];
+        while let Ok((_, from)) = self.media.recv_from(&mut buffer) {
+            if from == self.far_media {
+                self.last_heard = Some(Instant::now());
+            }
+        }
+    }
+
+    fn invite(&self, sequence: u32) -> String {
+        let media = self.media.local_addr().expect("an address");
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n\
+             a=rtpmap:0 PCMU/8000\r\n",
+            ip = media.ip(),
+            port = media.port()
+        );
+        self.request("INVITE", sequence, &self.to.clone(), &sdp);
+        self.final_response(sequence)
+    }
+
+    fn request(&self, method: &str, sequence: u32, to: &str, sdp: &str) {
+        let (us, call_id, uri) = (self.sip.local_addr().expect("an address"), &self.call_id, &self.request_uri);
+        let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        // The ACK to a refusal or redirect has the branch of its INVITE (RFC 3261 17.1.1.3), and a new
+        // one to a 200; a branch of the sequence number alone is right for the first and harmless for the second.
+        let text = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{call_id}-{sequence}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:200@{us}>;tag=phone\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {sequence} {method}\r\nContact: <sip:200@{us}>\r\n{kind}Content-Length: {length}\r\n\r\n{sdp}",
+            length = sdp.len()
+        );
+        self.sip.send_to(text.as_bytes(), self.target).expect("sent");
+    }
+
+    fn final_response(&self, sequence: u32) -> String {
+        let mut buffer = [0; 65_535];
+        loop {
+            let (length, _) = self.sip.recv_from(&mut buffer).expect("an answer");
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let ours = header(&text, "CSeq").starts_with(&format!("{sequence} "));
+            if ours && text.starts_with("SIP/2.0 ") && !text.starts_with("SIP/2.0 1") {
+                return text;
+            }
+        }
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        if !self.hung_up && !std::thread::panicking() {
+            // Whoever still listens is told; nobody waits for the answer.
+            let to = self.to.clone();
+            self.request("BYE", 3, &to, "");
+        }
+    }
+}
+
+/// The value of a header, empty where there is none.
+fn header(message: &str, name: &str) -> String {
+    let start = format!("{name}: ");
+    let line = message.split("\r\n").find_map(|line| line.strip_prefix(&start));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// Where the session description of an answer wants media.
+fn far_media(answer: &str) -> SocketAddr {
+    let ip = answer.split("c=IN IP4 ").nth(1).and_then(|rest| rest.split("\r\n").next()).expect("a c= line");
+    let port = answer.split("m=audio ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an m= line");
+    SocketAddr::new(ip.parse().expect("an address"), port.parse().expect("a port"))
+}

@@ -1,0 +1,86 @@
+//! SIP as raw text over UDP, for what no well-behaved caller would send.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// A socket that says exactly what a test wants said.
+#[derive(Debug)]
+pub struct Wire {
+    socket: UdpSocket,
+    server: SocketAddr,
+}
+
+/// An INVITE with nothing unusual in it.
+#[derive(Clone, Debug)]
+pub struct Invite<'a> {
+    /// User part of Request-URI and To.
+    pub called: &'a str,
+    /// User part of the Diversion header, if there is one.
+    pub diverting: Option<&'a str>,
+    /// Call-ID, from which branch and tag are made.
+    pub call_id: &'a str,
+}
+
+impl Wire {
+    /// A socket at `from` that talks to `server`.
+    ///
+    /// # Panics
+    /// If the address cannot be bound.
+    #[must_use]
+    pub fn new(from: IpAddr, server: SocketAddr) -> Wire {
+        let socket = UdpSocket::bind((from, 0)).expect("a UDP socket");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        Wire { socket, server }
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Panics
+    /// If the socket refuses.
+    pub fn send(&self, bytes: &[u8]) {
+        self.socket.send_to(bytes, self.server).expect("sent");
+    }
+
+    /// The next datagram, or nothing within five seconds.
+    #[must_use]
+    pub fn receive(&self) -> Option<String> {
+        let mut buffer = [0; 65_535];
+        let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    /// Sends an INVITE and gives the final response, acknowledged.
+    ///
+    /// # Panics
+    /// If no final response comes.
+    #[must_use]
+    pub fn invite(&self, invite: &Invite<'_>) -> String {
+        self.send(self.text(invite).as_bytes());
+        loop {
+            let response = self.receive().expect("an answer to the INVITE");
+            let for_us = response.contains(&format!("Call-ID: {}", invite.call_id));
+            if for_us && !response.starts_with("SIP/2.0 1") {
+                return response;
+            }
+        }
+    }
+
+    /// The text of an INVITE from this socket.
+    ///
+    /// # Panics
+    /// If the socket has no address.
+    #[must_use]
+    pub fn text(&self, invite: &Invite<'_>) -> String {
+        let Invite { called, diverting, call_id } = invite;
+        let (us, server) = (self.socket.local_addr().expect("an address"), self.server);
+        let diversion = diverting.map_or(String::new(), |user| format!("Diversion: <sip:{user}@{us}>;reason=no-answer\r\n"));
+        let sdp = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n", ip = us.ip());
+        format!(
+            "INVITE sip:{called}@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{call_id}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:200@{us}>;tag=f{call_id}\r\nTo: <sip:{called}@{server}>\r\n\
+             Call-ID: {call_id}\r\nCSeq: 1 INVITE\r\nContact: <sip:200@{us}>\r\n{diversion}\
+             Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{sdp}",
+            length = sdp.len()
+        )
+    }
+}
