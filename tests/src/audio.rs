@@ -23,7 +23,9 @@ pub fn noise(law: Law, seed: u64, samples: usize) -> Vec<u8> {
         (state >> 32).to_le_bytes()[0]
     };
     // µ-law 0x7F is a second zero, which encoders write as 0xFF: it would not come back.
-    (0..samples).map(|_| std::iter::repeat_with(&mut code).find(|c| law == Law::A || *c != 0x7F).unwrap_or(0)).collect()
+    (0..samples)
+        .map(|_| std::iter::repeat_with(&mut code).find(|c| law == Law::A || *c != 0x7F).unwrap_or(0))
+        .collect()
 }
 
 /// The linear value of a code word (ITU-T G.711, tables 1 and 2).
@@ -103,7 +105,11 @@ impl Wav {
 #[must_use]
 pub fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
     let (head, _) = part.split_at_checked(32.min(part.len()))?;
-    whole.windows(head.len()).enumerate().find(|(at, w)| *w == head && whole[*at..].starts_with(part)).map(|(at, _)| at)
+    whole
+        .windows(head.len())
+        .enumerate()
+        .find(|(at, w)| *w == head && whole[*at..].starts_with(part))
+        .map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -113,7 +119,10 @@ mod tests {
     #[test]
     fn code_words_have_the_values_of_the_recommendation() {
         // The extremes, the zeros and one word of a middle segment of each law.
-        assert_eq!([0x00, 0x80, 0xFF, 0x8F, 0xEF].map(|code| linear(Law::Mu, code)), [-32124, 32124, 0, 16764, 132]);
+        assert_eq!(
+            [0x00, 0x80, 0xFF, 0x8F, 0xEF].map(|code| linear(Law::Mu, code)),
+            [-32124, 32124, 0, 16764, 132]
+        );
         assert_eq!([0x2A, 0xAA, 0xD5, 0x55].map(|code| linear(Law::A, code)), [-32256, 32256, 8, -8]);
     }
 

@@ -84,9 +84,16 @@ impl Running {
     /// # Panics
     /// With what sipp reported, if the call did not go as the scenario says.
     pub fn finish(mut self) {
-        let status = wait_until("the caller is done", Duration::from_secs(70), || self.child.try_wait().ok().flatten());
+        let status = wait_until("the caller is done", Duration::from_secs(70), || {
+            self.child.try_wait().ok().flatten()
+        });
         let report = |name: &str| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
-        assert!(status.success(), "sipp ended with {status}\n{}\n{}", report("errors.log"), report("messages.log"));
+        assert!(
+            status.success(),
+            "sipp ended with {status}\n{}\n{}",
+            report("errors.log"),
+            report("messages.log")
+        );
     }
 }
 
@@ -95,7 +102,14 @@ impl Running {
 /// # Panics
 /// If it cannot be started.
 #[must_use]
-pub fn baresip(house: &House, called: &str, transport: &str, law: Law, sound: &[u8], hang_up_after: Duration) -> Output {
+pub fn baresip(
+    house: &House,
+    called: &str,
+    transport: &str,
+    law: Law,
+    sound: &[u8],
+    hang_up_after: Duration,
+) -> Output {
     let folder = house.scratch().join(format!("baresip-{called}-{transport}"));
     std::fs::create_dir(&folder).expect("a folder for baresip");
     let wav = folder.join("sound.wav");

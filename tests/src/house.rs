@@ -197,7 +197,9 @@ impl House {
 
     /// Waits until the program has printed `text`.
     pub fn wait_for_log(&self, text: &str) {
-        wait_until(&format!("the log says {text}"), Duration::from_secs(10), || self.log().contains(text).then_some(()));
+        wait_until(&format!("the log says {text}"), Duration::from_secs(10), || {
+            self.log().contains(text).then_some(())
+        });
     }
 
     /// Every message that was delivered, wherever this house delivers.
@@ -305,7 +307,10 @@ fn site(smtp: Option<SocketAddr>) -> Vec<(&'static str, String)> {
     vec![
         ("dialplan.yaml", object("UMDialPlan", "contoso", "  numberOfDigitsInExtension: 3\n")),
         ("gateway.yaml", object("UMIPGateway", "pbx", &format!("  address: {PBX}\n"))),
-        ("huntgroup.yaml", object("UMHuntGroup", "pbx-default", "  umIPGateway: pbx\n  umDialPlan: contoso\n")),
+        (
+            "huntgroup.yaml",
+            object("UMHuntGroup", "pbx-default", "  umIPGateway: pbx\n  umDialPlan: contoso\n"),
+        ),
         ("policy.yaml", object("UMMailboxPolicy", "staff", "  umDialPlan: contoso\n")),
         ("alice.yaml", mailbox("alice", 101, "Alice")),
         ("bob.yaml", mailbox("bob", 102, "Bob")),

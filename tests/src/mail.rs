@@ -38,9 +38,14 @@ impl Mail {
     pub fn read(path: &Path) -> Mail {
         let raw = std::fs::read(path).expect("a mail file");
         let message = MessageParser::default().parse(&raw).expect("a message");
-        let header = |name: &str| message.header(name).and_then(|value| value.as_text()).unwrap_or_default().to_owned();
+        let header = |name: &str| {
+            message.header(name).and_then(|value| value.as_text()).unwrap_or_default().to_owned()
+        };
         let attachment = message.attachment(0).expect("an attachment");
-        assert!(attachment.content_type().is_some_and(|kind| kind.ctype() == "audio"), "the attachment is audio");
+        assert!(
+            attachment.content_type().is_some_and(|kind| kind.ctype() == "audio"),
+            "the attachment is audio"
+        );
         Mail {
             path: path.to_path_buf(),
             to: message.to().and_then(|to| to.first()?.address().map(str::to_owned)).unwrap_or_default(),

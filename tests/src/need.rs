@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// With `CI=true`, where nothing may be skipped.
 pub fn skip(test: &str, reason: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {reason}; with CI=true nothing may be skipped");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{test}: {reason}; with CI=true nothing may be skipped"
+    );
     if let Some(path) = std::env::var_os("UMBRIEL_SKIPPED")
         && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
     {

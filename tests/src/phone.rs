@@ -161,7 +161,8 @@ impl Phone {
     }
 
     fn request(&self, method: &str, sequence: u32, to: &str, sdp: &str) {
-        let (us, call_id, uri) = (self.sip.local_addr().expect("an address"), &self.call_id, &self.request_uri);
+        let (us, call_id, uri) =
+            (self.sip.local_addr().expect("an address"), &self.call_id, &self.request_uri);
         let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         // The ACK to a refusal or redirect has the branch of its INVITE (RFC 3261 17.1.1.3), and a new
         // one to a 200; a branch of the sequence number alone is right for the first and harmless for the second.

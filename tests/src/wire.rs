@@ -73,8 +73,12 @@ impl Wire {
     pub fn text(&self, invite: &Invite<'_>) -> String {
         let Invite { called, diverting, call_id } = invite;
         let (us, server) = (self.socket.local_addr().expect("an address"), self.server);
-        let diversion = diverting.map_or(String::new(), |user| format!("Diversion: <sip:{user}@{us}>;reason=no-answer\r\n"));
-        let sdp = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n", ip = us.ip());
+        let diversion = diverting
+            .map_or(String::new(), |user| format!("Diversion: <sip:{user}@{us}>;reason=no-answer\r\n"));
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n",
+            ip = us.ip()
+        );
         format!(
             "INVITE sip:{called}@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{call_id}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:200@{us}>;tag=f{call_id}\r\nTo: <sip:{called}@{server}>\r\n\

@@ -21,7 +21,11 @@ fn format_of(law: Law) -> u16 {
 fn is_the_end_of(sound: &[u8], mail: &Mail, law: Law) {
     assert_eq!((mail.audio.format, mail.audio.rate), (format_of(law), 8000), "{}", mail.path.display());
     assert!(mail.audio.data.len() >= 8000, "at least a second: {} samples", mail.audio.data.len());
-    assert!(sound.ends_with(&mail.audio.data), "caller {}: the recording is the end of what was sent", mail.caller);
+    assert!(
+        sound.ends_with(&mail.audio.data),
+        "caller {}: the recording is the end of what was sent",
+        mail.caller
+    );
 }
 
 /// Twenty callers at once, each with a sound of its own, half of them for each mailbox.
@@ -78,7 +82,10 @@ fn baresip_leaves_a_message(test: &str, transport: &str, law: Law) {
     let [mail] = mails.as_slice() else { panic!("one message, not {}", mails.len()) };
     assert_eq!(mail.audio.format, format_of(law));
     assert!(mail.audio.data.len() >= 8000 * 2, "{} samples\n{text}", mail.audio.data.len());
-    assert!(audio::find(&sound, &mail.audio.data).is_some(), "the recording is one piece of what was sent\n{text}");
+    assert!(
+        audio::find(&sound, &mail.audio.data).is_some(),
+        "the recording is one piece of what was sent\n{text}"
+    );
 }
 
 #[test]

@@ -32,18 +32,30 @@ fn random(limit_ms: u64) -> Duration {
 fn crash_once(house: &mut House, round: usize, said: &mut BTreeMap<String, Said>) {
     let mut phones: Vec<Phone> = std::thread::scope(|scope| {
         let house = &*house;
-        let call = |n: usize| scope.spawn(move || {
-            let mut phone = Phone::call(house, "101", (round * CALLS + n + 1) as u64);
-            phone.speak_through_the_greeting();
-            phone
-        });
-        (0..CALLS).map(call).collect::<Vec<_>>().into_iter().map(|thread| thread.join().expect("a call")).collect()
+        let call = |n: usize| {
+            scope.spawn(move || {
+                let mut phone = Phone::call(house, "101", (round * CALLS + n + 1) as u64);
+                phone.speak_through_the_greeting();
+                phone
+            })
+        };
+        (0..CALLS)
+            .map(call)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|thread| thread.join().expect("a call"))
+            .collect()
     });
     let tones: Vec<usize> = phones.iter().map(|phone| phone.said().len()).collect();
     let length = random(3000);
-    std::thread::scope(|scope| phones.iter_mut().for_each(|phone| drop(scope.spawn(move || phone.speak(length)))));
-    let killed = Instant::now();
-    house.kill();
+    let killed = std::thread::scope(|scope| {
+        for phone in &mut phones {
+            scope.spawn(move || phone.speak(length + Duration::from_millis(100)));
+        }
+        std::thread::sleep(length);
+        house.kill();
+        Instant::now()
+    });
     for (phone, at_tone) in phones.iter().zip(tones) {
         let at_kill = phone.said_at(killed);
         said.insert(phone.call_id.clone(), Said { sound: phone.said().to_vec(), at_kill, at_tone });
@@ -59,7 +71,10 @@ fn judge(house: &House, said: &BTreeMap<String, Said>) {
         assert!(ours.len() <= 1, "{call_id} was delivered {} times", ours.len());
         let recorded = said.at_kill.saturating_sub(said.at_tone);
         let Some(mail) = ours.first() else {
-            assert!(recorded <= MAY_BE_LOST, "{call_id}: {recorded} samples were recorded and nothing was delivered");
+            assert!(
+                recorded <= MAY_BE_LOST,
+                "{call_id}: {recorded} samples were recorded and nothing was delivered"
+            );
             continue;
         };
         let start = audio::find(&said.sound, &mail.audio.data).expect("one piece of what was said");
@@ -87,7 +102,8 @@ fn what_was_synced_before_a_kill_is_delivered_once() {
                 let last = Phone::call(&house, "102", 999);
                 drop(last);
                 umbriel_tests::wait_until("the outbox is empty", Duration::from_secs(30), || {
-                    let left = std::fs::read_dir(house.state().join("outbox")).map_or(0, |entries| entries.flatten().filter(|e| e.path().is_file()).count());
+                    let left = std::fs::read_dir(house.state().join("outbox"))
+                        .map_or(0, |entries| entries.flatten().filter(|e| e.path().is_file()).count());
                     let spool = std::fs::read_dir(house.state().join("spool")).map_or(0, Iterator::count);
                     (left == 0 && spool == 0).then_some(())
                 });

@@ -140,7 +140,11 @@ fn a_full_disk_refuses_new_calls_and_keeps_what_was_recorded() {
     house.wait_for_log("UM1203");
     let wire = Wire::new(umbriel_tests::house::PBX, house.mailbox_server());
     refused(&wire.invite(&invite("101", "disk-full")), 503, "UM1122");
-    assert_eq!(house.get("/readyz").map(|(status, _)| status), Some(503), "not ready while nothing can be stored");
+    assert_eq!(
+        house.get("/readyz").map(|(status, _)| status),
+        Some(503),
+        "not ready while nothing can be stored"
+    );
     still_serves(&house, "disk-full-router");
 
     disk.empty();
@@ -148,7 +152,8 @@ fn a_full_disk_refuses_new_calls_and_keeps_what_was_recorded() {
         (house.get("/readyz")?.0 == 200).then_some(())
     });
     let mails = house.wait_for_mails(1);
-    let mail = mails.iter().find(|mail| mail.call_id == phone.call_id).expect("the message that was interrupted");
+    let mail =
+        mails.iter().find(|mail| mail.call_id == phone.call_id).expect("the message that was interrupted");
     let start = audio::find(phone.said(), &mail.audio.data).expect("one piece of what was said");
     let kept = start + mail.audio.data.len();
     assert!(kept + 8 * 800 >= said, "kept up to sample {kept}, said {said} before the disk was full");

@@ -67,7 +67,8 @@ const MAX_LINES: usize = 500;
 const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Words that promise work instead of doing it, in pieces so that this file does not find itself.
-const PROMISES: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
+const PROMISES: &[&str] =
+    &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
@@ -78,15 +79,16 @@ fn files() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             if path.is_dir() {
                 if !["target", "run", ".git", "corpus"].contains(&name.as_str()) {
                     folders.push(path);
                 }
             } else if let Ok(text) = fs::read_to_string(&path) {
-                let relative = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+                let relative =
+                    path.strip_prefix(root()).expect("a path below the root").to_string_lossy().into_owned();
                 found.push((relative, text));
             }
         }
@@ -114,7 +116,7 @@ fn report(broken: &[String], rule: &str) {
 }
 
 fn manifest(room: &str) -> String {
-    fs::read_to_string(root().join(room).join("Cargo.toml")).unwrap()
+    fs::read_to_string(root().join(room).join("Cargo.toml")).expect("a manifest")
 }
 
 #[test]
@@ -138,7 +140,8 @@ fn dependencies_have_their_versions_in_one_place() {
     let mut broken = Vec::new();
     for (room, _) in ARROWS {
         let text = manifest(room);
-        let versions = text.lines().filter(|line| line.contains("version = \"") || line.contains("path = \"../"));
+        let versions =
+            text.lines().filter(|line| line.contains("version = \"") || line.contains("path = \"../"));
         broken.extend(versions.map(|line| format!("{room}: {line}")));
     }
     report(&broken, "a version outside of the workspace's Cargo.toml");
@@ -209,9 +212,11 @@ fn every_lint_that_is_switched_off_says_why() {
     for (path, text) in rust_files() {
         let lines: Vec<_> = text.lines().map(str::trim).collect();
         for (number, line) in lines.iter().enumerate() {
-            let switches = ["#[allow(", "#![allow(", "#[expect(", "#![expect("].iter().any(|on| line.starts_with(on));
+            let switches =
+                ["#[allow(", "#![allow(", "#[expect(", "#![expect("].iter().any(|on| line.starts_with(on));
             // rustfmt breaks a long attribute over lines; the reason is then within the next few.
-            let attribute = lines[number..].iter().take(5).take_while(|next| !next.starts_with("fn ")).copied();
+            let attribute =
+                lines[number..].iter().take(5).take_while(|next| !next.starts_with("fn ")).copied();
             if switches && !attribute.collect::<String>().contains("reason = \"") {
                 broken.push(format!("{path}:{}: {line}", number + 1));
             }
