@@ -14,6 +14,7 @@ mod message;
 mod name;
 mod peer;
 mod scan;
+pub mod sdp;
 pub mod transaction;
 mod uri;
 mod write;
