@@ -1,8 +1,16 @@
 //! The mailbox server: calls, media, recording, store and delivery.
 
 mod delivery;
+mod dtmf;
+mod level;
 mod message;
+mod prompt;
+mod reorder;
+mod resample;
+mod rtp;
 mod spool_writer;
+mod timeline;
+mod tone;
 
 pub use delivery::{CurrentConfig, Deliverer, DeliveryStatus, StartError};
 pub use message::{Codec, EndedBy, MessageId, RecordingFacts, SpoolCommand};
