@@ -8,6 +8,7 @@ mod prompt;
 mod reorder;
 mod resample;
 mod rtp;
+mod speech;
 mod spool_writer;
 mod timeline;
 mod tone;
