@@ -1,5 +1,8 @@
 //! The generated definitions: equal to the types, described throughout, and as strict as `check`.
 
+// Helpers of tests may stop the test where they stand.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
 use std::path::Path;
 
 use serde_json::{Value, json};
