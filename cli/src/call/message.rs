@@ -164,9 +164,13 @@ pub(crate) fn phrase(bytes: &[u8]) -> String {
 
 /// The value of a header that `rsip` has no type for.
 fn other<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    headers.iter().find_map(|header| match header {
-        Header::Other(own, value) if own.eq_ignore_ascii_case(name) => Some(value.as_str()),
-        _ => None,
+    headers.iter().find_map(|header| {
+        if let Header::Other(own, value) = header
+            && own.eq_ignore_ascii_case(name)
+        {
+            return Some(value.as_str());
+        }
+        None
     })
 }
 
@@ -178,9 +182,8 @@ fn contacts(headers: &Headers) -> Vec<Uri> {
         let Header::Contact(contact) = header else { continue };
         for part in split_commas(contact.value()) {
             let Ok(typed) = rsip::headers::Contact::new(part).typed() else { continue };
-            let q = typed.params.iter().find_map(|parameter| match parameter {
-                rsip::Param::Q(q) => Some(thousandths(&q.to_string())),
-                _ => None,
+            let q = typed.params.iter().find_map(|parameter| {
+                if let rsip::Param::Q(q) = parameter { Some(thousandths(&q.to_string())) } else { None }
             });
             found.push((q.unwrap_or(1_000), typed.uri));
         }

@@ -263,7 +263,7 @@ fn read_target(target: &str) -> Result<Uri, PlaceError> {
     match uri.scheme {
         Some(rsip::Scheme::Sip) => {}
         Some(rsip::Scheme::Sips) => return Err(wrong("this client speaks UDP and TCP, not TLS")),
-        Some(rsip::Scheme::Other(_)) | None => return Err(wrong("it does not begin with sip:")),
+        Some(rsip::Scheme::Other(_)) | None => return Err(wrong("it does not begin with `sip:`")),
     }
     if uri.user().is_none_or(str::is_empty) {
         return Err(wrong("it names no user before the @"));
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn what_cannot_be_called_is_refused_with_how_to_write_it() {
         for (target, reason) in [
-            ("101", "it does not begin with sip:"),
+            ("101", "it does not begin with `sip:`"),
             ("sips:101@host", "this client speaks UDP and TCP, not TLS"),
             ("sip:host", "it names no user before the @"),
             ("sip:101@[::1]", "this client reaches IPv6 hosts by name only"),
