@@ -33,7 +33,7 @@ enum Expected {
 fn digits(text: &str) -> Option<String> {
     let before_parameters = &text[..text.find(';').unwrap_or(text.len())];
     let trimmed = before_parameters.trim();
-    let local = if trimmed.starts_with('+') { &trimmed[1..] } else { trimmed };
+    let local = trimmed.strip_prefix('+').unwrap_or(trimmed);
     let kept = local.replace(['-', '.', '(', ')', ' '], "");
     let fits = !kept.is_empty() && kept.len() <= 32 && kept.chars().all(|c| c.is_ascii_digit());
     fits.then_some(kept)
