@@ -1,7 +1,1 @@
-//! The `umbriel` command.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    umbriel_cli::run(std::env::args_os())
-}
+fn main() {}

@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::frame::{Frame, Framer};
 use rustls::ServerConfig;
-use sip::{ConnectionId, Peer, Transport};
+use sip::{ConnectionId, Frame, Framer, Peer, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -31,6 +30,9 @@ const READ_BYTES: usize = 8 * 1024;
 
 /// The answer to a keep-alive of two line ends (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
+
+/// Line ends that wait for the rest of a keep-alive are no message that has begun.
+const HALF_A_PING: usize = b"\r\n\r".len();
 
 /// A listener that cannot accept, as when the process has no file left, tries again after this.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -284,7 +286,7 @@ impl Ticket {
                         framer.push(&buffer[..length]);
                         self.take_messages(&mut stream, &mut framer)
                             .await
-                            .map(|messages| patience.after_read(messages, framer.is_partial()))
+                            .map(|messages| patience.after_read(messages, framer.waiting_bytes() > HALF_A_PING))
                     }
                 },
             };

@@ -7,7 +7,6 @@
 //! deadline. It knows of SIP only where a stream must be cut into messages.
 
 mod connection;
-mod frame;
 mod outbox;
 mod serve;
 mod socket;

@@ -162,16 +162,6 @@ impl ServeMetrics {
     pub(crate) fn count_restart(&self) {
         self.restarts.inc();
     }
-
-    #[cfg(test)]
-    pub(crate) fn closed(&self, why: Closed) -> u64 {
-        self.closed.get_or_create(&closed_label(why)).get()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn lost(&self, why: Lost) -> u64 {
-        self.lost.get_or_create(&lost_label(why)).get()
-    }
 }
 
 fn by(transport: Transport) -> Label {

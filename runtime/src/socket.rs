@@ -56,6 +56,12 @@ pub(crate) fn tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpList
         .collect()
 }
 
+/// Sends a datagram now or not at all. Past the executor's own way, which refuses until it has once
+/// waited for the socket.
+pub(crate) fn send(socket: &tokio::net::UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+    SockRef::from(socket).send_to(bytes, &to.into())
+}
+
 /// What every connection gets: no delay before small messages, and probes when it is silent.
 pub(crate) fn prepare_connection(stream: &tokio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;

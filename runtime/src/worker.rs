@@ -17,6 +17,7 @@ use crate::connection::{self, Connections, Mail};
 use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
 use crate::serve::{Core, Limits, Now, Sockets, WorkerPlace};
+use crate::socket;
 
 /// Datagrams, messages or notes that are taken in one go before others have their turn. At 10 µs
 /// each less than a millisecond, well below the 20 ms between two media packets.
@@ -238,7 +239,7 @@ impl<C: Core> Worker<C> {
                 Transport::Udp => match &self.udp {
                     None => self.metrics.count_lost(Lost::NoSocket),
                     // A full socket loses a datagram as the network may; SIP repeats it.
-                    Some(udp) => match udp.try_send_to(bytes, peer.address) {
+                    Some(udp) => match socket::send(udp, bytes, peer.address) {
                         Ok(_) => self.metrics.count_sent(Transport::Udp),
                         Err(_) => self.metrics.count_lost(Lost::SendFailed),
                     },
@@ -247,7 +248,7 @@ impl<C: Core> Worker<C> {
             }
         }
         for (to, packet) in self.guarded.outbox.media_packets() {
-            if self.media.as_ref().is_some_and(|media| media.try_send_to(packet, to).is_ok()) {
+            if self.media.as_ref().is_some_and(|media| socket::send(media, packet, to).is_ok()) {
                 self.metrics.count_media_sent();
             }
         }

@@ -19,14 +19,9 @@ pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// [`is_space`] for characters.
-pub(crate) const fn is_space_char(character: char) -> bool {
-    matches!(character, ' ' | '\t' | '\r' | '\n')
-}
-
 /// `text` without linear white space at its ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(is_space_char)
+    text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
 /// `bytes` without linear white space at its ends.

@@ -1,0 +1,267 @@
+//! TCP and TLS connections.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::echo::{Note, PATIENCE, loopback, message, settings, start, subject, tcp};
+use runtime::metrics::{ServeMetrics, lock, registry, text};
+use runtime::{Limits, ServeSettings, tls};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use sip::{Peer, Transport};
+
+/// Reads messages without a body, one by one.
+struct Reader<S> {
+    stream: S,
+    read: Vec<u8>,
+}
+
+impl<S: Read> Reader<S> {
+    fn new(stream: S) -> Self {
+        Reader { stream, read: Vec::new() }
+    }
+
+    /// The subject of the next message.
+    fn next(&mut self) -> String {
+        loop {
+            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                let message: Vec<_> = self.read.drain(..end + 4).collect();
+                return subject(&message);
+            }
+            let mut buffer = [0; 4096];
+            let length = self.stream.read(&mut buffer).unwrap();
+            assert_ne!(length, 0, "the connection was closed");
+            self.read.extend_from_slice(&buffer[..length]);
+        }
+    }
+}
+
+/// Whether the far end has closed, rather than said something.
+fn is_closed(mut stream: impl Read) -> bool {
+    match stream.read(&mut [0; 1]) {
+        Ok(length) => length == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn a_message_that_comes_byte_by_byte_is_answered_once_it_is_whole() {
+    let server = start(&settings());
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    for byte in message("w0 drip", "v=0") {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(Reader::new(stream).next(), "worker=0 life=1 length=68 heard=w0 drip");
+}
+
+#[test]
+fn several_messages_in_one_write_are_answered_over_the_same_connection_whichever_worker_owns_them() {
+    let server = start(&settings());
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    let all: Vec<u8> =
+        ["w0 a", "w1 b", "w0 c", "w1 d"].iter().flat_map(|text| message(text, "body")).collect();
+    stream.write_all(&all).unwrap();
+    let mut reader = Reader::new(stream);
+    let mut answers: Vec<_> = (0..4).map(|_| reader.next()).collect();
+    answers.sort();
+    assert_eq!(
+        answers,
+        [
+            "worker=0 life=1 length=66 heard=w0 a",
+            "worker=0 life=1 length=66 heard=w0 c",
+            "worker=1 life=1 length=66 heard=w1 b",
+            "worker=1 life=1 length=66 heard=w1 d",
+        ]
+    );
+}
+
+#[test]
+fn a_thousand_messages_in_a_row_are_all_answered() {
+    let server = start(&settings());
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    let mut reader = Reader::new(stream.try_clone().unwrap());
+    let writing = std::thread::spawn(move || {
+        for number in 0..1000 {
+            stream.write_all(&message(&format!("w{} flood", number % 2), "")).unwrap();
+        }
+    });
+    for _ in 0..1000 {
+        assert!(reader.next().ends_with(" flood"));
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_keep_alive_of_two_line_ends_is_answered_by_one() {
+    let server = start(&settings());
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    stream.write_all(b"\r\n\r\n").unwrap();
+    let mut pong = [0; 2];
+    stream.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"\r\n");
+}
+
+#[test]
+fn a_message_that_is_not_complete_in_time_closes_its_connection() {
+    let limits = Limits { message_timeout: Duration::from_millis(50), ..Limits::default() };
+    let server = start(&ServeSettings { limits, ..settings() });
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    stream.write_all(b"OPTIONS sip:echo SIP/2.0\r\nSub").unwrap();
+    assert!(is_closed(stream));
+}
+
+#[test]
+fn a_connection_that_never_says_anything_is_closed() {
+    let limits = Limits { first_message_timeout: Duration::from_millis(50), ..Limits::default() };
+    let server = start(&ServeSettings { limits, ..settings() });
+    assert!(is_closed(tcp(server.addresses().tcp.unwrap())));
+}
+
+#[test]
+fn what_cannot_be_cut_into_messages_closes_its_connection() {
+    let (settings, registry) = counted(Limits::default());
+    let server = start(&settings);
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    stream.write_all(b"OPTIONS sip:echo SIP/2.0\r\nSubject: no length\r\n\r\n").unwrap();
+    assert!(is_closed(stream));
+    drop(server);
+    assert!(registry().contains("um_sip_connections_closed_total{server=\"echo\",reason=\"malformed\"} 1"));
+}
+
+/// Settings whose counters can be read as text.
+fn counted(limits: Limits) -> (ServeSettings, impl Fn() -> String) {
+    let metrics = ServeMetrics::new();
+    let registry = registry();
+    metrics.register(&mut lock(&registry), "echo");
+    (ServeSettings { limits, metrics, ..settings() }, move || text(&registry).unwrap())
+}
+
+#[test]
+fn one_connection_more_than_there_may_be_is_closed_and_the_others_go_on() {
+    let (settings, counters) = counted(Limits { connections: 2, ..Limits::default() });
+    let server = start(&settings);
+    let address = server.addresses().tcp.unwrap();
+    let mut kept: Vec<_> = (0..2).map(|_| tcp(address)).collect();
+    for stream in &mut kept {
+        stream.write_all(&message("w0 in", "")).unwrap();
+        assert!(Reader::new(stream).next().ends_with("w0 in"));
+    }
+    assert!(is_closed(tcp(address)));
+    assert!(counters().contains("um_sip_connections_closed_total{server=\"echo\",reason=\"cap\"} 1"));
+    kept[0].write_all(&message("w1 still", "")).unwrap();
+    assert!(Reader::new(&kept[0]).next().ends_with("w1 still"));
+}
+
+#[test]
+fn a_peer_that_does_not_read_loses_what_is_over_the_cap_and_that_is_counted() {
+    let (settings, counters) = counted(Limits { unsent_bytes: 64 * 1024, ..Limits::default() });
+    let server = start(&settings);
+    // The test itself is the server here, so that the connection belongs to the worker it tells.
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let peer = outward(listener.local_addr().unwrap());
+    assert!(server.notifier().to(0, Note::Pour(peer, 10, 10_000)));
+    let (stream, _) = listener.accept().unwrap();
+    server.stop();
+    let mut all = Vec::new();
+    (&stream).read_to_end(&mut all).unwrap();
+    let whole = all.windows(6).filter(|six| six == b"poured").count();
+    assert_eq!(whole, 6);
+    let text = counters();
+    assert!(
+        text.contains("um_sip_messages_lost_total{server=\"echo\",reason=\"peer_too_slow\"} 4"),
+        "{text}"
+    );
+}
+
+fn outward(address: SocketAddr) -> Peer {
+    Peer { transport: Transport::Tcp, address, connection: None }
+}
+
+#[test]
+fn a_message_without_a_connection_opens_one_and_the_next_uses_it() {
+    let server = start(&settings());
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let peer = outward(listener.local_addr().unwrap());
+    assert!(server.notifier().to(1, Note::Say(peer, "first".into())));
+    assert!(server.notifier().to(1, Note::Say(peer, "second".into())));
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut reader = Reader::new(stream.try_clone().unwrap());
+    assert_eq!((reader.next(), reader.next()), ("first".to_owned(), "second".to_owned()));
+    // What comes back over it is heard, too.
+    (&stream).write_all(&message("w0 back", "")).unwrap();
+    assert_eq!(reader.next(), "worker=0 life=1 length=65 heard=w0 back");
+}
+
+#[test]
+fn a_panic_does_not_close_connections() {
+    let server = start(&settings());
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    for text in ["w0 panic", "w1 panic", "w0 alive", "w1 alive"] {
+        stream.write_all(&message(text, "")).unwrap();
+    }
+    let mut reader = Reader::new(stream);
+    let mut answers = [reader.next(), reader.next()];
+    answers.sort();
+    assert_eq!(
+        answers,
+        ["worker=0 life=2 length=66 heard=w0 alive", "worker=1 life=2 length=66 heard=w1 alive"]
+    );
+}
+
+fn tls_settings() -> (ServeSettings, rustls::ClientConfig) {
+    let (chain, key) = tls::self_signed("echo", [127, 0, 0, 1].into()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = tls::server_config(&chain, &key).unwrap();
+    (ServeSettings { tls: Some((loopback(), config)), ..settings() }, client)
+}
+
+#[test]
+fn tls_carries_messages_of_both_workers() {
+    let (settings, client) = tls_settings();
+    let server = start(&settings);
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, tcp(server.addresses().tls.unwrap()));
+    stream.write_all(&message("w0 secret", "")).unwrap();
+    stream.write_all(&message("w1 secret", "")).unwrap();
+    stream.flush().unwrap();
+    let mut reader = Reader::new(stream);
+    let mut answers = [reader.next(), reader.next()];
+    answers.sort();
+    assert_eq!(
+        answers,
+        ["worker=0 life=1 length=67 heard=w0 secret", "worker=1 life=1 length=67 heard=w1 secret"]
+    );
+    assert_eq!(settings.metrics.received(Transport::Tls), 2);
+}
+
+#[test]
+fn what_is_no_tls_is_closed() {
+    let (settings, _) = tls_settings();
+    let server = start(&settings);
+    let mut stream = tcp(server.addresses().tls.unwrap());
+    stream.write_all(&message("in the clear", "")).unwrap();
+    // An alert may come before the end.
+    let mut all = Vec::new();
+    let ended = stream.read_to_end(&mut all);
+    assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
+    assert!(!all.starts_with(b"OPTIONS"));
+}
+
+#[test]
+fn a_handshake_that_does_not_end_closes_its_connection() {
+    let (mut settings, _) = tls_settings();
+    settings.limits.handshake_timeout = Duration::from_millis(50);
+    let server = start(&settings);
+    assert!(is_closed(tcp(server.addresses().tls.unwrap())));
+}

@@ -1,0 +1,9 @@
+//! Workers and their sockets, over real loopback traffic.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+extern crate umbriel_runtime as runtime;
+
+mod connections;
+mod echo;
+mod workers;

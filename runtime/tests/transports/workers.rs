@@ -1,0 +1,149 @@
+//! Workers, datagrams, notes, deadlines and panics.
+
+use std::time::Duration;
+
+use crate::echo::{Note, PATIENCE, loopback, message, receive, settings, start, subject, udp};
+use runtime::{ServeError, ServeSettings, serve};
+use sip::{Peer, Transport};
+
+fn peer(socket: &std::net::UdpSocket) -> Peer {
+    Peer { transport: Transport::Udp, address: socket.local_addr().unwrap(), connection: None }
+}
+
+#[test]
+fn a_datagram_is_answered() {
+    let server = start(&settings());
+    let socket = udp(server.addresses().udp.unwrap());
+    socket.send(&message("w0 hello", "")).unwrap();
+    assert_eq!(subject(&receive(&socket)), "worker=0 life=1 length=66 heard=w0 hello");
+}
+
+#[test]
+fn each_datagram_of_a_burst_is_answered_by_the_worker_that_it_belongs_to() {
+    let server = start(&settings());
+    let socket = udp(server.addresses().udp.unwrap());
+    let mut expected = Vec::new();
+    for number in 0..100 {
+        let (sent, owner) = (format!("w{} {number:02}", number % 2), number % 2);
+        socket.send(&message(&sent, "")).unwrap();
+        expected.push(format!("worker={owner} life=1 length=63 heard={sent}"));
+    }
+    let mut answers: Vec<_> = (0..100).map(|_| subject(&receive(&socket))).collect();
+    answers.sort();
+    expected.sort();
+    assert_eq!(answers, expected);
+}
+
+#[test]
+fn a_large_datagram_arrives_whole() {
+    let server = start(&settings());
+    let socket = udp(server.addresses().udp.unwrap());
+    socket.send(&message("w1 large", &"x".repeat(60_000))).unwrap();
+    assert_eq!(subject(&receive(&socket)), "worker=1 life=1 length=60070 heard=w1 large");
+}
+
+#[test]
+fn each_worker_answers_on_its_own_media_port() {
+    let server = start(&settings());
+    let ports = &server.addresses().media;
+    assert_eq!(ports.len(), 2);
+    assert_ne!(ports[0], ports[1]);
+    for port in ports {
+        let socket = udp(*port);
+        socket.send(b"rtp").unwrap();
+        assert_eq!(receive(&socket), b"rtp");
+    }
+}
+
+#[test]
+fn a_note_and_a_deadline_can_send_too() {
+    let server = start(&settings());
+    let socket = udp(server.addresses().udp.unwrap());
+    let notifier = server.notifier();
+    assert!(notifier.to(0, Note::Say(peer(&socket), "by note".into())));
+    assert_eq!(subject(&receive(&socket)), "by note");
+    assert!(notifier.all(|| Note::Alarm(peer(&socket), Duration::from_millis(20))));
+    assert_eq!(subject(&receive(&socket)), "alarm");
+    assert_eq!(subject(&receive(&socket)), "alarm");
+    assert!(!notifier.to(2, Note::Say(peer(&socket), "nobody there".into())));
+    server.stop();
+    assert!(!notifier.to(0, Note::Say(peer(&socket), "stopped".into())));
+}
+
+#[test]
+fn a_worker_that_panics_is_restarted_and_the_other_one_does_not_notice() {
+    let settings = settings();
+    let server = start(&settings);
+    let socket = udp(server.addresses().udp.unwrap());
+    socket.send(&message("w1 panic", "")).unwrap();
+    socket.send(&message("w1 again", "")).unwrap();
+    socket.send(&message("w0 other", "")).unwrap();
+    let mut answers = [subject(&receive(&socket)), subject(&receive(&socket))];
+    answers.sort();
+    assert_eq!(
+        answers,
+        ["worker=0 life=1 length=66 heard=w0 other", "worker=1 life=2 length=66 heard=w1 again"]
+    );
+    assert_eq!(settings.metrics.restarts(), 1);
+    assert!(server.is_live());
+}
+
+#[test]
+fn a_core_that_cannot_be_made_is_tried_again_and_its_neighbour_serves() {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let server = serve(&settings(), move |place| {
+        let first = tries.fetch_add(usize::from(place.index == 1), std::sync::atomic::Ordering::Relaxed) == 0;
+        assert!(place.index == 0 || !first, "not yet");
+        Answering
+    })
+    .unwrap();
+    let socket = udp(server.addresses().udp.unwrap());
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let began = std::time::Instant::now();
+    // What comes while there is no core is lost, so the question is repeated as SIP would.
+    while began.elapsed() < PATIENCE {
+        socket.send(b"w1").unwrap();
+        let mut buffer = [0; 16];
+        if socket.recv(&mut buffer).is_ok() {
+            return;
+        }
+    }
+    panic!("worker 1 never came");
+}
+
+struct Answering;
+
+impl runtime::Core for Answering {
+    type Note = ();
+    fn handle(&mut self, bytes: &[u8], peer: Peer, _: runtime::Now, out: &mut runtime::Outbox) {
+        out.sip(peer, bytes);
+    }
+    fn handle_note(&mut self, (): (), _: runtime::Now, _: &mut runtime::Outbox) {}
+    fn handle_timeout(&mut self, _: runtime::Now, _: &mut runtime::Outbox) {}
+    fn deadline(&self) -> Option<std::time::Instant> {
+        None
+    }
+    fn steer(_: &[u8], _: usize) -> Option<usize> {
+        Some(1)
+    }
+}
+
+#[test]
+fn a_stopped_server_frees_its_ports() {
+    let server = start(&settings());
+    let addresses = server.addresses().clone();
+    let again = ServeSettings { udp: addresses.udp, tcp: addresses.tcp, ..settings() };
+    let taken = serve(&again, |_| Answering).unwrap_err();
+    assert!(matches!(taken, ServeError::Listen { transport: "udp", .. }), "{taken}");
+    server.stop();
+    assert_eq!(start(&again).addresses().udp, addresses.udp);
+}
+
+#[test]
+fn no_worker_at_all_is_refused() {
+    let nobody = ServeSettings { udp: Some(loopback()), ..ServeSettings::new("nobody", 0) };
+    assert_eq!(
+        serve(&nobody, |_| Answering).unwrap_err().to_string(),
+        "start 0 workers: 1 to 256 can be had"
+    );
+}
