@@ -4,7 +4,9 @@
 //! Refuses to know sockets, files, threads and the time: bytes, peer and `now` come in; messages
 //! to send, events and one deadline go out.
 
+mod call_id;
 mod check;
+mod dialog;
 mod diversion;
 mod endpoint;
 mod frame;
@@ -13,12 +15,14 @@ mod lex;
 mod message;
 mod name;
 mod peer;
+mod reply;
 mod scan;
 pub mod sdp;
 pub mod transaction;
 mod uri;
 mod write;
 
+pub use call_id::call_id_of;
 pub use check::Fault;
 pub use diversion::{DivertReason, diverting_reason, diverting_user};
 pub use endpoint::{
@@ -30,6 +34,7 @@ pub use header::{CSeq, Flaw, HeaderError, MAX_CSEQ, NameAddr, Params, Rport, Via
 pub use message::{Message, StartLine};
 pub use name::{Method, Name};
 pub use peer::{ConnectionId, Peer, Transport};
+pub use reply::reply_peer;
 pub use scan::{MAX_HEADERS, MAX_MESSAGE_BYTES, ScanError, scan, scan_head};
 pub use uri::{Host, Scheme, Uri, UriError};
 pub use write::{Request, Response};
