@@ -1,13 +1,52 @@
 //! From a finished recording to a message in its owner's mail, once.
 //!
-//! Decides the order of steps and when to try again. Refuses to know SIP and RTP.
+//! ```text
+//! Recorded -- audio.wav and facts.json stored, outbox entry added, spool released --> Queued
+//! Queued   -- taken by the mail server, or in the Maildir; noted by one rename ----> Sent
+//! Queued   -- refused for good: kept in outbox/refused, refused.json stored -------> (end)
+//! Sent     -- delivered.json stored, outbox entry removed -------------------------> (end)
+//! ```
+//!
+//! Every step is idempotent on the message's identity and safe on disk before the next begins, so
+//! that a crash anywhere repeats at most one step. One window cannot be closed: SMTP has no way to
+//! ask whether a message was taken. If the process dies between the server's 250 and the rename
+//! right after it, or if that 250 is lost on the way, the message is sent again, under the same
+//! Message-ID and with the same bytes.
+//!
+//! Decides the order of steps and when to try again. Refuses to know SIP, RTP and the spool's format.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use config::MailboxConfig;
+use config::{Code, MailboxConfig};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::spool_writer::{SpoolHandle, SpoolHealth};
+use crate::carrier::{Carrier, Problem, Stage};
+use crate::message::MessageId;
+use crate::outbox::Outbox;
+use crate::spool_writer::{Finished, SpoolError, SpoolHandle, SpoolHealth, SpoolWriter};
+use crate::store::Store;
+
+/// Messages that may wait for delivery. Beyond it [`SpoolHandle::health`] is `Full`, so that new
+/// calls are refused; those that go on are still taken.
+pub(crate) const OUTBOX_MAX: usize = 10_000;
+/// Messages that are worked on at once; each may hold a whole recording in memory.
+const AT_ONCE: usize = 8;
+/// First wait after a failure; it doubles with each further one.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between two attempts: how late a message may be once the mail server is back.
+const RETRY_MOST: Duration = Duration::from_secs(60);
+/// How often the configuration is looked at: a change may cure what made a message wait.
+const CONFIG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long work in progress may go on after a stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the configuration that is served now.
 pub type CurrentConfig = Arc<dyn Fn() -> Arc<MailboxConfig> + Send + Sync>;
@@ -15,19 +54,19 @@ pub type CurrentConfig = Arc<dyn Fn() -> Arc<MailboxConfig> + Send + Sync>;
 /// The state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A folder or file in it failed.
-    #[error("{step} {path}: {source}")]
+    /// The spool failed, or belongs to another server.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Another folder failed.
+    #[error("{step} {path}: {source}", path = path.display())]
     Io {
         /// What was being done.
         step: &'static str,
         /// With what.
-        path: String,
+        path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// Another server uses the same state folder.
-    #[error("another server uses the spool {0}")]
-    Locked(String),
 }
 
 /// What metrics and readiness need to know.
@@ -35,22 +74,55 @@ pub enum StartError {
 pub struct DeliveryStatus {
     /// Recordings that have begun and not ended.
     pub recordings_open: usize,
-    /// Messages that wait for delivery.
+    /// Messages that wait for storage or delivery.
     pub outbox_len: usize,
     /// Age of the oldest of them, seconds.
     pub oldest_age_s: Option<u64>,
-    /// Messages that a mail server refused for good and that are kept.
-    pub refused_len: usize,
+    /// Messages that a mail server refused for good since the start, and those kept from before.
+    pub refused_len: u64,
     /// Messages delivered since the start.
     pub delivered: u64,
+    /// Attempts since the start that failed and were put off.
+    pub deferred: u64,
+    /// Recordings since the start that a crash had cut short and that were recovered.
+    pub recovered: u64,
     /// Whether recordings can be stored.
     pub spool: SpoolHealth,
+}
+
+/// Counters that every message in work shares.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) refused: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) deferred: AtomicU64,
+    pub(crate) recovered: AtomicU64,
 }
 
 /// Stores and delivers what calls have recorded, below one state folder.
 #[derive(Debug)]
 pub struct Deliverer {
-    spool: SpoolHandle,
+    handle: SpoolHandle,
+    shared: Arc<Shared>,
+    writer: SpoolWriter,
+    stop: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// What is in work, by message.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Since when each message is in work, milliseconds since 1970.
+    since_unix_ms: Mutex<BTreeMap<MessageId, u64>>,
+    counters: Arc<Counters>,
+}
+
+/// What a test may change about delivery.
+pub(crate) struct Settings {
+    /// First wait after a failure.
+    pub(crate) retry_first: Duration,
+    /// Called after each step that a crash could follow.
+    pub(crate) after_step: fn(&Path, &'static str),
 }
 
 impl Deliverer {
@@ -59,33 +131,223 @@ impl Deliverer {
     ///
     /// # Errors
     /// [`StartError`] when the state folder cannot be used.
-    pub fn start(state: &Path, _config: CurrentConfig) -> Result<Self, StartError> {
-        std::fs::create_dir_all(state).map_err(|source| StartError::Io {
-            step: "make the state folder",
-            path: state.display().to_string(),
-            source,
-        })?;
-        Ok(Self { spool: SpoolHandle::start() })
+    pub fn start(state: &Path, config: CurrentConfig) -> Result<Self, StartError> {
+        Self::start_with(state, config, Settings { retry_first: RETRY_FIRST, after_step: |_, _| {} })
+    }
+
+    pub(crate) fn start_with(
+        state: &Path,
+        config: CurrentConfig,
+        settings: Settings,
+    ) -> Result<Self, StartError> {
+        let failed = |step, path: PathBuf| move |source| StartError::Io { step, path, source };
+        // Voice messages are private: nobody else may look into the state folder.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state)
+            .map_err(failed("make the state folder", state.to_owned()))?;
+        let store = Store::open(&state.join("store"))
+            .map_err(failed("open the message store", state.join("store")))?;
+        let (outbox, left) =
+            Outbox::open(&state.join("outbox")).map_err(failed("open the outbox", state.join("outbox")))?;
+        for path in &left.unreadable {
+            tracing::error!(
+                code = Code::SpoolDamaged.id(), path = %path.display(),
+                "an entry of the outbox cannot be read; its message stays in the store"
+            );
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed("start delivery from", state.to_owned()))?;
+        let (finished, recorded) = mpsc::unbounded_channel();
+        let writer = SpoolWriter::start(&state.join("spool"), finished)?;
+        let shared = Arc::new(Shared::default());
+        shared.counters.refused.store(left.refused as u64, Ordering::Relaxed);
+        let (stop, stopped) = watch::channel(false);
+        let carrier = Carrier {
+            state: state.to_owned(),
+            store,
+            outbox,
+            config,
+            spool: writer.handle(),
+            counters: Arc::clone(&shared.counters),
+            after_step: settings.after_step,
+            stopped,
+        };
+        let found = left.sent.into_iter().map(|entry| Stage::Sent { entry, place: None });
+        let found = found.chain(left.waiting.into_iter().map(Stage::Queued)).collect();
+        let office = Office {
+            shared: Arc::clone(&shared),
+            carrier: Arc::new(carrier),
+            retry_first: settings.retry_first,
+        };
+        let thread = std::thread::Builder::new()
+            .name("umbriel-delivery".into())
+            .spawn(move || office.run(runtime, found, recorded))
+            .map_err(failed("start delivery from", state.to_owned()))?;
+        Ok(Self { handle: writer.handle(), shared, writer, stop, thread })
     }
 
     /// Where calls send their audio.
     pub fn spool(&self) -> SpoolHandle {
-        self.spool.clone()
+        self.handle.clone()
     }
 
     /// A snapshot for metrics and readiness.
     pub fn status(&self) -> DeliveryStatus {
+        let (outbox_len, oldest) = {
+            let since = self.shared.since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+            (since.len(), since.values().min().copied())
+        };
+        let counters = &self.shared.counters;
         DeliveryStatus {
-            recordings_open: self.spool.open_recordings(),
-            outbox_len: 0,
-            oldest_age_s: None,
-            refused_len: 0,
-            delivered: 0,
-            spool: self.spool.health(),
+            recordings_open: self.handle.open_recordings(),
+            outbox_len,
+            oldest_age_s: oldest.map(|since| unix_ms().saturating_sub(since) / 1000),
+            refused_len: counters.refused.load(Ordering::Relaxed),
+            delivered: counters.delivered.load(Ordering::Relaxed),
+            deferred: counters.deferred.load(Ordering::Relaxed),
+            recovered: counters.recovered.load(Ordering::Relaxed),
+            spool: self.handle.health(),
         }
     }
 
-    /// Syncs what calls have sent, lets the delivery in progress end, and stops. Messages that
-    /// wait are delivered after the next start.
-    pub fn stop(self) {}
+    /// Syncs what calls have sent, gives every message that can be delivered at once ten seconds
+    /// for it, and stops. Messages that wait are delivered after the next start.
+    pub fn stop(self) {
+        self.writer.stop();
+        // Delivery may have ended already.
+        let _ = self.stop.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of delivery panicked");
+        }
+    }
 }
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Gives each message one task, and each task its turn.
+struct Office {
+    shared: Arc<Shared>,
+    carrier: Arc<Carrier>,
+    retry_first: Duration,
+}
+
+impl Office {
+    fn run(self, runtime: Runtime, found: Vec<Stage>, mut recorded: mpsc::UnboundedReceiver<Finished>) {
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            let turns = Arc::new(Semaphore::new(AT_ONCE));
+            let (woken, wake) = watch::channel(0);
+            let mut look = tokio::time::interval(CONFIG_INTERVAL);
+            let mut found = found.into_iter();
+            loop {
+                // What the outbox holds comes first: a recording of the same message is then known.
+                let stage = match found.next() {
+                    Some(stage) => Some(stage),
+                    None => tokio::select! {
+                        finished = recorded.recv() => match finished {
+                            Some(finished) => Some(Stage::Recorded(finished)),
+                            None => break,
+                        },
+                        _ = look.tick() => {
+                            let generation = (self.carrier.config)().generation;
+                            woken.send_if_modified(|known| std::mem::replace(known, generation) != generation);
+                            None
+                        }
+                        Some(_) = tasks.join_next() => None,
+                    },
+                };
+                if let Some(task) = stage.and_then(|stage| self.task(stage, &turns, &wake)) {
+                    tasks.spawn(task);
+                }
+            }
+            // The spool has ended, so this is a stop.
+            let rest = async { while tasks.join_next().await.is_some() {} };
+            if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
+                tracing::warn!("a delivery was still in progress at the stop; it is repeated after the next start");
+            }
+        });
+        runtime.shutdown_background();
+    }
+
+    /// The task that carries a message to its end; `None` when the message has one already.
+    fn task(
+        &self,
+        stage: Stage,
+        turns: &Arc<Semaphore>,
+        wake: &watch::Receiver<u64>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let id = stage.id();
+        let since = stage.queued_unix_ms().unwrap_or_else(unix_ms);
+        if !self.shared.enter(&self.carrier.spool, id, since) {
+            // Left behind by a crash between the outbox entry and the release.
+            let _ = self.carrier.spool.release(id);
+            return None;
+        }
+        let (shared, carrier) = (Arc::clone(&self.shared), Arc::clone(&self.carrier));
+        let (turns, wake, first) = (Arc::clone(turns), wake.clone(), self.retry_first);
+        Some(async move {
+            carry(&carrier, stage, &turns, wake, first).await;
+            shared.leave(&carrier.spool, id);
+        })
+    }
+}
+
+impl Shared {
+    fn enter(&self, spool: &SpoolHandle, id: MessageId, since_unix_ms: u64) -> bool {
+        let mut since = self.since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = since.insert(id, since_unix_ms).is_none();
+        spool.set_outbox_full(since.len() >= OUTBOX_MAX);
+        is_new
+    }
+
+    fn leave(&self, spool: &SpoolHandle, id: MessageId) {
+        let mut since = self.since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        since.remove(&id);
+        spool.set_outbox_full(since.len() >= OUTBOX_MAX);
+    }
+}
+
+/// Carries one message from stage to stage until it is at its end or the server stops.
+async fn carry(
+    carrier: &Carrier,
+    mut stage: Stage,
+    turns: &Semaphore,
+    mut wake: watch::Receiver<u64>,
+    first: Duration,
+) {
+    let mut wait = first;
+    loop {
+        let Ok(turn) = turns.acquire().await else { return };
+        let problem: Problem = match carrier.advance(&stage).await {
+            Ok(Some(next)) => {
+                stage = next;
+                wait = first;
+                continue;
+            }
+            Ok(None) => return,
+            Err(problem) => problem,
+        };
+        drop(turn);
+        carrier.report(stage.id(), &problem, wait);
+        let mut stopped = carrier.stopped.clone();
+        wake.mark_unchanged();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = wake.changed() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        wait = (wait * 2).min(RETRY_MOST);
+    }
+}
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

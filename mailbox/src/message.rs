@@ -16,6 +16,9 @@ pub const TICKS_PER_SECOND: u32 = 8_000;
 /// The longest recording that can be stored, in ticks: `maxRecordingDuration` is at most 100 minutes.
 pub const MAX_RECORDING_TICKS: u32 = 100 * 60 * TICKS_PER_SECOND;
 
+/// The longest text of a SIP header that is kept with a message, bytes of UTF-8.
+pub const MAX_TEXT_BYTES: usize = 256;
+
 /// Names one voice message from the moment that its call is answered until it was delivered.
 ///
 /// Every step of storage and delivery is idempotent on it. It is a UUID of version 7 (RFC 9562),
@@ -122,6 +125,17 @@ pub struct RecordingFacts {
     pub started_unix_ms: u64,
 }
 
+impl RecordingFacts {
+    /// The same facts with every text that a caller chose cut to [`MAX_TEXT_BYTES`].
+    pub fn clipped(mut self) -> Self {
+        let texts = [&mut self.called, &mut self.call_id].into_iter();
+        for text in texts.chain(self.caller.as_mut()).chain(self.caller_name.as_mut()) {
+            text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        }
+        self
+    }
+}
+
 /// What ended a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -147,6 +161,27 @@ impl EndedBy {
             EndedBy::Hangup | EndedBy::Key | EndedBy::Silence | EndedBy::Limit => false,
             EndedBy::Shutdown | EndedBy::Crash => true,
         }
+    }
+}
+
+/// What is known of a message when it is in the store: the object `facts.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoredFacts {
+    /// What was known when the recording began.
+    pub recording: RecordingFacts,
+    /// Why it ended.
+    pub ended_by: EndedBy,
+    /// Its length: samples of 8 kHz in `audio.wav`.
+    pub samples: u32,
+    /// Whether a piece of it was damaged in the spool and is silent now (`UM1207`).
+    pub damaged: bool,
+}
+
+impl StoredFacts {
+    /// The length in whole seconds, rounded, and at least one (`X-VoiceMessageDuration`).
+    pub fn seconds(&self) -> u32 {
+        (self.samples.saturating_add(TICKS_PER_SECOND / 2) / TICKS_PER_SECOND).max(1)
     }
 }
 

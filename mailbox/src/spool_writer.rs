@@ -1,12 +1,43 @@
-//! The thread that writes every recording of this server to the spool.
+//! The one thread that writes every recording of this server to the spool.
 //!
-//! Decides when audio is safe. Refuses to know calls and mail.
+//! All recordings share one journal, a row of volumes: a sync then costs the same for one call as
+//! for two hundred, where a file for each would cost two hundred syncs. Volumes are removed from
+//! the oldest on, once nothing in them needs care, so that what says "gone" always outlives what
+//! it speaks of.
+//!
+//! Decides when audio is safe, and whether new recordings can be. Refuses to know calls, mail and
+//! what a finished recording becomes: that is told to whoever listens.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::{Duration, Instant};
 
-use crate::message::SpoolCommand;
+use bytes::Bytes;
+use config::Code;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
+use crate::spool::{self, Entry, Recording};
+use crate::spool_batch::{Batch, Effect};
+
+/// Audio is synced at least every 500 ms (house rule); this leaves 100 ms for the sync itself.
+const SYNC_INTERVAL: Duration = Duration::from_millis(400);
+/// How often the disk is asked whether it has room, and a failed write is tried again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Room that must be left for new calls to be taken: 32 s of audio.
+const PROBE_BYTES: usize = 32 * 8_000;
+/// A volume that has grown to this is followed by a new one: about 35 minutes of one recording.
+const VOLUME_BYTES: u64 = 16 * 1024 * 1024;
+/// Frames that may wait for the thread: 1.6 s of 200 calls with 50 packets a second each.
+const FRAMES_WAITING_MAX: usize = 16_384;
+/// Further commands that may wait: begin, end and release of as many recordings as there may be.
+const COMMANDS_WAITING_MAX: usize = FRAMES_WAITING_MAX + 4_096;
 
 /// Whether recordings can be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,33 +58,89 @@ pub struct SpoolBusy;
 /// How calls reach the spool. Cheap to clone, never blocks.
 #[derive(Clone, Debug)]
 pub struct SpoolHandle {
-    commands: SyncSender<SpoolCommand>,
+    commands: SyncSender<Command>,
     state: Arc<SpoolState>,
+}
+
+/// The spool cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A folder or file of it failed.
+    #[error("{step} {path}: {source}", path = path.display())]
+    Io {
+        /// What was being done.
+        step: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another server uses it.
+    #[error("another server uses the spool {path}", path = .0.display())]
+    Locked(PathBuf),
+}
+
+/// A recording that is complete and safe, and where its segments lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    /// The recording.
+    pub(crate) id: MessageId,
+    /// Whether it was left behind by a process that crashed while it was made.
+    pub(crate) crashed: bool,
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    path: Arc<Path>,
+    salt: u32,
+    offset: u64,
+    length: usize,
+}
+
+#[derive(Debug)]
+enum Command {
+    Begin(Box<RecordingFacts>),
+    Append { id: MessageId, at_ticks: u32, payload: Bytes },
+    Finish { id: MessageId, ended_by: EndedBy },
+    Discard { id: MessageId },
+    /// The recording is in the store.
+    Release { id: MessageId },
+    Stop,
 }
 
 #[derive(Debug, Default)]
 struct SpoolState {
     health: AtomicU8,
+    outbox_full: AtomicBool,
+    waiting: AtomicUsize,
     open: AtomicUsize,
+    frames_dropped: AtomicU64,
+    commands_refused: AtomicU64,
+    syncs: AtomicU64,
 }
 
 impl SpoolHandle {
     /// Hands a command to the spool.
     ///
     /// # Errors
-    /// [`SpoolBusy`] when too many commands wait. `Begin`, `Finish` and `Discard` have places of
-    /// their own, so that audio alone cannot fill the queue.
+    /// [`SpoolBusy`] when too many commands wait, or when the spool was stopped. `Begin`, `Finish`
+    /// and `Discard` have places of their own, so that audio alone cannot keep them out.
     pub fn try_send(&self, command: SpoolCommand) -> Result<(), SpoolBusy> {
-        self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => SpoolBusy,
+        self.send(match command {
+            SpoolCommand::Begin(facts) => Command::Begin(Box::new(facts.clipped())),
+            SpoolCommand::Append { id, at_ticks, payload } => Command::Append { id, at_ticks, payload },
+            SpoolCommand::Finish { id, ended_by } => Command::Finish { id, ended_by },
+            SpoolCommand::Discard { id } => Command::Discard { id },
         })
     }
 
     /// Whether recordings can be stored at this moment.
     pub fn health(&self) -> SpoolHealth {
         match self.state.health.load(Ordering::Relaxed) {
-            0 => SpoolHealth::Ready,
-            1 => SpoolHealth::Full,
+            READY if self.state.outbox_full.load(Ordering::Relaxed) => SpoolHealth::Full,
+            READY => SpoolHealth::Ready,
+            FULL => SpoolHealth::Full,
             _ => SpoolHealth::Unwritable,
         }
     }
@@ -63,9 +150,477 @@ impl SpoolHandle {
         self.state.open.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn start() -> Self {
-        let (commands, receiver) = mpsc::sync_channel(16_384);
-        std::thread::spawn(move || while receiver.recv().is_ok() {});
-        Self { commands, state: Arc::default() }
+    /// Frames that found no room while the disk was full, or came for no recording, since the start.
+    pub fn frames_dropped(&self) -> u64 {
+        self.state.frames_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Commands that were answered with [`SpoolBusy`] since the start.
+    pub fn commands_refused(&self) -> u64 {
+        self.state.commands_refused.load(Ordering::Relaxed)
+    }
+
+    /// Syncs of the journal since the start.
+    pub fn syncs(&self) -> u64 {
+        self.state.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the outbox has room for further messages.
+    pub(crate) fn set_outbox_full(&self, full: bool) {
+        self.state.outbox_full.store(full, Ordering::Relaxed);
+    }
+
+    /// Says that a recording is in the store and needs no place here any more.
+    pub(crate) fn release(&self, id: MessageId) -> Result<(), SpoolBusy> {
+        self.send(Command::Release { id })
+    }
+
+    fn send(&self, command: Command) -> Result<(), SpoolBusy> {
+        let most = match command {
+            Command::Append { .. } => FRAMES_WAITING_MAX,
+            Command::Begin(_)
+            | Command::Finish { .. }
+            | Command::Discard { .. }
+            | Command::Release { .. }
+            | Command::Stop => COMMANDS_WAITING_MAX,
+        };
+        let refused = self.state.waiting.fetch_add(1, Ordering::Relaxed) >= most
+            || self.commands.try_send(command).is_err_and(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => true,
+            });
+        if refused {
+            self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.state.commands_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(SpoolBusy);
+        }
+        Ok(())
     }
 }
+
+const READY: u8 = 0;
+const FULL: u8 = 1;
+const UNWRITABLE: u8 = 2;
+
+/// The thread that writes.
+#[derive(Debug)]
+pub(crate) struct SpoolWriter {
+    handle: SpoolHandle,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl SpoolWriter {
+    /// Opens the spool in `dir`, which it makes if need be, and tells `finished` of every recording
+    /// that an earlier process left there and of every one that is finished from now on.
+    ///
+    /// # Errors
+    /// [`SpoolError`] when the folder cannot be used.
+    pub(crate) fn start(dir: &Path, finished: UnboundedSender<Finished>) -> Result<Self, SpoolError> {
+        let failed = |step| move |source| SpoolError::Io { step, path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(failed("make the spool"))?;
+        // Beside the spool, so that an empty spool is an empty folder.
+        let lock = File::create(dir.with_extension("lock")).map_err(failed("lock the spool"))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => SpoolError::Locked(dir.to_owned()),
+            fs::TryLockError::Error(source) => failed("lock the spool")(source),
+        })?;
+        let mut salt = [0; 4];
+        getrandom::fill(&mut salt).map_err(|error| failed("salt the spool")(io::Error::other(error)))?;
+        let (commands, receiver) = mpsc::sync_channel(COMMANDS_WAITING_MAX);
+        let handle = SpoolHandle { commands, state: Arc::default() };
+        let mut journal = Journal {
+            dir: dir.to_owned(),
+            salt: u32::from_be_bytes(salt),
+            volumes: BTreeMap::new(),
+            current: None,
+            next_number: 0,
+            care: HashMap::new(),
+            batch: Batch::new(u32::from_be_bytes(salt)),
+            finished,
+            state: Arc::clone(&handle.state),
+            last_write: None,
+            next_probe: Instant::now(),
+            retry_at: None,
+        };
+        journal.recover().map_err(failed("read the spool"))?;
+        journal.probe(Instant::now());
+        let thread = std::thread::Builder::new()
+            .name("umbriel-spool".into())
+            .spawn(move || {
+                let _lock = lock;
+                journal.run(&receiver);
+            })
+            .map_err(failed("start the thread of the spool"))?;
+        Ok(Self { handle, thread })
+    }
+
+    /// How others reach it.
+    pub(crate) fn handle(&self) -> SpoolHandle {
+        self.handle.clone()
+    }
+
+    /// Writes and syncs what was sent until now, and ends.
+    pub(crate) fn stop(self) {
+        // A full queue empties itself, so this waits for at most one sync.
+        let _ = self.handle.commands.send(Command::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of the spool panicked");
+        }
+    }
+}
+
+/// Reads a finished recording. `None` when its facts are lost.
+///
+/// # Errors
+/// When a volume cannot be read.
+pub(crate) fn read(finished: &Finished) -> io::Result<Option<Recording>> {
+    let mut segments = Vec::new();
+    let mut open: Option<(Arc<Path>, File)> = None;
+    for place in &finished.places {
+        let file = match open.take() {
+            Some((path, file)) if path == place.path => file,
+            Some(_) | None => File::open(&place.path)?,
+        };
+        let mut bytes = vec![0; place.length];
+        file.read_exact_at(&mut bytes, place.offset)?;
+        segments.extend(spool::scan(&bytes, place.salt).segments.into_iter().map(|(_, segment)| segment));
+        open = Some((Arc::clone(&place.path), file));
+    }
+    Ok(spool::assemble(segments))
+}
+
+/// The volumes, and what is in them.
+struct Journal {
+    dir: PathBuf,
+    salt: u32,
+    volumes: BTreeMap<u64, Volume>,
+    current: Option<Current>,
+    next_number: u64,
+    /// Recordings that need care, and where their segments lie.
+    care: HashMap<MessageId, Vec<Place>>,
+    batch: Batch,
+    finished: UnboundedSender<Finished>,
+    state: Arc<SpoolState>,
+    last_write: Option<Instant>,
+    next_probe: Instant,
+    retry_at: Option<Instant>,
+}
+
+struct Volume {
+    path: Arc<Path>,
+    members: HashSet<MessageId>,
+}
+
+struct Current {
+    number: u64,
+    file: File,
+    length: u64,
+}
+
+impl Drop for Journal {
+    /// However the thread ends: from now on nothing can be stored.
+    fn drop(&mut self) {
+        self.state.health.store(UNWRITABLE, Ordering::Relaxed);
+    }
+}
+
+impl Journal {
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let now = Instant::now();
+            if now >= self.next_probe {
+                self.probe(now);
+            }
+            let write_at = self.write_at(now);
+            if write_at.is_some_and(|at| now >= at) {
+                self.write(now);
+                continue;
+            }
+            let until = write_at.map_or(self.next_probe, |at| at.min(self.next_probe));
+            match commands.recv_timeout(until.saturating_duration_since(now)) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(command) => self.take(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.write(Instant::now());
+    }
+
+    /// When the batch must be written: at once after a pause, else an interval after the last time.
+    fn write_at(&self, now: Instant) -> Option<Instant> {
+        let at = self.last_write.map_or(now, |last| last + SYNC_INTERVAL);
+        self.batch.is_dirty().then(|| self.retry_at.map_or(at, |retry_at| at.max(retry_at)))
+    }
+
+    fn take(&mut self, command: Command) {
+        self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+        match command {
+            Command::Begin(facts) => {
+                let id = facts.id;
+                if self.batch.begin(facts) {
+                    self.care.entry(id).or_default();
+                } else {
+                    tracing::error!(message_id = %id, "a recording cannot begin: it has begun, or there are too many");
+                }
+            }
+            Command::Append { id, at_ticks, payload } => self.batch.append(id, at_ticks, &payload),
+            Command::Finish { id, ended_by } => {
+                self.batch.finish(id, ended_by);
+            }
+            Command::Discard { id } => {
+                if self.care.remove(&id).is_some() {
+                    self.batch.forget(id);
+                }
+            }
+            Command::Release { id } => {
+                self.care.remove(&id);
+                self.retire();
+                if self.volumes.values().any(|volume| volume.members.contains(&id)) {
+                    self.batch.forget(id);
+                }
+            }
+            Command::Stop => {}
+        }
+        self.state.open.store(self.batch.open(), Ordering::Relaxed);
+        self.state.frames_dropped.store(self.batch.frames_dropped(), Ordering::Relaxed);
+    }
+
+    /// Writes and syncs the batch. What fails stays in the batch and is tried again.
+    fn write(&mut self, now: Instant) {
+        self.last_write = Some(now);
+        let bytes = self.batch.seal();
+        if bytes.is_empty() {
+            return;
+        }
+        let result = open_current(&mut self.current, &mut self.next_number, &self.dir, self.salt, &mut self.volumes)
+            .and_then(|current| append(current, bytes));
+        self.state.syncs.fetch_add(1, Ordering::Relaxed);
+        let start = match result {
+            Ok(start) => start,
+            Err(failure) => {
+                if failure.abandon {
+                    self.current = None;
+                }
+                self.retry_at = Some(now + PROBE_INTERVAL);
+                self.set_health(Some(&failure.error));
+                return;
+            }
+        };
+        self.retry_at = None;
+        self.commit(start);
+        if self.current.as_ref().is_some_and(|current| current.length >= VOLUME_BYTES) {
+            self.current = None;
+        }
+        self.retire();
+    }
+
+    /// Notes where the parts of the batch lie, which are safe now, and tells of recordings that ended.
+    fn commit(&mut self, start: u64) {
+        let parts = self.batch.commit();
+        let Some(current) = &self.current else { return };
+        let Some(volume) = self.volumes.get_mut(&current.number) else { return };
+        for part in parts {
+            if part.effect == Effect::Goes {
+                continue;
+            }
+            volume.members.insert(part.id);
+            let Some(places) = self.care.get_mut(&part.id) else { continue };
+            places.push(Place {
+                path: Arc::clone(&volume.path),
+                salt: self.salt,
+                offset: start + part.place.start as u64,
+                length: part.place.len(),
+            });
+            if part.effect == Effect::Ends {
+                // Whoever listens may have stopped: then the recording is found at the next start.
+                let _ = self.finished.send(Finished { id: part.id, crashed: false, places: places.clone() });
+            }
+        }
+    }
+
+    /// Removes volumes from the oldest on, as far as nothing in them needs care.
+    fn retire(&mut self) {
+        while let Some(oldest) = self.volumes.first_entry() {
+            if oldest.get().members.iter().any(|id| self.care.contains_key(id)) {
+                return;
+            }
+            let is_current = self.current.as_ref().is_some_and(|current| current.number == *oldest.key());
+            if is_current && self.batch.is_dirty() {
+                return;
+            }
+            if is_current {
+                self.current = None;
+            }
+            let volume = oldest.remove();
+            if let Err(error) = fs::remove_file(&volume.path) {
+                tracing::warn!(path = %volume.path.display(), %error, "a volume of the spool cannot be removed");
+            }
+        }
+    }
+
+    /// Asks the disk whether it has room for a new call.
+    fn probe(&mut self, now: Instant) {
+        self.next_probe = now + PROBE_INTERVAL;
+        let must_sync = self.state.health.load(Ordering::Relaxed) != READY;
+        let path = self.dir.join("probe");
+        let result = File::create(&path).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            if must_sync { file.sync_all() } else { Ok(()) }
+        });
+        let removed = fs::remove_file(&path);
+        match result.and(removed) {
+            Ok(()) if self.retry_at.is_none() => self.set_health(None),
+            Ok(()) => {}
+            Err(error) => self.set_health(Some(&error)),
+        }
+    }
+
+    fn set_health(&self, error: Option<&io::Error>) {
+        let health = match error.map(io::Error::kind) {
+            None => READY,
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => FULL,
+            Some(_) => UNWRITABLE,
+        };
+        let before = self.state.health.swap(health, Ordering::Relaxed);
+        match error {
+            Some(error) if before != health => {
+                tracing::error!(
+                    code = Code::SpoolUnwritable.id(), spool = %self.dir.display(), %error,
+                    "recordings cannot be stored; new calls are refused until they can"
+                );
+            }
+            None if before != READY => {
+                tracing::info!(spool = %self.dir.display(), "recordings can be stored again");
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Finds what an earlier process left behind.
+    fn recover(&mut self) -> io::Result<()> {
+        let mut volumes = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if let Some((number, salt)) = path.file_name().and_then(|name| parse_volume_name(name.to_str()?)) {
+                volumes.push((number, salt, Arc::from(path)));
+            }
+        }
+        volumes.sort_by_key(|(number, _, _)| *number);
+        let mut ended = HashSet::new();
+        let mut gone = HashSet::new();
+        for (number, salt, path) in volumes {
+            self.next_number = number + 1;
+            let volume = self.recover_volume(&path, salt, &mut ended, &mut gone)?;
+            self.volumes.insert(number, volume);
+        }
+        self.care.retain(|id, _| !gone.contains(id));
+        let mut left: Vec<_> = self.care.iter().collect();
+        left.sort_by_key(|(id, _)| **id);
+        for (id, places) in left {
+            let _ = self.finished.send(Finished {
+                id: *id,
+                crashed: !ended.contains(id),
+                places: places.clone(),
+            });
+        }
+        self.retire();
+        Ok(())
+    }
+
+    fn recover_volume(
+        &mut self,
+        path: &Arc<Path>,
+        salt: u32,
+        ended: &mut HashSet<MessageId>,
+        gone: &mut HashSet<MessageId>,
+    ) -> io::Result<Volume> {
+        let bytes = fs::read(path)?;
+        let scan = spool::scan(&bytes, salt);
+        if !scan.damaged.is_empty() {
+            tracing::error!(
+                code = Code::SpoolDamaged.id(), volume = %path.display(),
+                bytes = scan.damaged.iter().map(ExactSizeIterator::len).sum::<usize>(),
+                "a piece of the spool is damaged; the rest of it is delivered"
+            );
+        }
+        let mut members = HashSet::new();
+        for (place, segment) in scan.segments {
+            match segment.entry {
+                Entry::Gone => {
+                    gone.insert(segment.id);
+                    continue;
+                }
+                Entry::End(_) => {
+                    ended.insert(segment.id);
+                }
+                Entry::Begin(_) | Entry::Audio(_) => {}
+            }
+            members.insert(segment.id);
+            self.care.entry(segment.id).or_default().push(Place {
+                path: Arc::clone(path),
+                salt,
+                offset: place.start as u64,
+                length: place.len(),
+            });
+        }
+        Ok(Volume { path: Arc::clone(path), members })
+    }
+}
+
+struct Failure {
+    error: io::Error,
+    /// Whether nothing is known of the volume any more, so that it must not be written further.
+    abandon: bool,
+}
+
+fn volume_name(number: u64, salt: u32) -> String {
+    format!("volume-{number:08}-{salt:08x}.spool")
+}
+
+fn parse_volume_name(name: &str) -> Option<(u64, u32)> {
+    let (number, salt) = name.strip_prefix("volume-")?.strip_suffix(".spool")?.split_once('-')?;
+    Some((number.parse().ok()?, u32::from_str_radix(salt, 16).ok()?))
+}
+
+/// The volume that is written now; a new one when there is none.
+fn open_current<'a>(
+    current: &'a mut Option<Current>,
+    next_number: &mut u64,
+    dir: &Path,
+    salt: u32,
+    volumes: &mut BTreeMap<u64, Volume>,
+) -> Result<&'a mut Current, Failure> {
+    if let Some(current) = current {
+        return Ok(current);
+    }
+    let number = *next_number;
+    *next_number += 1;
+    let path = dir.join(volume_name(number, salt));
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|file| File::open(dir)?.sync_all().map(|()| file))
+        .map_err(|error| Failure { error, abandon: false })?;
+    volumes.insert(number, Volume { path: path.into(), members: HashSet::new() });
+    Ok(current.insert(Current { number, file, length: 0 }))
+}
+
+/// Appends `bytes` to the volume and syncs it; returns where they begin. What was written of them
+/// before a failure is cut off again.
+fn append(current: &mut Current, bytes: &[u8]) -> Result<u64, Failure> {
+    let start = current.length;
+    let written = current.file.seek(SeekFrom::Start(start)).and_then(|_| current.file.write_all(bytes));
+    if let Err(error) = written {
+        let abandon = current.file.set_len(start).is_err();
+        return Err(Failure { error, abandon });
+    }
+    // After a failed sync nobody knows which pages reached the disk: the batch goes to a new volume.
+    current.file.sync_data().map_err(|error| Failure { error, abandon: true })?;
+    current.length += bytes.len() as u64;
+    Ok(start)
+}
+
+#[cfg(test)]
+#[path = "spool_writer_tests.rs"]
+mod tests;
