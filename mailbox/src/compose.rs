@@ -46,8 +46,8 @@ pub(crate) fn compose(
     let caller = Caller::of(recording);
     let length = length_in_words(facts.seconds());
     let file_name = format!("{} ({length}) Voice Mail.wav", caller.file_name());
-    let audio = Body::new_with_encoding(wav, ContentTransferEncoding::Base64)
-        .map_err(|_| ComposeError::Encode)?;
+    let audio =
+        Body::new_with_encoding(wav, ContentTransferEncoding::Base64).map_err(|_| ComposeError::Encode)?;
     let mut mail = Message::builder()
         .from(address(Some(caller.name()), from)?)
         .to(address(owner.display_name.clone().map(|name| clean(&name)), &owner.primary_smtp_address)?)

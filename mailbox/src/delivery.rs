@@ -247,15 +247,16 @@ impl Office {
             let (woken, wake) = watch::channel(0);
             let mut look = tokio::time::interval(CONFIG_INTERVAL);
             let mut found = found.into_iter();
+            let mut stopped = self.carrier.stopped.clone();
             loop {
                 // What the outbox holds comes first: a recording of the same message is then known.
                 let stage = match found.next() {
                     Some(stage) => Some(stage),
                     None => tokio::select! {
-                        finished = recorded.recv() => match finished {
-                            Some(finished) => Some(Stage::Recorded(finished)),
-                            None => break,
-                        },
+                        biased;
+                        // The spool ends before the stop, so that nothing it sent is left here.
+                        Some(finished) = recorded.recv() => Some(Stage::Recorded(finished)),
+                        _ = stopped.wait_for(|stopped| *stopped) => break,
                         _ = look.tick() => {
                             let generation = (self.carrier.config)().generation;
                             woken.send_if_modified(|known| std::mem::replace(known, generation) != generation);
@@ -268,7 +269,6 @@ impl Office {
                     tasks.spawn(task);
                 }
             }
-            // The spool has ended, so this is a stop.
             let rest = async { while tasks.join_next().await.is_some() {} };
             if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
                 tracing::warn!("a delivery was still in progress at the stop; it is repeated after the next start");

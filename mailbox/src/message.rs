@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// RTP ticks, and samples, in one second: both codecs run at 8 kHz (RFC 3551, 4.5.14).
-pub const TICKS_PER_SECOND: u32 = 8_000;
+pub(crate) const TICKS_PER_SECOND: u32 = 8_000;
 
 /// The longest recording that can be stored, in ticks: `maxRecordingDuration` is at most 100 minutes.
-pub const MAX_RECORDING_TICKS: u32 = 100 * 60 * TICKS_PER_SECOND;
+pub(crate) const MAX_RECORDING_TICKS: u32 = 100 * 60 * TICKS_PER_SECOND;
 
 /// The longest text of a SIP header that is kept with a message, bytes of UTF-8.
-pub const MAX_TEXT_BYTES: usize = 256;
+pub(crate) const MAX_TEXT_BYTES: usize = 256;
 
 /// Names one voice message from the moment that its call is answered until it was delivered.
 ///
@@ -127,7 +127,7 @@ pub struct RecordingFacts {
 
 impl RecordingFacts {
     /// The same facts with every text that a caller chose cut to [`MAX_TEXT_BYTES`].
-    pub fn clipped(mut self) -> Self {
+    pub(crate) fn clipped(mut self) -> Self {
         let texts = [&mut self.called, &mut self.call_id].into_iter();
         for text in texts.chain(self.caller.as_mut()).chain(self.caller_name.as_mut()) {
             text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
@@ -167,20 +167,20 @@ impl EndedBy {
 /// What is known of a message when it is in the store: the object `facts.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StoredFacts {
+pub(crate) struct StoredFacts {
     /// What was known when the recording began.
-    pub recording: RecordingFacts,
+    pub(crate) recording: RecordingFacts,
     /// Why it ended.
-    pub ended_by: EndedBy,
+    pub(crate) ended_by: EndedBy,
     /// Its length: samples of 8 kHz in `audio.wav`.
-    pub samples: u32,
+    pub(crate) samples: u32,
     /// Whether a piece of it was damaged in the spool and is silent now (`UM1207`).
-    pub damaged: bool,
+    pub(crate) damaged: bool,
 }
 
 impl StoredFacts {
     /// The length in whole seconds, rounded, and at least one (`X-VoiceMessageDuration`).
-    pub fn seconds(&self) -> u32 {
+    pub(crate) fn seconds(&self) -> u32 {
         (self.samples.saturating_add(TICKS_PER_SECOND / 2) / TICKS_PER_SECOND).max(1)
     }
 }

@@ -53,8 +53,7 @@ impl Session {
             IpAddr::V6(address) => ClientId::Ipv6(address),
         };
         let server = (smtp.host.as_str(), smtp.port);
-        let connect =
-            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &hello, None, None);
+        let connect = AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &hello, None, None);
         let mut connection = in_time("connect to the mail server", CONNECT_TIMEOUT, connect).await?;
         match smtp.security {
             SmtpSecurity::None => {}

@@ -111,14 +111,14 @@ impl Batch {
         self.push(id, u32::MAX, &Entry::Gone, Effect::Goes);
     }
 
-    /// Turns the audio that waits into segments and returns all that must be written.
-    pub(crate) fn seal(&mut self) -> &[u8] {
+    /// Turns the audio that waits into segments; returns all that must be written, and its parts.
+    pub(crate) fn seal(&mut self) -> (&[u8], &[Part]) {
         let ids: Vec<MessageId> =
             self.open.iter().filter(|(_, open)| !open.pending.is_empty()).map(|(id, _)| *id).collect();
         for id in ids {
             self.seal_one(id);
         }
-        &self.bytes
+        (&self.bytes, &self.parts)
     }
 
     /// What was returned by [`Self::seal`] is safe: hands out its parts and forgets it.
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn written(batch: &mut Batch) -> Vec<Segment> {
-        let bytes = batch.seal().to_vec();
+        let bytes = batch.seal().0.to_vec();
         let scan = spool::scan(&bytes, 5);
         assert_eq!(scan.segments.len(), batch.commit().len());
         scan.segments.into_iter().map(|(_, segment)| segment).collect()
@@ -191,7 +191,8 @@ mod tests {
         assert!(batch.begin(facts(id(1))));
         batch.append(id(1), 0, &[1, 2]);
         batch.append(id(1), 2, &[3]);
-        let frames = vec![Frame { at_ticks: 0, payload: vec![1, 2] }, Frame { at_ticks: 2, payload: vec![3] }];
+        let frames =
+            vec![Frame { at_ticks: 0, payload: vec![1, 2] }, Frame { at_ticks: 2, payload: vec![3] }];
         let segments = written(&mut batch);
         assert_eq!(segments[0].entry, Entry::Begin(facts(id(1))));
         assert_eq!(segments[1].entry, Entry::Begin(facts(id(1))));
@@ -210,9 +211,9 @@ mod tests {
     fn a_batch_that_was_not_written_stays_and_grows() {
         let mut batch = Batch::new(5);
         batch.begin(facts(id(1)));
-        let first = batch.seal().to_vec();
+        let first = batch.seal().0.to_vec();
         batch.append(id(1), 0, &[1]);
-        assert!(batch.seal().starts_with(&first));
+        assert!(batch.seal().0.starts_with(&first));
         assert_eq!(written(&mut batch).len(), 3);
     }
 

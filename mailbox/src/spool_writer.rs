@@ -1,17 +1,11 @@
 //! The one thread that writes every recording of this server to the spool.
 //!
-//! All recordings share one journal, a row of volumes: a sync then costs the same for one call as
-//! for two hundred, where a file for each would cost two hundred syncs. Volumes are removed from
-//! the oldest on, once nothing in them needs care, so that what says "gone" always outlives what
-//! it speaks of.
-//!
 //! Decides when audio is safe, and whether new recordings can be. Refuses to know calls, mail and
 //! what a finished recording becomes: that is told to whoever listens.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -23,8 +17,9 @@ use config::Code;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
-use crate::spool::{self, Entry, Recording};
+use crate::spool::{self, Recording};
 use crate::spool_batch::{Batch, Effect};
+use crate::volumes::{self, Place, Volumes};
 
 /// Audio is synced at least every 500 ms (house rule); this leaves 100 ms for the sync itself.
 const SYNC_INTERVAL: Duration = Duration::from_millis(400);
@@ -32,8 +27,6 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(400);
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Room that must be left for new calls to be taken: 32 s of audio.
 const PROBE_BYTES: usize = 32 * 8_000;
-/// A volume that has grown to this is followed by a new one: about 35 minutes of one recording.
-const VOLUME_BYTES: u64 = 16 * 1024 * 1024;
 /// Frames that may wait for the thread: 1.6 s of 200 calls with 50 packets a second each.
 const FRAMES_WAITING_MAX: usize = 16_384;
 /// Further commands that may wait: begin, end and release of as many recordings as there may be.
@@ -90,22 +83,25 @@ pub(crate) struct Finished {
     places: Vec<Place>,
 }
 
-#[derive(Clone, Debug)]
-struct Place {
-    path: Arc<Path>,
-    salt: u32,
-    offset: u64,
-    length: usize,
-}
-
 #[derive(Debug)]
 enum Command {
     Begin(Box<RecordingFacts>),
-    Append { id: MessageId, at_ticks: u32, payload: Bytes },
-    Finish { id: MessageId, ended_by: EndedBy },
-    Discard { id: MessageId },
+    Append {
+        id: MessageId,
+        at_ticks: u32,
+        payload: Bytes,
+    },
+    Finish {
+        id: MessageId,
+        ended_by: EndedBy,
+    },
+    Discard {
+        id: MessageId,
+    },
     /// The recording is in the store.
-    Release { id: MessageId },
+    Release {
+        id: MessageId,
+    },
     Stop,
 }
 
@@ -225,29 +221,32 @@ impl SpoolWriter {
         })?;
         let mut salt = [0; 4];
         getrandom::fill(&mut salt).map_err(|error| failed("salt the spool")(io::Error::other(error)))?;
+        let (volumes, found) =
+            Volumes::open(dir, u32::from_be_bytes(salt)).map_err(failed("read the spool"))?;
         let (commands, receiver) = mpsc::sync_channel(COMMANDS_WAITING_MAX);
         let handle = SpoolHandle { commands, state: Arc::default() };
-        let mut journal = Journal {
+        let mut writer = Writer {
             dir: dir.to_owned(),
-            salt: u32::from_be_bytes(salt),
-            volumes: BTreeMap::new(),
-            current: None,
-            next_number: 0,
+            batch: Batch::new(volumes.salt()),
+            volumes,
             care: HashMap::new(),
-            batch: Batch::new(u32::from_be_bytes(salt)),
             finished,
             state: Arc::clone(&handle.state),
             last_write: None,
             next_probe: Instant::now(),
             retry_at: None,
         };
-        journal.recover().map_err(failed("read the spool"))?;
-        journal.probe(Instant::now());
+        for (id, places) in found.recordings {
+            writer.care.insert(id, places.clone());
+            writer.tell(Finished { id, crashed: !found.ended.contains(&id), places });
+        }
+        writer.retire();
+        writer.probe(Instant::now());
         let thread = std::thread::Builder::new()
             .name("umbriel-spool".into())
             .spawn(move || {
                 let _lock = lock;
-                journal.run(&receiver);
+                writer.run(&receiver);
             })
             .map_err(failed("start the thread of the spool"))?;
         Ok(Self { handle, thread })
@@ -273,28 +272,13 @@ impl SpoolWriter {
 /// # Errors
 /// When a volume cannot be read.
 pub(crate) fn read(finished: &Finished) -> io::Result<Option<Recording>> {
-    let mut segments = Vec::new();
-    let mut open: Option<(Arc<Path>, File)> = None;
-    for place in &finished.places {
-        let file = match open.take() {
-            Some((path, file)) if path == place.path => file,
-            Some(_) | None => File::open(&place.path)?,
-        };
-        let mut bytes = vec![0; place.length];
-        file.read_exact_at(&mut bytes, place.offset)?;
-        segments.extend(spool::scan(&bytes, place.salt).segments.into_iter().map(|(_, segment)| segment));
-        open = Some((Arc::clone(&place.path), file));
-    }
-    Ok(spool::assemble(segments))
+    Ok(spool::assemble(volumes::read(&finished.places)?))
 }
 
-/// The volumes, and what is in them.
-struct Journal {
+/// What the thread works with.
+struct Writer {
     dir: PathBuf,
-    salt: u32,
-    volumes: BTreeMap<u64, Volume>,
-    current: Option<Current>,
-    next_number: u64,
+    volumes: Volumes,
     /// Recordings that need care, and where their segments lie.
     care: HashMap<MessageId, Vec<Place>>,
     batch: Batch,
@@ -305,25 +289,14 @@ struct Journal {
     retry_at: Option<Instant>,
 }
 
-struct Volume {
-    path: Arc<Path>,
-    members: HashSet<MessageId>,
-}
-
-struct Current {
-    number: u64,
-    file: File,
-    length: u64,
-}
-
-impl Drop for Journal {
+impl Drop for Writer {
     /// However the thread ends: from now on nothing can be stored.
     fn drop(&mut self) {
         self.state.health.store(UNWRITABLE, Ordering::Relaxed);
     }
 }
 
-impl Journal {
+impl Writer {
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
             let now = Instant::now();
@@ -374,7 +347,7 @@ impl Journal {
             Command::Release { id } => {
                 self.care.remove(&id);
                 self.retire();
-                if self.volumes.values().any(|volume| volume.members.contains(&id)) {
+                if self.volumes.hold(id) {
                     self.batch.forget(id);
                 }
             }
@@ -387,74 +360,49 @@ impl Journal {
     /// Writes and syncs the batch. What fails stays in the batch and is tried again.
     fn write(&mut self, now: Instant) {
         self.last_write = Some(now);
-        let bytes = self.batch.seal();
+        let (bytes, parts) = self.batch.seal();
         if bytes.is_empty() {
             return;
         }
-        let result = open_current(&mut self.current, &mut self.next_number, &self.dir, self.salt, &mut self.volumes)
-            .and_then(|current| append(current, bytes));
+        let members = parts.iter().filter(|part| part.effect != Effect::Goes).map(|part| part.id);
+        let written = self.volumes.append(bytes, members);
         self.state.syncs.fetch_add(1, Ordering::Relaxed);
-        let start = match result {
-            Ok(start) => start,
-            Err(failure) => {
-                if failure.abandon {
-                    self.current = None;
-                }
-                self.retry_at = Some(now + PROBE_INTERVAL);
-                self.set_health(Some(&failure.error));
-                return;
+        match written {
+            Ok(place) => {
+                self.retry_at = None;
+                self.commit(&place);
+                self.retire();
             }
-        };
-        self.retry_at = None;
-        self.commit(start);
-        if self.current.as_ref().is_some_and(|current| current.length >= VOLUME_BYTES) {
-            self.current = None;
+            Err(error) => {
+                self.retry_at = Some(now + PROBE_INTERVAL);
+                self.set_health(Some(&error));
+            }
         }
-        self.retire();
     }
 
     /// Notes where the parts of the batch lie, which are safe now, and tells of recordings that ended.
-    fn commit(&mut self, start: u64) {
-        let parts = self.batch.commit();
-        let Some(current) = &self.current else { return };
-        let Some(volume) = self.volumes.get_mut(&current.number) else { return };
-        for part in parts {
-            if part.effect == Effect::Goes {
-                continue;
-            }
-            volume.members.insert(part.id);
+    fn commit(&mut self, place: &Place) {
+        for part in self.batch.commit() {
             let Some(places) = self.care.get_mut(&part.id) else { continue };
-            places.push(Place {
-                path: Arc::clone(&volume.path),
-                salt: self.salt,
-                offset: start + part.place.start as u64,
-                length: part.place.len(),
-            });
-            if part.effect == Effect::Ends {
-                // Whoever listens may have stopped: then the recording is found at the next start.
-                let _ = self.finished.send(Finished { id: part.id, crashed: false, places: places.clone() });
+            match part.effect {
+                Effect::Grows => places.push(place.part(&part.place)),
+                Effect::Ends => {
+                    places.push(place.part(&part.place));
+                    let places = places.clone();
+                    self.tell(Finished { id: part.id, crashed: false, places });
+                }
+                Effect::Goes => {}
             }
         }
     }
 
-    /// Removes volumes from the oldest on, as far as nothing in them needs care.
+    fn tell(&self, finished: Finished) {
+        // Whoever listens may have stopped: then the recording is found at the next start.
+        let _ = self.finished.send(finished);
+    }
+
     fn retire(&mut self) {
-        while let Some(oldest) = self.volumes.first_entry() {
-            if oldest.get().members.iter().any(|id| self.care.contains_key(id)) {
-                return;
-            }
-            let is_current = self.current.as_ref().is_some_and(|current| current.number == *oldest.key());
-            if is_current && self.batch.is_dirty() {
-                return;
-            }
-            if is_current {
-                self.current = None;
-            }
-            let volume = oldest.remove();
-            if let Err(error) = fs::remove_file(&volume.path) {
-                tracing::warn!(path = %volume.path.display(), %error, "a volume of the spool cannot be removed");
-            }
-        }
+        self.volumes.retire(self.batch.is_dirty(), |id| self.care.contains_key(id));
     }
 
     /// Asks the disk whether it has room for a new call.
@@ -494,131 +442,6 @@ impl Journal {
             Some(_) | None => {}
         }
     }
-
-    /// Finds what an earlier process left behind.
-    fn recover(&mut self) -> io::Result<()> {
-        let mut volumes = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if let Some((number, salt)) = path.file_name().and_then(|name| parse_volume_name(name.to_str()?)) {
-                volumes.push((number, salt, Arc::from(path)));
-            }
-        }
-        volumes.sort_by_key(|(number, _, _)| *number);
-        let mut ended = HashSet::new();
-        let mut gone = HashSet::new();
-        for (number, salt, path) in volumes {
-            self.next_number = number + 1;
-            let volume = self.recover_volume(&path, salt, &mut ended, &mut gone)?;
-            self.volumes.insert(number, volume);
-        }
-        self.care.retain(|id, _| !gone.contains(id));
-        let mut left: Vec<_> = self.care.iter().collect();
-        left.sort_by_key(|(id, _)| **id);
-        for (id, places) in left {
-            let _ = self.finished.send(Finished {
-                id: *id,
-                crashed: !ended.contains(id),
-                places: places.clone(),
-            });
-        }
-        self.retire();
-        Ok(())
-    }
-
-    fn recover_volume(
-        &mut self,
-        path: &Arc<Path>,
-        salt: u32,
-        ended: &mut HashSet<MessageId>,
-        gone: &mut HashSet<MessageId>,
-    ) -> io::Result<Volume> {
-        let bytes = fs::read(path)?;
-        let scan = spool::scan(&bytes, salt);
-        if !scan.damaged.is_empty() {
-            tracing::error!(
-                code = Code::SpoolDamaged.id(), volume = %path.display(),
-                bytes = scan.damaged.iter().map(ExactSizeIterator::len).sum::<usize>(),
-                "a piece of the spool is damaged; the rest of it is delivered"
-            );
-        }
-        let mut members = HashSet::new();
-        for (place, segment) in scan.segments {
-            match segment.entry {
-                Entry::Gone => {
-                    gone.insert(segment.id);
-                    continue;
-                }
-                Entry::End(_) => {
-                    ended.insert(segment.id);
-                }
-                Entry::Begin(_) | Entry::Audio(_) => {}
-            }
-            members.insert(segment.id);
-            self.care.entry(segment.id).or_default().push(Place {
-                path: Arc::clone(path),
-                salt,
-                offset: place.start as u64,
-                length: place.len(),
-            });
-        }
-        Ok(Volume { path: Arc::clone(path), members })
-    }
-}
-
-struct Failure {
-    error: io::Error,
-    /// Whether nothing is known of the volume any more, so that it must not be written further.
-    abandon: bool,
-}
-
-fn volume_name(number: u64, salt: u32) -> String {
-    format!("volume-{number:08}-{salt:08x}.spool")
-}
-
-fn parse_volume_name(name: &str) -> Option<(u64, u32)> {
-    let (number, salt) = name.strip_prefix("volume-")?.strip_suffix(".spool")?.split_once('-')?;
-    Some((number.parse().ok()?, u32::from_str_radix(salt, 16).ok()?))
-}
-
-/// The volume that is written now; a new one when there is none.
-fn open_current<'a>(
-    current: &'a mut Option<Current>,
-    next_number: &mut u64,
-    dir: &Path,
-    salt: u32,
-    volumes: &mut BTreeMap<u64, Volume>,
-) -> Result<&'a mut Current, Failure> {
-    if let Some(current) = current {
-        return Ok(current);
-    }
-    let number = *next_number;
-    *next_number += 1;
-    let path = dir.join(volume_name(number, salt));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|file| File::open(dir)?.sync_all().map(|()| file))
-        .map_err(|error| Failure { error, abandon: false })?;
-    volumes.insert(number, Volume { path: path.into(), members: HashSet::new() });
-    Ok(current.insert(Current { number, file, length: 0 }))
-}
-
-/// Appends `bytes` to the volume and syncs it; returns where they begin. What was written of them
-/// before a failure is cut off again.
-fn append(current: &mut Current, bytes: &[u8]) -> Result<u64, Failure> {
-    let start = current.length;
-    let written = current.file.seek(SeekFrom::Start(start)).and_then(|_| current.file.write_all(bytes));
-    if let Err(error) = written {
-        let abandon = current.file.set_len(start).is_err();
-        return Err(Failure { error, abandon });
-    }
-    // After a failed sync nobody knows which pages reached the disk: the batch goes to a new volume.
-    current.file.sync_data().map_err(|error| Failure { error, abandon: true })?;
-    current.length += bytes.len() as u64;
-    Ok(start)
 }
 
 #[cfg(test)]

@@ -147,7 +147,8 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         run(async {
             let first = store.create("alice", id(), Object::Audio, Bytes::from_static(b"one")).await.unwrap();
-            let second = store.create("alice", id(), Object::Audio, Bytes::from_static(b"two")).await.unwrap();
+            let second =
+                store.create("alice", id(), Object::Audio, Bytes::from_static(b"two")).await.unwrap();
             assert_eq!((&first[..], &second[..]), (&b"one"[..], &b"one"[..]));
             assert!(store.has("alice", id(), Object::Audio).await.unwrap());
             assert!(!store.has("alice", id(), Object::Delivered).await.unwrap());

@@ -81,7 +81,9 @@ mod tests {
         let mut expected = b"RIFF".to_vec();
         expected.extend_from_slice(&[54, 0, 0, 0]);
         expected.extend_from_slice(b"WAVEfmt ");
-        expected.extend_from_slice(&[18, 0, 0, 0, 7, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0, 0, 0]);
+        expected.extend_from_slice(&[
+            18, 0, 0, 0, 7, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0, 0, 0,
+        ]);
         expected.extend_from_slice(b"fact");
         expected.extend_from_slice(&[4, 0, 0, 0, 3, 0, 0, 0]);
         expected.extend_from_slice(b"data");
