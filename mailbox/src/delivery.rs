@@ -118,6 +118,7 @@ struct Shared {
 }
 
 /// What a test may change about delivery.
+#[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// First wait after a failure.
     pub(crate) retry_first: Duration,
