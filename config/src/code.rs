@@ -22,10 +22,10 @@ pub enum Area {
 }
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $area:ident, $status:literal;)+) => {
+    ($(#[doc = $doc:literal] $name:ident = $number:literal, $area:ident, $status:literal;)+) => {
         /// A stable code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+        pub enum Code { $(#[doc = $doc] $name,)+ }
 
         impl Code {
             /// Every code, by number.
@@ -39,6 +39,12 @@ macro_rules! codes {
 
             /// The name, for metrics, conditions and events.
             pub const fn name(self) -> &'static str { match self { $(Code::$name => stringify!($name),)+ } }
+
+            /// What it means, in one sentence.
+            pub const fn summary(self) -> &'static str {
+                // A doc comment begins with the space after its slashes.
+                match self { $(Code::$name => $doc.trim_ascii(),)+ }
+            }
 
             /// What it is about.
             pub const fn area(self) -> Area { match self { $(Code::$name => Area::$area,)+ } }
