@@ -83,6 +83,7 @@ mod tests {
     use audio_codec_algorithms::{encode_alaw, encode_ulaw};
 
     /// One packet of a 400 Hz tone of this amplitude.
+    #[allow(clippy::cast_possible_truncation, reason = "a small amplitude")]
     fn tone(amplitude: f64) -> Vec<u8> {
         (0..160).map(|n| encode_ulaw(((f64::from(n) * 0.314_159).sin() * amplitude) as i16)).collect()
     }

@@ -1,14 +1,27 @@
 //! The mailbox server: calls, media, recording, store and delivery.
+//!
+//! This room decides what happens from the INVITE that a router redirected here to the message in
+//! its owner's mail. It refuses to know Kubernetes, and where its configuration comes from.
+//!
+//! The core of it is pure: a `Switchboard` for each worker, which is given bytes and the time. The
+//! shell around it is [`Server`].
 
+mod admission;
+mod call;
 mod carrier;
+mod chance;
 mod compose;
 mod delivery;
 mod dtmf;
 mod level;
 mod maildir;
 mod message;
+mod metrics;
+mod negotiation;
 mod outbox;
+mod player;
 mod prompt;
+mod receiver;
 mod reorder;
 mod resample;
 mod rtp;
@@ -20,6 +33,8 @@ mod spool;
 mod spool_batch;
 mod spool_writer;
 mod store;
+mod surroundings;
+mod switchboard;
 mod timeline;
 mod tone;
 mod volumes;

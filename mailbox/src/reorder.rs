@@ -32,6 +32,8 @@ pub(crate) enum Verdict {
     Late,
     /// It is too far from its neighbours: dropped, unless the next one continues it.
     Stray,
+    /// The source has started anew: take out what waits, and put this packet in a fresh window.
+    NewStart,
 }
 
 /// An item that came out of the window.
@@ -68,10 +70,6 @@ impl<T> Default for Window<T> {
 
 impl<T> Window<T> {
     /// Puts a packet in. After [`Verdict::Kept`], take out what [`Window::pop`] gives.
-    ///
-    /// A source that starts anew (two packets in a row, far from all others) begins a fresh order;
-    /// what waits of the old one comes out first only if [`Window::flush`] was called before, so
-    /// its few packets count as lost.
     pub(crate) fn push(&mut self, sequence: u16, item: T, now: Instant) -> Verdict {
         let number = self.widen(sequence);
         let newest = self.highest.unwrap_or(number);
@@ -80,8 +78,7 @@ impl<T> Window<T> {
                 self.suspect = Some(sequence.wrapping_add(1));
                 return Verdict::Stray;
             }
-            *self = Window::default();
-            return self.push(sequence, item, now);
+            return Verdict::NewStart;
         }
         self.suspect = None;
         if let Some(next) = self.next
@@ -223,8 +220,7 @@ mod tests {
         assert_eq!(pushed(&mut window, 9_000, now), (Verdict::Stray, vec![]));
         assert_eq!(pushed(&mut window, 11, now), (Verdict::Kept, vec![11]));
         assert_eq!(pushed(&mut window, 9_000, now), (Verdict::Stray, vec![]));
-        assert_eq!(pushed(&mut window, 9_001, now), (Verdict::Kept, vec![]));
-        assert_eq!(window.flush().unwrap().item, 9_001);
+        assert_eq!(pushed(&mut window, 9_001, now), (Verdict::NewStart, vec![]));
     }
 
     proptest! {

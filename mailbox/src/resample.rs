@@ -65,6 +65,7 @@ const fn gcd(a: u32, b: u32) -> u32 {
 mod tests {
     use super::*;
 
+    #[allow(clippy::cast_possible_truncation, reason = "a small amplitude")]
     fn tone(hz: f64, rate: f64, length: usize) -> Vec<i16> {
         (0..length).map(|n| ((n as f64 * hz / rate * 2.0 * PI).sin() * 10_000.0) as i16).collect()
     }

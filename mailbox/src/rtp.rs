@@ -157,12 +157,6 @@ pub(crate) fn ticks(length: Duration) -> u32 {
     }
 }
 
-/// Ticks of the RTP clock as a length of time.
-#[must_use]
-pub(crate) fn duration(ticks: u32) -> Duration {
-    Duration::from_micros(u64::from(ticks) * 125)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,8 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_and_durations_agree() {
+    fn twenty_milliseconds_are_160_ticks() {
         assert_eq!(ticks(Duration::from_millis(20)), 160);
-        assert_eq!(duration(160), Duration::from_millis(20));
     }
 }
