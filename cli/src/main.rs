@@ -1,1 +1,7 @@
-fn main() {}
+//! The `umbriel` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    umbriel_cli::run(std::env::args_os())
+}

@@ -93,9 +93,7 @@ impl Observer for Writer<'_, '_> {
             Passed::SignallingSuffices(_) => (SECURITY, "yes".to_owned()),
             Passed::NotDiverted => (DIVERTING_USER, "no".to_owned()),
             Passed::UserFound(rule, _, mailbox) => (question_of(rule), format!("mailbox {}", mailbox.name)),
-            Passed::UserNotFound(rule, _) => {
-                (question_of(rule), "nobody of this dial plan has it".to_owned())
-            }
+            Passed::DivertingUserUnknown(_) => (DIVERTING_USER, "nobody of this dial plan has it".to_owned()),
             Passed::ServersChosen { mailbox, server, sibling } => {
                 let first =
                     if server.name == mailbox.server { "its host" } else { "its host is not in service" };
@@ -124,13 +122,11 @@ impl Writer<'_, '_> {
                 format!("{}, voIPSecurity {:?}", self.call.transport, plan.voip_security)
             }
             Passed::NotDiverted => "no Diversion or History-Info".to_owned(),
-            Passed::UserFound(_, number, _) | Passed::UserNotFound(_, number) => as_is(number),
+            Passed::UserFound(_, number, _) | Passed::DivertingUserUnknown(number) => as_is(number),
             Passed::ServersChosen { mailbox, .. } => format!("mailbox {}", mailbox.name),
         }
     }
 
-    /// A user who was looked for in vain is told as the last step already; every other refusal is
-    /// a step of its own.
     fn write_refusal(&mut self, refusal: &Refusal<'_>) {
         let server = &self.table.server;
         let transport = self.call.transport;
@@ -148,9 +144,7 @@ impl Writer<'_, '_> {
                 (SECURITY, format!("{transport}, voIPSecurity {:?}", dial_plan.voip_security))
             }
             Reason::NotANumberOfThePlan { .. } | Reason::NoSuchUser { .. } => {
-                let called = as_is(self.call.called);
-                self.steps.retain(|step| step.question != CALLED_USER);
-                (CALLED_USER, called)
+                (CALLED_USER, as_is(self.call.called))
             }
             Reason::NoMailboxServer { mailbox } => (MAILBOX_SERVER, format!("mailbox {}", mailbox.name)),
         };

@@ -108,3 +108,54 @@ impl std::fmt::Debug for Keyring {
         formatter.debug_list().entries(ids).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32 zero bytes.
+    const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn key(id: &str, secret: &str) -> TokenKey {
+        TokenKey { id: id.to_owned(), secret: secret.to_owned() }
+    }
+
+    fn fault(keys: &[TokenKey]) -> KeyError {
+        Keyring::new(keys).unwrap_err()
+    }
+
+    #[test]
+    fn a_ring_has_one_to_eight_keys() {
+        assert_eq!(fault(&[]), KeyError::Missing);
+        let nine: Vec<_> = (0..9).map(|n| key(&format!("k{n}"), SECRET)).collect();
+        assert!(Keyring::new(&nine[..8]).is_ok());
+        assert_eq!(fault(&nine), KeyError::TooMany(9));
+    }
+
+    #[test]
+    fn an_id_may_stand_in_a_token() {
+        for id in ["", "a.b", "a b", "ä", "a=", "seventeen-letters"] {
+            assert_eq!(fault(&[key("good", SECRET), key(id, SECRET)]), KeyError::Id(1), "{id}");
+        }
+        assert_eq!(fault(&[key("same", SECRET), key("same", SECRET)]), KeyError::IdTaken(1));
+    }
+
+    #[test]
+    fn a_secret_is_32_bytes_in_base64() {
+        let short = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==";
+        for secret in ["", "secret", short, &format!("{SECRET}AAAA"), &SECRET.replace('=', "")] {
+            assert_eq!(fault(&[key("k1", secret)]), KeyError::Secret(0), "{secret}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let ring = Keyring::new(&[key("k1", SECRET), key("k2", SECRET)]).unwrap();
+        assert_eq!(format!("{ring:?}"), r#"Keyring["k1", "k2"]"#);
+        assert_eq!(format!("{:?}", key("k1", SECRET)), "TokenKey(k1, ..)");
+        assert_eq!(
+            fault(&[key("k1", "hunter2")]).to_string(),
+            "the secret of token key 0 is not 32 bytes in base64"
+        );
+    }
+}

@@ -13,7 +13,7 @@ use crate::{Code, DialPlan, Gateway, HuntGroup, Mailbox, Rule, ServerStatus, Sta
 const MAX_SHOWN_CHARS: usize = 64;
 
 /// A refused call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal<'a> {
     /// The stable code; [`Code::sip_status`] is what the caller is answered.
     pub code: Code,
@@ -22,7 +22,7 @@ pub struct Refusal<'a> {
 }
 
 /// What a refusal rests on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason<'a> {
     /// The deciding server takes no calls.
     ServerNotInService {
@@ -168,18 +168,18 @@ impl<'a> Refusal<'a> {
                 format!("dial plan {} asks for TLS and the call came over {transport}", dial_plan.name)
             }
             Reason::NotANumberOfThePlan { rule, number, dial_plan, .. } => format!(
-                "the {rule} number {} is not {} long, as every number of dial plan {} is",
+                "the {rule} number {} does not have {}, as every number of dial plan {} has{}",
                 shown(number, show),
                 digits(dial_plan),
-                dial_plan.name
+                dial_plan.name,
+                nor_the_called(rule)
             ),
-            Reason::NoSuchUser { rule, number, dial_plan, .. } => {
-                format!(
-                    "nobody in dial plan {} has the {rule} number {}",
-                    dial_plan.name,
-                    shown(number, show)
-                )
-            }
+            Reason::NoSuchUser { rule, number, dial_plan, .. } => format!(
+                "nobody in dial plan {} has the {rule} number {}{}",
+                dial_plan.name,
+                shown(number, show),
+                nor_the_called(rule)
+            ),
             Reason::NoMailboxServer { mailbox } => {
                 format!("no mailbox server is in service for mailbox {}", mailbox.name)
             }
@@ -228,6 +228,14 @@ impl<'a> Refusal<'a> {
                 "look at the status of the UMService objects, one of them must be in service".to_owned()
             }
         }
+    }
+}
+
+/// The called number was tried too where the diverting one led to nobody.
+fn nor_the_called(rule: Rule) -> &'static str {
+    match rule {
+        Rule::DivertingUser => ", and the called number is nobody's",
+        Rule::CalledUser => "",
     }
 }
 

@@ -13,14 +13,14 @@ use crate::{
     ServerStatus, StartupMode, VoIPSecurity,
 };
 
-/// What a request came by.
+/// What a request came by (RFC 3261 section 18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// In the clear, RFC 3261 section 18.
+    /// UDP, in the clear.
     Udp,
-    /// In the clear.
+    /// TCP, in the clear.
     Tcp,
-    /// Protected.
+    /// TLS over TCP.
     Tls,
 }
 
@@ -40,7 +40,7 @@ pub struct Call<'a> {
 }
 
 /// What becomes of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// It belongs to a mailbox.
     Accept(Route<'a>),
@@ -49,7 +49,7 @@ pub enum Decision<'a> {
 }
 
 /// Where a call belongs, and by which objects.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route<'a> {
     /// The gateway that it came from.
     pub gateway: &'a Gateway,
@@ -99,7 +99,7 @@ pub(crate) enum Passed<'a> {
     SignallingSuffices(&'a DialPlan),
     NotDiverted,
     UserFound(Rule, &'a str, &'a Mailbox),
-    UserNotFound(Rule, &'a str),
+    DivertingUserUnknown(&'a str),
     ServersChosen { mailbox: &'a Mailbox, server: &'a MailboxServer, sibling: Option<&'a MailboxServer> },
 }
 
@@ -200,19 +200,18 @@ fn find_user<'a>(
     dial_plan: &'a DialPlan,
     observer: &mut impl Observer,
 ) -> Result<(Rule, &'a Mailbox, &'a str), Refusal<'a>> {
-    if call.diverting.is_none() {
-        observer.saw(Passed::NotDiverted);
-    }
-    let candidates = [(Rule::DivertingUser, call.diverting), (Rule::CalledUser, Some(call.called))];
-    for (rule, text) in candidates {
-        let Some(text) = text else { continue };
-        if let Some((mailbox, extension)) =
-            number_of_plan(text, dial_plan).and_then(|number| table.user(dial_plan, &number))
-        {
-            observer.saw(Passed::UserFound(rule, text, mailbox));
-            return Ok((rule, mailbox, extension));
+    let user = |text| number_of_plan(text, dial_plan).and_then(|number| table.user(dial_plan, &number));
+    match call.diverting.map(|text| (text, user(text))) {
+        None => observer.saw(Passed::NotDiverted),
+        Some((text, None)) => observer.saw(Passed::DivertingUserUnknown(text)),
+        Some((text, Some((mailbox, extension)))) => {
+            observer.saw(Passed::UserFound(Rule::DivertingUser, text, mailbox));
+            return Ok((Rule::DivertingUser, mailbox, extension));
         }
-        observer.saw(Passed::UserNotFound(rule, text));
+    }
+    if let Some((mailbox, extension)) = user(call.called) {
+        observer.saw(Passed::UserFound(Rule::CalledUser, call.called, mailbox));
+        return Ok((Rule::CalledUser, mailbox, extension));
     }
     let (rule, number) = match call.diverting {
         Some(diverting) => (Rule::DivertingUser, diverting),
@@ -226,7 +225,7 @@ fn find_user<'a>(
 }
 
 /// A number of a plan has exactly as many digits as the plan's extensions.
-pub(crate) fn number_of_plan(text: &str, plan: &DialPlan) -> Option<Number> {
+fn number_of_plan(text: &str, plan: &DialPlan) -> Option<Number> {
     Number::parse(text).filter(|number| number.len() == usize::from(plan.number_of_digits_in_extension))
 }
 

@@ -179,3 +179,167 @@ fn decode(payload: &[u8]) -> Option<(Claims<'static>, u64)> {
     };
     rest.is_empty().then_some((claims, u64::from_be_bytes(*expiry)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::TokenKey;
+
+    const CALL_ID: &str = "a84b4c76e66710@192.0.2.10";
+
+    fn key(id: &str, byte: u8) -> TokenKey {
+        TokenKey { id: id.to_owned(), secret: base64::engine::general_purpose::STANDARD.encode([byte; 32]) }
+    }
+
+    fn keys(keys: &[TokenKey]) -> Keyring {
+        Keyring::new(keys).unwrap()
+    }
+
+    fn one_key() -> Keyring {
+        keys(&[key("k1", 7)])
+    }
+
+    fn claims() -> Claims<'static> {
+        Claims {
+            kind: CallKind::CallAnswering,
+            dial_plan: "contoso".into(),
+            gateway: "pbx".into(),
+            mailbox: "alice".into(),
+            extension: "101".into(),
+        }
+    }
+
+    fn token(keys: &Keyring, call_id: &str, now_unix_s: u64) -> String {
+        let mut out = String::new();
+        sign(keys, &claims(), call_id, now_unix_s, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_token_says_what_was_signed() {
+        assert_eq!(verify(&one_key(), &token(&one_key(), CALL_ID, 1_000_000), 1_000_000), Ok(claims()));
+    }
+
+    /// Routers and mailbox servers of different versions must agree on it. Computed apart from our
+    /// code, by the hash libraries of another language.
+    #[test]
+    fn the_form_is_the_same_in_every_version() {
+        assert_eq!(
+            token(&one_key(), CALL_ID, 1_000_000),
+            "k1.AQEAAAAAAA9DLQdjb250b3NvA3BieAVhbGljZQMxMDE.euLm1RiBNttIE_Q6wYnTpA"
+        );
+    }
+
+    #[test]
+    fn a_token_is_appended_and_may_stand_in_a_uri_parameter() {
+        let mut out = "sip:101@192.0.2.1;um=".to_owned();
+        sign(&one_key(), &claims(), CALL_ID, 0, &mut out).unwrap();
+        let token = out.strip_prefix("sip:101@192.0.2.1;um=").unwrap();
+        assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{token}");
+        assert_eq!(verify(&one_key(), token, 0), Ok(claims()));
+    }
+
+    #[test]
+    fn the_same_call_gets_the_same_token_all_through_a_window() {
+        let signed = |now_unix_s| token(&one_key(), CALL_ID, now_unix_s);
+        let start = (1_000_000..1_000_121).find(|now| signed(*now) != signed(now - 1)).unwrap();
+        assert_eq!(signed(start), signed(start + 60));
+        assert_eq!(signed(start), signed(start + 119));
+        assert_ne!(signed(start), signed(start + 120));
+    }
+
+    #[test]
+    fn windows_begin_at_different_times_for_different_calls() {
+        let begins = |call_id: &str| {
+            (1_000_000..1_000_121)
+                .find(|now| token(&one_key(), call_id, *now) != token(&one_key(), call_id, now - 1))
+                .unwrap()
+        };
+        assert_ne!(begins("first"), begins("second"));
+    }
+
+    #[test]
+    fn a_token_lives_for_one_to_two_windows() {
+        for now_unix_s in 1_000_000..1_000_240 {
+            let token = token(&one_key(), CALL_ID, now_unix_s);
+            assert_eq!(verify(&one_key(), &token, now_unix_s + 120), Ok(claims()));
+            assert_eq!(verify(&one_key(), &token, now_unix_s + 240), Err(TokenError::Expired));
+        }
+    }
+
+    #[test]
+    fn the_first_key_signs_and_every_key_verifies() {
+        let old = keys(&[key("old", 1)]);
+        let both = keys(&[key("new", 2), key("old", 1)]);
+        let new = keys(&[key("new", 2)]);
+        assert!(token(&both, CALL_ID, 0).starts_with("new."));
+        assert_eq!(verify(&both, &token(&old, CALL_ID, 0), 0), Ok(claims()));
+        assert_eq!(verify(&new, &token(&both, CALL_ID, 0), 0), Ok(claims()));
+        assert_eq!(verify(&new, &token(&old, CALL_ID, 0), 0), Err(TokenError::UnknownKey));
+    }
+
+    #[test]
+    fn another_secret_under_the_same_name_is_another_key() {
+        let other = keys(&[key("k1", 8)]);
+        assert_eq!(verify(&one_key(), &token(&other, CALL_ID, 0), 0), Err(TokenError::WrongTag));
+    }
+
+    #[test]
+    fn a_token_with_any_bit_flipped_is_refused() {
+        let both = keys(&[key("k1", 7), key("k3", 9)]);
+        let good = token(&both, CALL_ID, 0);
+        for index in 0..good.len() {
+            for bit in 0..8 {
+                let mut bytes = good.clone().into_bytes();
+                bytes[index] ^= 1 << bit;
+                if let Ok(flipped) = String::from_utf8(bytes) {
+                    assert!(verify(&both, &flipped, 0).is_err(), "bit {bit} of byte {index}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_with_anything_missing_or_added_is_refused() {
+        let good = token(&one_key(), CALL_ID, 0);
+        for length in 0..good.len() {
+            assert!(verify(&one_key(), &good[..length], 0).is_err(), "{length}");
+        }
+        for changed in [format!("{good}A"), format!("{good}="), format!(" {good}"), format!("{good}.{good}")]
+        {
+            assert!(verify(&one_key(), &changed, 0).is_err(), "{changed}");
+        }
+        assert_eq!(verify(&one_key(), &"A".repeat(1537), 0), Err(TokenError::Malformed));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_leaves_the_text_as_it_was() {
+        let mut out = "before".to_owned();
+        let claims = Claims { mailbox: "m".repeat(256).into(), ..claims() };
+        assert_eq!(sign(&one_key(), &claims, CALL_ID, 0, &mut out), Err(NameTooLong(256)));
+        assert_eq!(out, "before");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_signed_is_verified(
+            names in prop::array::uniform4("[a-z0-9.-]{0,255}"), call_id in any::<String>(), now_unix_s in any::<u64>(),
+        ) {
+            let [dial_plan, gateway, mailbox, extension] = names.map(Cow::Owned);
+            let claims = Claims { kind: CallKind::CallAnswering, dial_plan, gateway, mailbox, extension };
+            let mut token = String::new();
+            sign(&one_key(), &claims, &call_id, now_unix_s, &mut token).unwrap();
+            prop_assert!(token.len() <= MAX_TOKEN_BYTES);
+            let verified = verify(&one_key(), &token, now_unix_s);
+            // Where the clock cannot count further, nothing can expire later than it stands.
+            prop_assert!(verified == Ok(claims) || now_unix_s > u64::MAX - 2 * WINDOW_S);
+        }
+
+        #[test]
+        fn whatever_is_not_signed_is_refused(token in ".*") {
+            prop_assert!(verify(&one_key(), &token, 0).is_err());
+        }
+    }
+}

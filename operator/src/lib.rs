@@ -1,1 +1,33 @@
-//! operator
+//! From the objects that a person writes to the configuration that servers read.
+//!
+//! One verb: [`reconcile`] looks at a [`World`] and says in a [`Plan`] what should be written and
+//! what is wrong ([`Problem`]). It is pure and total: whatever is in the world, there is a plan,
+//! and a mistake in one object harms no other. [`Standalone`] gives it a folder as its world and
+//! carries its plans out on a disk.
+//!
+//! This room refuses to know SIP, calls and how servers are started.
+
+mod build;
+mod check;
+mod dereference;
+
+
+
+mod plan;
+mod problem;
+mod reconcile;
+
+
+mod status;
+mod suggest;
+mod translate;
+mod validate;
+mod world;
+
+
+pub use plan::{Plan, Write};
+pub use problem::{Located, Problem};
+pub use reconcile::reconcile;
+
+pub use status::ObjectStatus;
+pub use world::{Key, Object, ObjectRef, Observed, Served, TlsSecret, World};

@@ -5,11 +5,13 @@
 
 use thiserror::Error;
 
-use crate::header::{Flaw, HeaderError, NameAddr, Via};
+use crate::header::{Flaw, HeaderError};
 use crate::lex::decimal;
 use crate::message::{Message, StartLine};
 use crate::name::{Method, Name};
+use crate::name_addr::NameAddr;
 use crate::uri::{Scheme, Uri, UriError};
+use crate::via::Via;
 
 /// Headers that may stand only once beside the mandatory ones, whose readers see to it themselves.
 const SINGLE: [Name; 3] = [Name::MaxForwards, Name::ContentType, Name::Expires];
@@ -26,6 +28,9 @@ pub enum Fault {
     /// The Request-URI is not a URI.
     #[error("in the Request-URI, {0}")]
     RequestUri(UriError),
+    /// The Request-URI carries headers, which it may not (RFC 3261 section 19.1.1).
+    #[error("the Request-URI carries headers")]
+    RequestUriHeaders,
     /// The Request-URI's scheme is neither SIP nor tel (RFC 3261 section 8.2.2.1).
     #[error("the Request-URI's scheme is not served")]
     Scheme,
@@ -47,26 +52,26 @@ impl Fault {
     /// The status that a server answers with.
     #[must_use]
     pub const fn status(self) -> u16 {
-        match self {
-            Fault::Line | Fault::RequestUri(_) | Fault::Header(_) | Fault::CSeqMethod | Fault::Response => {
-                400
-            }
-            Fault::Scheme => 416,
-            Fault::Method => 501,
-            Fault::Version => 505,
-        }
+        self.answer().0
     }
 
     /// The reason phrase that RFC 3261 section 21 gives the status.
     #[must_use]
     pub const fn reason(self) -> &'static str {
+        self.answer().1
+    }
+
+    const fn answer(self) -> (u16, &'static str) {
         match self {
-            Fault::Line | Fault::RequestUri(_) | Fault::Header(_) | Fault::CSeqMethod | Fault::Response => {
-                "Bad Request"
-            }
-            Fault::Scheme => "Unsupported URI Scheme",
-            Fault::Method => "Not Implemented",
-            Fault::Version => "Version Not Supported",
+            Fault::Line
+            | Fault::RequestUri(_)
+            | Fault::RequestUriHeaders
+            | Fault::Header(_)
+            | Fault::CSeqMethod
+            | Fault::Response => (400, "Bad Request"),
+            Fault::Scheme => (416, "Unsupported URI Scheme"),
+            Fault::Method => (501, "Not Implemented"),
+            Fault::Version => (505, "Version Not Supported"),
         }
     }
 }
@@ -75,7 +80,7 @@ impl<'a> Message<'a> {
     /// Whether this is a request with all that a server relies on: version, readable Request-URI,
     /// every Via, From, To, Call-ID and CSeq in order, and a method that is known.
     ///
-    /// A missing Max-Forwards is let pass, as RFC 2543 had none (RFC 4475 section 3.1.1.12 asks for
+    /// A missing Max-Forwards is let pass, as RFC 2543 had none (RFC 4475 section 3.4.1 asks for
     /// it). Extensions are not judged here: see [`Message::unsupported`].
     ///
     /// # Errors
@@ -92,13 +97,16 @@ impl<'a> Message<'a> {
         if self.malformed_line {
             return Err(Fault::Line);
         }
-        let scheme = Uri::parse(uri).map_err(Fault::RequestUri)?.scheme;
+        let uri = Uri::parse(uri).map_err(Fault::RequestUri)?;
+        if uri.headers().next().is_some() {
+            return Err(Fault::RequestUriHeaders);
+        }
         let cseq = self.check_common()?;
         if cseq != method_text {
             return Err(Fault::CSeqMethod);
         }
         self.check_max_forwards()?;
-        if scheme == Scheme::Other {
+        if uri.scheme == Scheme::Other {
             return Err(Fault::Scheme);
         }
         if method == Method::Unknown { Err(Fault::Method) } else { Ok(()) }

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use crate::header::NameAddr;
 use crate::message::Message;
 use crate::name::Name;
+use crate::name_addr::NameAddr;
 use crate::uri::unescape;
 
 /// Why a call was diverted.

@@ -5,10 +5,12 @@
 
 use std::fmt;
 
-use crate::header::{CSeq, Flaw, HeaderError, NameAddr, Via};
+use crate::header::{CSeq, Flaw, HeaderError};
 use crate::lex::Split;
 use crate::name::{Method, Name};
+use crate::name_addr::NameAddr;
 use crate::scan::{Header, MAX_HEADERS};
+use crate::via::Via;
 
 /// The first line of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,12 @@
 //! is. Nothing is allocated here: what grows is the caller's buffer, and only if it is too small.
 
 use std::fmt::{self, Write};
-use std::net::IpAddr;
 
-use crate::header::{Rport, Via};
-use crate::lex::{Split, find_open, trim};
+use crate::lex::{find_open, trim};
 use crate::message::Message;
 use crate::name::Name;
 use crate::peer::Peer;
+use crate::via::{Rport, Via};
 
 /// A response being written. Content-Length is always there, and always last.
 #[derive(Debug)]
@@ -38,8 +37,7 @@ impl<'m, 'a, 'o> Response<'m, 'a, 'o> {
         reason: &str,
         out: &'o mut Vec<u8>,
     ) -> Response<'m, 'a, 'o> {
-        push(out, format_args!("SIP/2.0 {status} "));
-        push_text(out, reason);
+        push(out, format_args!("SIP/2.0 {status} {reason}"));
         out.extend_from_slice(b"\r\n");
         for (index, value) in request.raw_values(Name::Via).enumerate() {
             out.extend_from_slice(b"Via: ");
@@ -55,6 +53,10 @@ impl<'m, 'a, 'o> Response<'m, 'a, 'o> {
         let tag_at = untagged.then(|| out.len() - 2);
         push_copies(out, request, Name::CallId);
         push_copies(out, request, Name::CSeq);
+        // RFC 3261 section 8.2.6.1: a 100 brings the request's timestamp back.
+        if let Some(timestamp) = request.header_named("Timestamp").filter(|_| status == 100) {
+            push_header(out, "Timestamp", timestamp);
+        }
         Response { request, out, tag_at, body: b"" }
     }
 
@@ -80,6 +82,12 @@ impl<'m, 'a, 'o> Response<'m, 'a, 'o> {
     /// Adds a header. Line ends within `value` are written as spaces.
     pub fn header(self, name: &str, value: &str) -> Self {
         push_header(self.out, name, value);
+        self
+    }
+
+    /// Adds a header whose value is formatted in place.
+    pub fn header_args(self, name: &str, value: fmt::Arguments<'_>) -> Self {
+        push_header_args(self.out, name, value);
         self
     }
 
@@ -123,10 +131,7 @@ impl<'o> Request<'o> {
 
     /// Adds a header whose value is formatted in place.
     pub fn header_args(self, name: &str, value: fmt::Arguments<'_>) -> Self {
-        push_text(self.out, name);
-        self.out.extend_from_slice(b": ");
-        push(self.out, value);
-        self.out.extend_from_slice(b"\r\n");
+        push_header_args(self.out, name, value);
         self
     }
 
@@ -164,9 +169,13 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
+    push_header_args(out, name, format_args!("{value}"));
+}
+
+fn push_header_args(out: &mut Vec<u8>, name: &str, value: fmt::Arguments<'_>) {
     push_text(out, name);
     out.extend_from_slice(b": ");
-    push_text(out, value);
+    push(out, value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -185,7 +194,8 @@ fn push_body(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// Writes the value of the first Via header with `received` and `rport` filled into its first hop.
+/// Writes the value of the first Via header with `received` and `rport` filled into its first hop. A
+/// hop that needs neither is copied as it came.
 fn push_top_via(out: &mut Vec<u8>, value: &str, peer: &Peer) {
     let (hop, others) = value.split_at(find_open(value, b',').unwrap_or(value.len()));
     let Ok(via) = Via::parse(hop) else {
@@ -193,42 +203,29 @@ fn push_top_via(out: &mut Vec<u8>, value: &str, peer: &Peer) {
         return;
     };
     // A socket that serves both families gives IPv4 peers mapped addresses, which nobody wrote.
-    let address: IpAddr = peer.address.ip().to_canonical();
+    let address = peer.address.ip().to_canonical();
     let asked = via.rport == Rport::Asked;
-    let keep_received = via.received == Some(address);
-    let hop = hop.trim_end_matches([' ', '\t', '\r', '\n']);
-    let (front, params) = hop.split_at(hop.find(';').unwrap_or(hop.len()));
-    out.extend_from_slice(front.as_bytes());
-    for part in RawParts(params) {
-        let name = trim(part[1..].split_once('=').map_or(&part[1..], |(name, _)| name));
-        if name.eq_ignore_ascii_case("received") && !keep_received {
+    let told = via.params.get("received").is_some();
+    let needed = asked || via.host.ip() != Some(address);
+    if !told && !needed {
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
+    let front = hop.find(';').map_or(hop, |at| &hop[..at]);
+    out.extend_from_slice(trim(front).as_bytes());
+    for part in via.params.parts() {
+        let name = trim(part.split_once('=').map_or(part, |(name, _)| name));
+        if name.eq_ignore_ascii_case("received") {
             continue;
         }
+        out.push(b';');
         out.extend_from_slice(part.as_bytes());
         if asked && name.eq_ignore_ascii_case("rport") {
             push(out, format_args!("={}", peer.address.port()));
         }
     }
-    if !keep_received && (asked || via.host.ip() != Some(address)) {
+    if needed {
         push(out, format_args!(";received={address}"));
     }
     out.extend_from_slice(others.as_bytes());
-}
-
-/// The parts of `;a=b ;c`, each with its `;` and the white space behind it.
-struct RawParts<'a>(&'a str);
-
-impl<'a> Iterator for RawParts<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let first = Split::new(&self.0[1..], b';').next();
-        let end = find_open(&self.0[1..], b';').map_or(self.0.len(), |at| at + 1);
-        let (part, rest) = self.0.split_at(end);
-        self.0 = rest;
-        first.map(|_| part)
-    }
 }

@@ -1,0 +1,112 @@
+//! What may be typed.
+//!
+//! Decides names, defaults and help texts of the commands. Refuses to do anything.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::call::{Codec, Transport};
+
+/// Unified messaging from a folder of YAML.
+#[derive(Debug, Parser)]
+#[command(name = "umbriel", version, about, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 all is well, 1 something is wrong, 2 the command was not understood.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Place a test call and draw what happens.
+    Call(CallArguments),
+}
+
+/// `umbriel call`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CallArguments {
+    /// Whom to call, such as sip:101@127.0.0.1 or sip:101@127.0.0.1:5060.
+    #[arg(value_name = "URI")]
+    pub uri: String,
+    /// Say what is in this WAV file: one channel, 8000 Hz, 16 bit, µ-law or A-law.
+    #[arg(long, value_name = "FILE", conflicts_with = "say")]
+    pub play: Option<PathBuf>,
+    /// Say this text; espeak-ng speaks it.
+    #[arg(long, value_name = "TEXT")]
+    pub say: Option<String>,
+    /// Write what was heard to this WAV file.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The number or name that calls.
+    #[arg(long, value_name = "USER", default_value = "umbriel-probe")]
+    pub from: String,
+    /// The number that the call was diverted from.
+    #[arg(long, value_name = "USER")]
+    pub diversion: Option<String>,
+    /// How the first INVITE travels, unless the URI says it.
+    #[arg(long, value_enum, default_value_t = Transport::Udp)]
+    pub transport: Transport,
+    /// Offer only this codec; both are offered without it.
+    #[arg(long, value_enum)]
+    pub codec: Option<Codec>,
+    /// Begin to speak this long after the answer instead of after the beep.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub delay: Option<Duration>,
+    /// End the message with the # key and let the far end hang up.
+    #[arg(long)]
+    pub end_key: bool,
+    /// The local address to call from; a router knows its gateways by it.
+    #[arg(long, value_name = "ADDRESS")]
+    pub bind: Option<IpAddr>,
+    /// Hang up after this long in any case.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "180")]
+    pub patience: Duration,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// As one JSON document.
+    Json,
+}
+
+/// The longest time that may be asked for: a day.
+const MAX_SECONDS: f64 = 86_400.0;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write a number of seconds, such as 2.5".to_owned())?;
+    if (0.0..=MAX_SECONDS).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("write a number of seconds from 0 to 86400".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_may_have_decimals_and_have_a_limit() {
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2_500)));
+        assert!(seconds("-1").is_err());
+        assert!(seconds("NaN").is_err());
+        assert!(seconds("1e9").is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! The order of decision 7, one behaviour a test.
+
+use config::{
+    Call, Decision, GatewayStatus, ServerStatus, StartupMode, Table, Transport, VoIPSecurity, admit, route,
+};
+
+use crate::contoso::{PBX, SBC, call, directory, outcome, server, table, table_of};
+
+#[test]
+fn a_direct_call_is_for_the_called_user() {
+    assert_eq!(outcome(&table(), &call(PBX, "101")), "alice by the called user");
+    assert_eq!(outcome(&table(), &call(PBX, "111")), "alice by the called user");
+    assert_eq!(outcome(&table(), &call(PBX, "102")), "bob by the called user");
+}
+
+#[test]
+fn an_accepted_call_names_every_object_that_decided() {
+    let table = table();
+    let Decision::Accept(route) = route(&table, &call(PBX, "1-0-1")) else { panic!("refused") };
+    assert_eq!(route.gateway.name, "pbx");
+    assert_eq!(route.hunt_group.name, "everyone");
+    assert_eq!(route.dial_plan.name, "contoso");
+    assert_eq!(route.mailbox.name, "alice");
+    assert_eq!(route.extension, "101");
+    assert_eq!(route.server.name, "mailbox-1");
+    assert_eq!(route.sibling.map(|server| server.name.as_str()), Some("mailbox-2"));
+}
+
+#[test]
+fn the_diverting_user_comes_before_the_called_one() {
+    let diverted = Call { diverting: Some("102"), ..call(PBX, "101") };
+    assert_eq!(outcome(&table(), &diverted), "bob by the diverting user");
+}
+
+#[test]
+fn an_unknown_diverting_user_leaves_it_to_the_called_one() {
+    for diverting in ["199", "14255550199", "reception", ""] {
+        let diverted = Call { diverting: Some(diverting), ..call(PBX, "101") };
+        assert_eq!(outcome(&table(), &diverted), "alice by the called user", "{diverting}");
+    }
+}
+
+#[test]
+fn a_call_for_nobody_is_judged_by_the_number_that_came_first() {
+    let table = table();
+    assert_eq!(outcome(&table, &call(PBX, "199")), "UM1110 NoSuchUser");
+    for called in ["1", "0101", "5550101", "+14255550101", "operator", "", "*98", "\r\nBYE"] {
+        assert_eq!(outcome(&table, &call(PBX, called)), "UM1109 NotANumberOfThePlan", "{called}");
+    }
+    let diverted = |diverting, called| Call { diverting: Some(diverting), ..call(PBX, called) };
+    assert_eq!(outcome(&table, &diverted("199", "5000")), "UM1110 NoSuchUser");
+    assert_eq!(outcome(&table, &diverted("5000", "199")), "UM1109 NotANumberOfThePlan");
+}
+
+#[test]
+fn a_longer_number_that_ends_in_an_extension_is_another_number() {
+    assert_eq!(outcome(&table(), &call(PBX, "+1425555101")), "UM1109 NotANumberOfThePlan");
+}
+
+#[test]
+fn a_pilot_comes_before_the_default_hunt_group() {
+    let table = table();
+    let Decision::Accept(route) = route(
+        &table,
+        &Call {
+            transport: Transport::Tls,
+            diverting: Some("0101"),
+            ..call(PBX, "14255550100;phone-context=x")
+        },
+    ) else {
+        panic!("refused")
+    };
+    assert_eq!((route.hunt_group.name.as_str(), route.mailbox.name.as_str()), ("board", "carol"));
+}
+
+#[test]
+fn a_pilot_may_be_a_name_and_is_then_compared_letter_by_letter() {
+    let table = table();
+    let diverted = |called| Call { diverting: Some("101"), ..call(SBC, called) };
+    assert_eq!(outcome(&table, &diverted("voicemail")), "alice by the diverting user");
+    assert_eq!(outcome(&table, &diverted("VoiceMail")), "UM1107 NoHuntGroup");
+}
+
+#[test]
+fn a_gateway_without_a_fitting_hunt_group_reaches_nobody() {
+    assert_eq!(outcome(&table(), &call(SBC, "101")), "UM1107 NoHuntGroup");
+    let mut directory = directory();
+    directory.hunt_groups.clear();
+    assert_eq!(outcome(&Table::compile(&directory, &server()), &call(PBX, "101")), "UM1107 NoHuntGroup");
+}
+
+#[test]
+fn an_unknown_peer_is_refused_whatever_it_asks_for() {
+    assert_eq!(outcome(&table(), &call("192.0.2.11", "101")), "UM1102 UnknownPeer");
+    assert_eq!(outcome(&table(), &call("::1", "nonsense")), "UM1102 UnknownPeer");
+}
+
+#[test]
+fn an_ipv4_gateway_is_known_on_a_socket_of_both_families() {
+    assert_eq!(outcome(&table(), &call("::ffff:192.0.2.10", "101")), "alice by the called user");
+}
+
+#[test]
+fn a_gateway_that_takes_no_calls_is_told_so() {
+    let mut directory = directory();
+    directory.gateways[0].status = GatewayStatus::Disabled;
+    directory.gateways[1].status = GatewayStatus::NoNewCalls;
+    let table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call(PBX, "101")), "UM1103 GatewayDisabled");
+    assert_eq!(outcome(&table, &call(SBC, "101")), "UM1104 GatewayNoNewCalls");
+}
+
+#[test]
+fn a_server_out_of_service_asks_nothing_else() {
+    for status in [ServerStatus::Disabled, ServerStatus::NoNewCalls] {
+        let table = table_of(status, StartupMode::TLS);
+        assert_eq!(outcome(&table, &call("198.51.100.1", "101")), "UM1105 ServerNotInService");
+    }
+}
+
+#[test]
+fn the_startup_mode_says_which_transports_are_taken() {
+    let taken = |mode, transport| {
+        let table = table_of(ServerStatus::Enabled, mode);
+        match outcome(&table, &Call { transport, ..call(PBX, "101") }).as_str() {
+            "alice by the called user" => true,
+            "UM1106 TransportNotAllowed" => false,
+            other => panic!("{other}"),
+        }
+    };
+    let all = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    assert_eq!(all.map(|transport| taken(StartupMode::TCP, transport)), [true, true, false]);
+    assert_eq!(all.map(|transport| taken(StartupMode::TLS, transport)), [false, false, true]);
+    assert_eq!(all.map(|transport| taken(StartupMode::Dual, transport)), [true, true, true]);
+}
+
+#[test]
+fn a_secured_dial_plan_takes_calls_over_tls_alone() {
+    let mut directory = directory();
+    directory.dial_plans[0].voip_security = VoIPSecurity::SIPSecured;
+    let table = Table::compile(&directory, &server());
+    let over = |transport| outcome(&table, &Call { transport, ..call(PBX, "101") });
+    assert_eq!(over(Transport::Udp), "UM1108 SecurityMismatch");
+    assert_eq!(over(Transport::Tcp), "UM1108 SecurityMismatch");
+    assert_eq!(over(Transport::Tls), "alice by the called user");
+}
+
+#[test]
+fn of_two_entries_that_claim_one_key_the_first_has_it() {
+    let mut directory = directory();
+    for list in 0..2 {
+        let mut second = directory.mailboxes[list].clone();
+        second.name = format!("second-{list}");
+        directory.mailboxes.push(second);
+    }
+    let mut gateway = directory.gateways[0].clone();
+    gateway.name = "second".to_owned();
+    directory.gateways.push(gateway);
+    let table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call(PBX, "101")), "alice by the called user");
+    assert_eq!(table.gateway_at(PBX.parse().unwrap()).map(|gateway| gateway.name.as_str()), Some("pbx"));
+}
+
+#[test]
+fn a_reference_to_nothing_never_matches() {
+    let mut directory = directory();
+    directory.dial_plans.remove(0);
+    let table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call(PBX, "101")), "UM1107 NoHuntGroup");
+    assert!(table.dial_plan("contoso").is_none());
+    assert!(table.mailbox("alice").is_some());
+}
+
+#[test]
+fn admitting_a_peer_gives_the_refusal_that_routing_would_give() {
+    let table = table();
+    let pbx = PBX.parse().unwrap();
+    assert_eq!(admit(&table, pbx, Transport::Udp).unwrap().name, "pbx");
+    let stranger = admit(&table, "192.0.2.11".parse().unwrap(), Transport::Udp).unwrap_err();
+    assert_eq!(Decision::Refuse(stranger), route(&table, &call("192.0.2.11", "101")));
+    let tls = table_of(ServerStatus::Enabled, StartupMode::TLS);
+    assert_eq!(admit(&tls, pbx, Transport::Tcp).unwrap_err().code.to_string(), "UM1106 TransportNotAllowed");
+}

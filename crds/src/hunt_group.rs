@@ -1,0 +1,98 @@
+//! UMHuntGroup: which calls of a gateway belong to which dial plan (spec 1.3).
+//!
+//! Decides its fields and bounds. Refuses to know whether what it refers to exists.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+use crate::violation::{Checks, MAX_NAME_CHARS, NAME_PATTERN, Violation, ViolationCode};
+
+/// Longest pilot: E.164 numbers have at most 15 digits, private plans a few more.
+const MAX_PILOT_DIGITS: usize = 20;
+const PILOT_PATTERN: &str = r"^\+?[0-9]{1,20}$";
+
+/// Which calls of a gateway belong to which dial plan.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "umbriel.dev",
+    version = "v1alpha1",
+    kind = "UMHuntGroup",
+    plural = "umhuntgroups",
+    shortname = "umhg",
+    category = "um",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "Which calls of a gateway belong to which dial plan.",
+    printcolumn(
+        name = "Gateway",
+        type_ = "string",
+        json_path = ".spec.umIPGateway",
+        description = "Whose calls"
+    ),
+    printcolumn(
+        name = "Pilot",
+        type_ = "string",
+        json_path = ".spec.pilotIdentifier",
+        description = "To which number; empty for every number that no other hunt group takes"
+    ),
+    printcolumn(
+        name = "DialPlan",
+        type_ = "string",
+        json_path = ".spec.umDialPlan",
+        description = "Where they belong"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether it can be used"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UMHuntGroupSpec {
+    /// Name of the UMIPGateway, in the same namespace, whose calls it takes.
+    #[serde(rename = "umIPGateway")]
+    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    pub um_ip_gateway: String,
+    /// Name of the UMDialPlan, in the same namespace, that those calls belong to.
+    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    pub um_dial_plan: String,
+    /// The called number that selects this hunt group, digits with or without a leading "+".
+    /// Without one it takes whatever no other hunt group of the gateway takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = PILOT_PATTERN))]
+    pub pilot_identifier: Option<String>,
+}
+
+impl UMHuntGroupSpec {
+    /// What it says about itself that cannot be.
+    pub fn check(&self) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        checks.reference("spec.umIPGateway", &self.um_ip_gateway);
+        checks.reference("spec.umDialPlan", &self.um_dial_plan);
+        if let Some(pilot) = &self.pilot_identifier {
+            let digits = pilot.strip_prefix('+').unwrap_or(pilot);
+            let fits = (1..=MAX_PILOT_DIGITS).contains(&digits.len())
+                && digits.bytes().all(|byte| byte.is_ascii_digit());
+            if !fits {
+                checks.add(
+                    ViolationCode::OutOfRange,
+                    "spec.pilotIdentifier",
+                    pilot,
+                    format!("1 to {MAX_PILOT_DIGITS} digits, with or without a leading \"+\""),
+                    "write the number that callers dial, such as \"500\", or leave the field out",
+                );
+            }
+        }
+        checks.into_violations()
+    }
+}

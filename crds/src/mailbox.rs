@@ -1,0 +1,131 @@
+//! UMMailbox: a user (spec 1.6).
+//!
+//! Decides its fields and bounds. Refuses to know other users and the length that a dial plan asks
+//! extensions to have.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+use crate::violation::{
+    Checks, EMAIL_PATTERN, MAX_EMAIL_CHARS, MAX_NAME_CHARS, NAME_PATTERN, Violation, ViolationCode,
+};
+
+/// A dial plan has at most 20 digits (spec 1.1), so no extension is longer.
+const MAX_EXTENSION_DIGITS: usize = 20;
+const EXTENSION_PATTERN: &str = "^[0-9]{1,20}$";
+/// Extensions of one user: a cap so that one object stays small.
+const MAX_EXTENSIONS: usize = 32;
+const MAX_DISPLAY_NAME_CHARS: usize = 64;
+
+/// A user: who can be reached, by which extensions, and where their messages go.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "umbriel.dev",
+    version = "v1alpha1",
+    kind = "UMMailbox",
+    plural = "ummailboxes",
+    shortname = "ummb",
+    category = "um",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "A user: who can be reached, by which extensions, and where their messages go.",
+    printcolumn(
+        name = "Extensions",
+        type_ = "string",
+        json_path = ".spec.extensions",
+        description = "Numbers that reach the user"
+    ),
+    printcolumn(
+        name = "DisplayName",
+        type_ = "string",
+        json_path = ".spec.displayName",
+        description = "The name that the greeting speaks"
+    ),
+    printcolumn(
+        name = "Policy",
+        type_ = "string",
+        json_path = ".spec.umMailboxPolicy",
+        description = "What it has in common with others"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether calls can reach it"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UMMailboxSpec {
+    /// Name of the UMMailboxPolicy, in the same namespace; through it the mailbox belongs to a
+    /// dial plan.
+    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    pub um_mailbox_policy: String,
+    /// Numbers that reach the user, in quotes, each with as many digits as the dial plan asks for.
+    #[schemars(length(min = 1, max = MAX_EXTENSIONS), inner(regex(pattern = EXTENSION_PATTERN)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub extensions: Vec<String>,
+    /// The name that the greeting speaks, 1 to 64 characters; without one it speaks the extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_DISPLAY_NAME_CHARS))]
+    pub display_name: Option<String>,
+    /// Where voice messages are mailed.
+    #[schemars(length(max = MAX_EMAIL_CHARS), regex(pattern = EMAIL_PATTERN))]
+    pub primary_smtp_address: String,
+}
+
+impl UMMailboxSpec {
+    /// What it says about itself that cannot be.
+    pub fn check(&self) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        checks.reference("spec.umMailboxPolicy", &self.um_mailbox_policy);
+        self.check_extensions(&mut checks);
+        if let Some(name) = &self.display_name {
+            checks.length("spec.displayName", name, MAX_DISPLAY_NAME_CHARS);
+        }
+        checks.email("spec.primarySmtpAddress", &self.primary_smtp_address);
+        checks.into_violations()
+    }
+
+    fn check_extensions(&self, checks: &mut Checks) {
+        if !(1..=MAX_EXTENSIONS).contains(&self.extensions.len()) {
+            checks.add(
+                ViolationCode::OutOfRange,
+                "spec.extensions",
+                format!("{} extensions", self.extensions.len()),
+                format!("1 to {MAX_EXTENSIONS} extensions"),
+                "write at least one, such as [\"101\"]",
+            );
+        }
+        for (index, extension) in self.extensions.iter().enumerate() {
+            let field = format!("spec.extensions[{index}]");
+            let fits = (1..=MAX_EXTENSION_DIGITS).contains(&extension.len())
+                && extension.bytes().all(|byte| byte.is_ascii_digit());
+            if !fits {
+                checks.add(
+                    ViolationCode::OutOfRange,
+                    &field,
+                    extension,
+                    format!("1 to {MAX_EXTENSION_DIGITS} digits and nothing else"),
+                    "write digits in quotes, such as \"101\"",
+                );
+            } else if self.extensions[..index].contains(extension) {
+                checks.add(
+                    ViolationCode::OutOfRange,
+                    &field,
+                    extension,
+                    "each extension once",
+                    "remove the second one",
+                );
+            }
+        }
+    }
+}

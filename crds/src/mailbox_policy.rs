@@ -1,0 +1,67 @@
+//! UMMailboxPolicy: what the mailboxes of a dial plan have in common (spec 1.4).
+//!
+//! Decides its fields and bounds. Refuses to know who refers to it.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+use crate::violation::{Checks, MAX_NAME_CHARS, NAME_PATTERN, Violation};
+
+const MAX_TEXT_CHARS: usize = 512;
+
+/// What the mailboxes of a dial plan have in common.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "umbriel.dev",
+    version = "v1alpha1",
+    kind = "UMMailboxPolicy",
+    plural = "ummailboxpolicies",
+    shortname = "ummp",
+    category = "um",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "What the mailboxes of a dial plan have in common.",
+    printcolumn(
+        name = "DialPlan",
+        type_ = "string",
+        json_path = ".spec.umDialPlan",
+        description = "Where its mailboxes belong"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether it can be used"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UMMailboxPolicySpec {
+    /// Name of the UMDialPlan, in the same namespace, that its mailboxes belong to.
+    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    pub um_dial_plan: String,
+    /// Text that is added to each voice message when it is mailed, 1 to 512 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_TEXT_CHARS))]
+    pub voice_mail_text: Option<String>,
+}
+
+impl UMMailboxPolicySpec {
+    /// What it says about itself that cannot be.
+    pub fn check(&self) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        checks.reference("spec.umDialPlan", &self.um_dial_plan);
+        if let Some(text) = &self.voice_mail_text {
+            checks.length("spec.voiceMailText", text, MAX_TEXT_CHARS);
+        }
+        checks.into_violations()
+    }
+}

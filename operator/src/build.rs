@@ -1,0 +1,293 @@
+//! Fourth step: the documents that the servers should read.
+//!
+//! Decides what of the objects goes where. Everything in it was validated, so nothing here can go
+//! wrong. A server that cannot be used as it is written keeps the identity that it was last given,
+//! and goes on with everybody else's news; a server whose object is gone takes no more calls.
+
+use std::collections::BTreeMap;
+
+use config::{
+    CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, Mailbox,
+    MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus, Smtp,
+};
+use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
+
+use crate::dereference::Linked;
+use crate::translate;
+use crate::world::{Key, Object, Served, TlsSecret, World};
+
+/// Seconds of a minute: dial plans count calls in minutes, servers in seconds.
+const S_PER_MIN: i64 = 60;
+
+/// The documents that should be there.
+pub(crate) struct Wanted {
+    pub(crate) router: Option<Document<RouterConfig>>,
+    pub(crate) mailbox: Option<Document<MailboxConfig>>,
+}
+
+/// A document and whose objects are in it.
+pub(crate) struct Document<C> {
+    /// The namespace whose objects it holds; `None` for a server that was withdrawn.
+    pub(crate) namespace: Option<String>,
+    pub(crate) config: C,
+}
+
+impl Wanted {
+    /// The generations of the documents.
+    pub(crate) fn generations(&self) -> Served {
+        Served {
+            router: self.router.as_ref().map(|document| document.config.generation),
+            mailbox: self.mailbox.as_ref().map(|document| document.config.generation),
+        }
+    }
+}
+
+/// The documents that follow from `linked`.
+pub(crate) fn build(world: &World, linked: &Linked<'_>) -> Wanted {
+    Wanted { router: router(world, linked), mailbox: mailbox(world, linked) }
+}
+
+fn router(world: &World, linked: &Linked<'_>) -> Option<Document<RouterConfig>> {
+    let observed = world.observed.router.as_ref();
+    let own = linked.routers.iter().next().map(|(key, server)| {
+        let spec = server.spec;
+        let identity = identity(world, key, spec.status, spec.um_startup_mode, router_listeners(spec), server.secret);
+        (key.namespace.clone(), identity)
+    });
+    let Some((namespace, server)) =
+        own.or_else(|| last_good(&world.routers, observed.map(|config| &config.server)))
+    else {
+        return observed.map(|config| {
+            let mut config = config.clone();
+            withdraw(&mut config.server, &mut config.generation);
+            Document { namespace: None, config }
+        });
+    };
+    let mut config = RouterConfig {
+        schema_version: SCHEMA_VERSION,
+        generation: observed.map_or(0, |config| config.generation),
+        server,
+        token_keys: world.token_keys.clone(),
+        directory: directory(world, linked, &namespace),
+    };
+    if observed != Some(&config) {
+        config.generation += 1;
+    }
+    Some(Document { namespace: Some(namespace), config })
+}
+
+fn mailbox(world: &World, linked: &Linked<'_>) -> Option<Document<MailboxConfig>> {
+    let observed = world.observed.mailbox.as_ref();
+    let own = linked.services.iter().next().map(|(key, server)| {
+        let spec = server.spec;
+        let identity = identity(world, key, spec.status, spec.um_startup_mode, service_listeners(spec), server.secret);
+        (key.namespace.clone(), identity, small(spec.max_calls_allowed), delivery(spec))
+    });
+    let last = || {
+        let observed = observed?;
+        let (namespace, server) = last_good(&world.services, Some(&observed.server))?;
+        Some((namespace, server, observed.max_calls_allowed, observed.delivery.clone()))
+    };
+    let Some((namespace, server, max_calls_allowed, delivery)) = own.or_else(last) else {
+        return observed.map(|config| {
+            let mut config = config.clone();
+            withdraw(&mut config.server, &mut config.generation);
+            Document { namespace: None, config }
+        });
+    };
+    let mut config = MailboxConfig {
+        schema_version: SCHEMA_VERSION,
+        generation: observed.map_or(0, |config| config.generation),
+        server,
+        max_calls_allowed,
+        token_keys: world.token_keys.clone(),
+        directory: directory(world, linked, &namespace),
+        calls: calls(linked, &namespace),
+        owners: owners(linked, &namespace),
+        delivery,
+    };
+    if observed != Some(&config) {
+        config.generation += 1;
+    }
+    Some(Document { namespace: Some(namespace), config })
+}
+
+/// Who a server is, from its object.
+fn identity(
+    world: &World,
+    key: &Key,
+    status: crds::ServerStatus,
+    mode: StartupMode,
+    listeners: Listeners,
+    secret: Option<&TlsSecret>,
+) -> ServerIdentity {
+    let certificate = secret.and_then(|secret| {
+        Some(Certificate { chain: secret.chain.clone()?, key: secret.key.clone()? })
+    });
+    ServerIdentity {
+        name: key.name.clone(),
+        address: world.address,
+        status: translate::server_status(status),
+        startup_mode: translate::startup_mode(mode),
+        listeners,
+        certificate,
+    }
+}
+
+/// The identity that a server was last given, if its object is still there.
+fn last_good<S>(
+    objects: &BTreeMap<Key, Object<S>>,
+    observed: Option<&ServerIdentity>,
+) -> Option<(String, ServerIdentity)> {
+    let observed = observed?;
+    let key = objects.keys().find(|key| key.name == observed.name)?;
+    Some((key.namespace.clone(), observed.clone()))
+}
+
+/// A server whose object is gone takes no more calls. Its document stays, or it would go on with
+/// the last one that it read.
+fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
+    if server.status != ServerStatus::Disabled {
+        server.status = ServerStatus::Disabled;
+        *generation += 1;
+    }
+}
+
+/// Everything that calls of a namespace are decided on.
+fn directory(world: &World, linked: &Linked<'_>, namespace: &str) -> Directory {
+    let within = |key: &&&Key| key.namespace == namespace;
+    let mailbox_servers = mailbox_servers(world, linked, namespace);
+    let host = mailbox_servers.first().map(|server| server.name.clone()).unwrap_or_default();
+    let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
+        name: key.name.clone(),
+        address: gateway.address,
+        status: translate::gateway_status(gateway.spec.status),
+    });
+    let hunt_groups =
+        linked.hunt_groups.iter().filter(|(key, _)| within(key)).map(|(key, hunt_group)| HuntGroup {
+            name: key.name.clone(),
+            gateway: hunt_group.gateway.name.clone(),
+            pilot: hunt_group.spec.pilot_identifier.clone(),
+            dial_plan: hunt_group.dial_plan.name.clone(),
+        });
+    let dial_plans = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| DialPlan {
+        name: key.name.clone(),
+        number_of_digits_in_extension: small(spec.number_of_digits_in_extension),
+        voip_security: translate::voip_security(spec.voip_security),
+    });
+    let mailboxes = linked.mailboxes.iter().filter(|(key, _)| within(key)).map(|(key, mailbox)| Mailbox {
+        name: key.name.clone(),
+        dial_plan: mailbox.plan_key.name.clone(),
+        extensions: mailbox.extensions.iter().map(|(_, extension)| (*extension).into()).collect(),
+        server: host.clone(),
+    });
+    Directory {
+        gateways: gateways.collect(),
+        hunt_groups: hunt_groups.collect(),
+        dial_plans: dial_plans.collect(),
+        mailboxes: mailboxes.collect(),
+        mailbox_servers,
+    }
+}
+
+/// The mailbox servers of a namespace, which is at most one on one machine: as it is written, or
+/// else as it was last given.
+fn mailbox_servers(world: &World, linked: &Linked<'_>, namespace: &str) -> Vec<MailboxServer> {
+    let written = linked.services.iter().find(|(key, _)| key.namespace == namespace).map(|(key, server)| {
+        MailboxServer {
+            name: key.name.clone(),
+            address: world.address,
+            listeners: service_listeners(server.spec),
+            in_service: server.spec.status == crds::ServerStatus::Enabled,
+        }
+    });
+    let last = || {
+        let observed = world.observed.mailbox.as_ref().map(|config| &config.server);
+        let (home, server) = last_good(&world.services, observed)?;
+        (home == namespace).then(|| MailboxServer {
+            name: server.name,
+            address: server.address,
+            listeners: server.listeners,
+            in_service: server.status == ServerStatus::Enabled,
+        })
+    };
+    written.or_else(last).into_iter().collect()
+}
+
+fn calls(linked: &Linked<'_>, namespace: &str) -> BTreeMap<String, CallSettings> {
+    let plans = linked.dial_plans.iter().filter(|(key, _)| key.namespace == namespace);
+    plans
+        .map(|(key, spec)| {
+            let settings = CallSettings {
+                language: translate::language(spec.default_language),
+                max_call_duration_s: small(spec.max_call_duration * S_PER_MIN),
+                max_recording_duration_s: small(spec.max_recording_duration * S_PER_MIN),
+                recording_idle_timeout_s: small(spec.recording_idle_timeout),
+            };
+            (key.name.clone(), settings)
+        })
+        .collect()
+}
+
+fn owners(linked: &Linked<'_>, namespace: &str) -> BTreeMap<String, Owner> {
+    let mailboxes = linked.mailboxes.iter().filter(|(key, _)| key.namespace == namespace);
+    mailboxes
+        .map(|(key, mailbox)| {
+            let owner = Owner {
+                display_name: mailbox.spec.display_name.clone(),
+                primary_smtp_address: mailbox.spec.primary_smtp_address.clone(),
+                voice_mail_text: mailbox.policy.voice_mail_text.clone(),
+            };
+            (key.name.clone(), owner)
+        })
+        .collect()
+}
+
+fn delivery(spec: &UMServiceSpec) -> Delivery {
+    let smtp = spec.smtp.as_ref().map(|smtp| Smtp {
+        host: smtp.host.clone(),
+        port: small(smtp.port),
+        from: smtp.from.clone(),
+        security: translate::smtp_security(smtp.security),
+    });
+    Delivery { smtp }
+}
+
+/// The ports that a router listens on in its mode (decision 6).
+pub(crate) fn router_listeners(spec: &UMCallRouterSpec) -> Listeners {
+    listeners(
+        spec.um_startup_mode,
+        spec.sip_udp_listening_port,
+        spec.sip_tcp_listening_port,
+        spec.sip_tls_listening_port,
+    )
+}
+
+/// The ports that a mailbox server listens on in its mode (decision 6).
+pub(crate) fn service_listeners(spec: &UMServiceSpec) -> Listeners {
+    listeners(
+        spec.um_startup_mode,
+        spec.sip_udp_listening_port,
+        spec.sip_tcp_listening_port,
+        spec.sip_tls_listening_port,
+    )
+}
+
+fn listeners(mode: StartupMode, udp: i64, tcp: i64, tls: i64) -> Listeners {
+    let (plain, secure) = match mode {
+        StartupMode::TCP => (true, false),
+        StartupMode::TLS => (false, true),
+        StartupMode::Dual => (true, true),
+    };
+    Listeners {
+        udp: plain.then(|| small(udp)),
+        tcp: plain.then(|| small(tcp)),
+        tls: secure.then(|| small(tls)),
+    }
+}
+
+/// A number in the smaller type that the servers read. Its range was checked; what would not fit
+/// becomes 0.
+fn small<T: TryFrom<i64> + Default>(number: i64) -> T {
+    T::try_from(number).unwrap_or_default()
+}

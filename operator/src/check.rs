@@ -1,0 +1,45 @@
+//! First step: each object by itself.
+//!
+//! Decides which objects can be used as far as they alone can tell. The rules are those of `crds`;
+//! a cluster's API server and the folder refuse such objects before they come here, and this step
+//! keeps the plan total where something else did not.
+
+use std::collections::BTreeMap;
+
+use crds::{Kind, Violation};
+
+use crate::dereference::Names;
+use crate::problem::Problem;
+use crate::world::{Key, Object, ObjectRef, World};
+
+/// The objects that break no rule of their own.
+pub(crate) fn check_each<'w>(world: &'w World, problems: &mut Vec<Problem>) -> Names<'w> {
+    Names {
+        dial_plans: sound(Kind::UMDialPlan, &world.dial_plans, |spec| spec.check(), problems),
+        gateways: sound(Kind::UMIPGateway, &world.gateways, |spec| spec.check(), problems),
+        hunt_groups: sound(Kind::UMHuntGroup, &world.hunt_groups, |spec| spec.check(), problems),
+        policies: sound(Kind::UMMailboxPolicy, &world.policies, |spec| spec.check(), problems),
+        mailboxes: sound(Kind::UMMailbox, &world.mailboxes, |spec| spec.check(), problems),
+        routers: sound(Kind::UMCallRouter, &world.routers, |spec| spec.check(), problems),
+        services: sound(Kind::UMService, &world.services, |spec| spec.check(), problems),
+    }
+}
+
+/// The objects of one kind for which `check` finds nothing.
+fn sound<'w, S>(
+    kind: Kind,
+    objects: &'w BTreeMap<Key, Object<S>>,
+    check: impl Fn(&S) -> Vec<Violation>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<&'w Key, &'w S> {
+    let mut sound = BTreeMap::new();
+    for (key, object) in objects {
+        let violations = check(&object.spec);
+        if violations.is_empty() {
+            sound.insert(key, &object.spec);
+        }
+        let named = ObjectRef::new(kind, key);
+        problems.extend(violations.into_iter().map(|violation| Problem::violation(&named, violation)));
+    }
+    sound
+}

@@ -1,0 +1,244 @@
+//! Second step: names become objects.
+//!
+//! Decides which references lead somewhere. An object whose reference leads nowhere is left out
+//! until it does, because objects may arrive in any order (decision 3); it is never refused. After
+//! this step nobody looks a name up in the world again.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use config::Code;
+use crds::{
+    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec, UMMailboxSpec,
+    UMServiceSpec,
+};
+
+use crate::problem::Problem;
+use crate::suggest::nearest;
+use crate::world::{Key, ObjectRef, TlsSecret, World};
+
+/// Objects that are sound by themselves, by name.
+pub(crate) struct Names<'w> {
+    pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    pub(crate) gateways: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
+    pub(crate) hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
+    pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
+    pub(crate) mailboxes: BTreeMap<&'w Key, &'w UMMailboxSpec>,
+    pub(crate) routers: BTreeMap<&'w Key, &'w UMCallRouterSpec>,
+    pub(crate) services: BTreeMap<&'w Key, &'w UMServiceSpec>,
+}
+
+/// Objects whose references lead to sound objects, with what those are.
+pub(crate) struct Linked<'w> {
+    pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    pub(crate) gateways: BTreeMap<&'w Key, LinkedGateway<'w>>,
+    pub(crate) hunt_groups: BTreeMap<&'w Key, LinkedHuntGroup<'w>>,
+    pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
+    pub(crate) mailboxes: BTreeMap<&'w Key, LinkedMailbox<'w>>,
+    pub(crate) routers: BTreeMap<&'w Key, LinkedServer<'w, UMCallRouterSpec>>,
+    pub(crate) services: BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>,
+}
+
+/// A gateway.
+pub(crate) struct LinkedGateway<'w> {
+    pub(crate) spec: &'w UMIPGatewaySpec,
+    pub(crate) address: IpAddr,
+}
+
+/// A hunt group, its gateway and its dial plan.
+pub(crate) struct LinkedHuntGroup<'w> {
+    pub(crate) spec: &'w UMHuntGroupSpec,
+    pub(crate) gateway: Key,
+    pub(crate) dial_plan: Key,
+}
+
+/// A mailbox and, through its policy, its dial plan.
+pub(crate) struct LinkedMailbox<'w> {
+    pub(crate) spec: &'w UMMailboxSpec,
+    pub(crate) policy: &'w UMMailboxPolicySpec,
+    pub(crate) plan_key: Key,
+    pub(crate) plan: &'w UMDialPlanSpec,
+    /// The extensions that it may have, each with its place in the spec.
+    pub(crate) extensions: Vec<(usize, &'w str)>,
+}
+
+/// A server and the Secret with its certificate.
+pub(crate) struct LinkedServer<'w, S> {
+    pub(crate) spec: &'w S,
+    pub(crate) secret: Option<&'w TlsSecret>,
+}
+
+/// Resolves every reference of `names`.
+pub(crate) fn dereference<'w>(
+    world: &'w World,
+    names: Names<'w>,
+    problems: &mut Vec<Problem>,
+) -> Linked<'w> {
+    let gateways: BTreeMap<_, _> = names
+        .gateways
+        .into_iter()
+        .filter_map(|(key, spec)| Some((key, LinkedGateway { spec, address: spec.ip()? })))
+        .collect();
+    let mut links = Links { world, problems };
+    let hunt_groups = links.hunt_groups(names.hunt_groups, &gateways, &names.dial_plans);
+    let policies = links.policies(names.policies, &names.dial_plans);
+    let mailboxes = links.mailboxes(names.mailboxes, &policies, &names.dial_plans);
+    let routers = links.servers(Kind::UMCallRouter, names.routers, |spec| spec.certificate_secret.as_deref());
+    let services = links.servers(Kind::UMService, names.services, |spec| spec.certificate_secret.as_deref());
+    Linked { dial_plans: names.dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services }
+}
+
+/// One field that names another object.
+struct Reference<'a> {
+    from: ObjectRef,
+    field: &'static str,
+    kind: &'static str,
+    name: &'a str,
+}
+
+struct Links<'w, 'p> {
+    world: &'w World,
+    problems: &'p mut Vec<Problem>,
+}
+
+impl<'w> Links<'w, '_> {
+    fn hunt_groups(
+        &mut self,
+        hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
+        gateways: &BTreeMap<&'w Key, LinkedGateway<'w>>,
+        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    ) -> BTreeMap<&'w Key, LinkedHuntGroup<'w>> {
+        let mut linked = BTreeMap::new();
+        for (key, spec) in hunt_groups {
+            let gateway = key.beside(&spec.um_ip_gateway);
+            let dial_plan = key.beside(&spec.um_dial_plan);
+            let has_gateway = gateways.contains_key(&gateway);
+            let has_plan = dial_plans.contains_key(&dial_plan);
+            let from = ObjectRef::new(Kind::UMHuntGroup, key);
+            if !has_gateway {
+                let kind = Kind::UMIPGateway.name();
+                let reference = Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
+                self.dangling(&reference, self.world.gateways.contains_key(&gateway), gateways.keys().copied());
+            }
+            if !has_plan {
+                self.no_dial_plan(from, &dial_plan, dial_plans);
+            }
+            if has_gateway && has_plan {
+                linked.insert(key, LinkedHuntGroup { spec, gateway, dial_plan });
+            }
+        }
+        linked
+    }
+
+    fn policies(
+        &mut self,
+        policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
+        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    ) -> BTreeMap<&'w Key, &'w UMMailboxPolicySpec> {
+        let mut linked = BTreeMap::new();
+        for (key, spec) in policies {
+            let dial_plan = key.beside(&spec.um_dial_plan);
+            if dial_plans.contains_key(&dial_plan) {
+                linked.insert(key, spec);
+            } else {
+                self.no_dial_plan(ObjectRef::new(Kind::UMMailboxPolicy, key), &dial_plan, dial_plans);
+            }
+        }
+        linked
+    }
+
+    fn no_dial_plan(
+        &mut self,
+        from: ObjectRef,
+        wanted: &Key,
+        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    ) {
+        let kind = Kind::UMDialPlan.name();
+        let reference = Reference { from, field: "spec.umDialPlan", kind, name: &wanted.name };
+        self.dangling(&reference, self.world.dial_plans.contains_key(wanted), dial_plans.keys().copied());
+    }
+
+    fn mailboxes(
+        &mut self,
+        mailboxes: BTreeMap<&'w Key, &'w UMMailboxSpec>,
+        policies: &BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
+        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    ) -> BTreeMap<&'w Key, LinkedMailbox<'w>> {
+        let mut linked = BTreeMap::new();
+        for (key, spec) in mailboxes {
+            let policy_key = key.beside(&spec.um_mailbox_policy);
+            let Some(policy) = policies.get(&policy_key).copied() else {
+                let from = ObjectRef::new(Kind::UMMailbox, key);
+                let kind = Kind::UMMailboxPolicy.name();
+                let reference = Reference { from, field: "spec.umMailboxPolicy", kind, name: &policy_key.name };
+                self.dangling(&reference, self.world.policies.contains_key(&policy_key), policies.keys().copied());
+                continue;
+            };
+            let plan_key = key.beside(&policy.um_dial_plan);
+            // A policy is only linked if its dial plan is.
+            let Some(plan) = dial_plans.get(&plan_key).copied() else { continue };
+            let extensions = spec.extensions.iter().map(String::as_str).enumerate().collect();
+            linked.insert(key, LinkedMailbox { spec, policy, plan_key, plan, extensions });
+        }
+        linked
+    }
+
+    fn servers<S>(
+        &mut self,
+        kind: Kind,
+        servers: BTreeMap<&'w Key, &'w S>,
+        secret_of: impl Fn(&'w S) -> Option<&'w str>,
+    ) -> BTreeMap<&'w Key, LinkedServer<'w, S>> {
+        let mut linked = BTreeMap::new();
+        for (key, spec) in servers {
+            let Some(name) = secret_of(spec) else {
+                linked.insert(key, LinkedServer { spec, secret: None });
+                continue;
+            };
+            if let Some(secret) = self.world.secrets.get(&key.beside(name)) {
+                linked.insert(key, LinkedServer { spec, secret: Some(secret) });
+            } else {
+                let from = ObjectRef::new(kind, key);
+                let reference = Reference { from, field: "spec.certificateSecret", kind: "Secret", name };
+                self.dangling(&reference, false, self.world.secrets.keys());
+            }
+        }
+        linked
+    }
+
+    /// Reports a reference that leads to nothing that can be used.
+    fn dangling<'k>(
+        &mut self,
+        reference: &Reference<'_>,
+        exists: bool,
+        candidates: impl IntoIterator<Item = &'k Key>,
+    ) {
+        let Reference { from, field, kind, name } = reference;
+        let namespace = &from.key.namespace;
+        let (rule, fix) = if exists {
+            (
+                format!("a {kind} that is ready; {kind} {namespace}/{name} exists but is not"),
+                format!("repair {kind} {namespace}/{name}"),
+            )
+        } else {
+            let names: Vec<String> = candidates
+                .into_iter()
+                .filter(|key| key.namespace == *namespace)
+                .map(|key| key.name.clone())
+                .collect();
+            let fix = match nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean {near}? Otherwise add the {kind} {namespace}/{name}"),
+                None => format!("add the {kind} {namespace}/{name}, or name one that exists"),
+            };
+            (format!("the name of a {kind} in namespace {namespace}"), fix)
+        };
+        self.problems.push(Problem {
+            code: Code::DanglingReference,
+            object: Some(from.clone()),
+            field: (*field).into(),
+            value: (*name).into(),
+            rule,
+            fix,
+        });
+    }
+}

@@ -1,0 +1,52 @@
+//! [`Plan`]: what should be written, in the order in which to write it.
+//!
+//! Decides the order and how a write changes what is observed. Refuses to know how anything is
+//! written.
+
+use config::{MailboxConfig, RouterConfig};
+
+use crate::problem::Problem;
+use crate::status::ObjectStatus;
+use crate::world::{ObjectRef, Observed, Served};
+
+/// What follows from a world.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Only what differs from what is observed, in the order in which to write it. After any
+    /// number of them the next plan finishes the rest.
+    pub writes: Vec<Write>,
+    /// Everything that is wrong, the refused edits among it.
+    pub problems: Vec<Problem>,
+    /// The generations that the servers have once the plan is carried out.
+    pub wanted: Served,
+}
+
+/// One thing to write. Each is written whole or not at all.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// The mailbox server's configuration. It comes before the router's, so that nobody is sent
+    /// to a server that does not know them yet.
+    Mailbox(Box<MailboxConfig>),
+    /// The router's configuration.
+    Router(Box<RouterConfig>),
+    /// The status of an object.
+    Status(ObjectRef, ObjectStatus),
+    /// The object is gone, and its status goes with it.
+    Forget(ObjectRef),
+}
+
+impl Write {
+    /// What is observed once this was written.
+    pub fn apply(self, observed: &mut Observed) {
+        match self {
+            Write::Mailbox(config) => observed.mailbox = Some(*config),
+            Write::Router(config) => observed.router = Some(*config),
+            Write::Status(object, status) => {
+                observed.statuses.insert(object, status);
+            }
+            Write::Forget(object) => {
+                observed.statuses.remove(&object);
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The one verb: [`reconcile`].
+//!
+//! Decides the order of the steps, and that only differences are written. Every step is pure.
+
+use std::collections::BTreeMap;
+
+use crate::build::{Wanted, build};
+use crate::check::check_each;
+use crate::dereference::dereference;
+use crate::plan::{Plan, Write};
+use crate::problem::Problem;
+use crate::status::{ObjectStatus, statuses};
+use crate::validate::validate_together;
+use crate::world::{ObjectRef, Observed, World};
+
+/// What should be written in this world, and what is wrong in it.
+///
+/// Total: whatever the objects say, there is a plan, and what is wrong with one of them is a
+/// problem of that one. A world in which the plan already holds gets a plan without writes, and
+/// after any number of a plan's writes the next plan finishes the rest.
+pub fn reconcile(world: &World) -> Plan {
+    let mut problems = world.refused.clone();
+    let names = check_each(world, &mut problems);
+    let mut linked = dereference(world, names, &mut problems);
+    validate_together(world, &mut linked, &mut problems);
+    let wanted = build(world, &linked);
+    let statuses = statuses(world, &linked, &wanted, &problems);
+    differences(&world.observed, wanted, statuses, problems)
+}
+
+/// The writes that turn what is observed into what is wanted.
+fn differences(
+    observed: &Observed,
+    wanted: Wanted,
+    statuses: BTreeMap<ObjectRef, ObjectStatus>,
+    problems: Vec<Problem>,
+) -> Plan {
+    let generations = wanted.generations();
+    let mut writes = Vec::new();
+    if let Some(document) = wanted.mailbox.filter(|document| observed.mailbox.as_ref() != Some(&document.config)) {
+        writes.push(Write::Mailbox(Box::new(document.config)));
+    }
+    if let Some(document) = wanted.router.filter(|document| observed.router.as_ref() != Some(&document.config)) {
+        writes.push(Write::Router(Box::new(document.config)));
+    }
+    let gone = observed.statuses.keys().filter(|object| !statuses.contains_key(object));
+    writes.extend(gone.map(|object| Write::Forget(object.clone())));
+    let changed = statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
+    writes.extend(changed.map(|(object, status)| Write::Status(object, status)));
+    Plan { writes, problems, wanted: generations }
+}

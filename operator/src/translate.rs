@@ -1,0 +1,57 @@
+//! The words of the API in the words of the servers.
+//!
+//! Decides nothing: one line a word. The two rooms do not know each other, so that either can
+//! change its own.
+
+/// `umStartupMode`.
+pub(crate) fn startup_mode(mode: crds::StartupMode) -> config::StartupMode {
+    match mode {
+        crds::StartupMode::TCP => config::StartupMode::TCP,
+        crds::StartupMode::TLS => config::StartupMode::TLS,
+        crds::StartupMode::Dual => config::StartupMode::Dual,
+    }
+}
+
+/// `status` of a server.
+pub(crate) fn server_status(status: crds::ServerStatus) -> config::ServerStatus {
+    match status {
+        crds::ServerStatus::Enabled => config::ServerStatus::Enabled,
+        crds::ServerStatus::Disabled => config::ServerStatus::Disabled,
+        crds::ServerStatus::NoNewCalls => config::ServerStatus::NoNewCalls,
+    }
+}
+
+/// `status` of a gateway.
+pub(crate) fn gateway_status(status: crds::GatewayStatus) -> config::GatewayStatus {
+    match status {
+        crds::GatewayStatus::Enabled => config::GatewayStatus::Enabled,
+        crds::GatewayStatus::Disabled => config::GatewayStatus::Disabled,
+        crds::GatewayStatus::NoNewCalls => config::GatewayStatus::NoNewCalls,
+    }
+}
+
+/// `voIPSecurity`.
+pub(crate) fn voip_security(security: crds::VoIPSecurity) -> config::VoIPSecurity {
+    match security {
+        crds::VoIPSecurity::Unsecured => config::VoIPSecurity::Unsecured,
+        crds::VoIPSecurity::SIPSecured => config::VoIPSecurity::SIPSecured,
+    }
+}
+
+/// `defaultLanguage`.
+pub(crate) fn language(language: crds::DefaultLanguage) -> config::Language {
+    match language {
+        crds::DefaultLanguage::EnUs => config::Language::EnUs,
+        crds::DefaultLanguage::EnGb => config::Language::EnGb,
+        crds::DefaultLanguage::DeDe => config::Language::DeDe,
+        crds::DefaultLanguage::FrFr => config::Language::FrFr,
+    }
+}
+
+/// `smtp.security`.
+pub(crate) fn smtp_security(security: crds::SmtpSecurity) -> config::SmtpSecurity {
+    match security {
+        crds::SmtpSecurity::StartTLS => config::SmtpSecurity::StartTLS,
+        crds::SmtpSecurity::None => config::SmtpSecurity::None,
+    }
+}

@@ -1,0 +1,183 @@
+//! [`World`]: everything that a plan follows from.
+//!
+//! Decides what may be known when a plan is made: the objects as they are written, what was
+//! observed of earlier plans, and the time. Refuses to know where any of it came from.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use config::{MailboxConfig, RouterConfig, TokenKey};
+use crds::{
+    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec, UMMailboxSpec,
+    UMServiceSpec,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+use crate::status::ObjectStatus;
+
+/// Everything that a plan follows from.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Numbering plans.
+    pub dial_plans: BTreeMap<Key, Object<UMDialPlanSpec>>,
+    /// Peers that may call us.
+    pub gateways: BTreeMap<Key, Object<UMIPGatewaySpec>>,
+    /// Which calls of a gateway belong to which dial plan.
+    pub hunt_groups: BTreeMap<Key, Object<UMHuntGroupSpec>>,
+    /// What mailboxes have in common.
+    pub policies: BTreeMap<Key, Object<UMMailboxPolicySpec>>,
+    /// Users.
+    pub mailboxes: BTreeMap<Key, Object<UMMailboxSpec>>,
+    /// Servers that redirect calls.
+    pub routers: BTreeMap<Key, Object<UMCallRouterSpec>>,
+    /// Servers that answer calls.
+    pub services: BTreeMap<Key, Object<UMServiceSpec>>,
+    /// Secrets that a server may take its certificate from.
+    pub secrets: BTreeMap<Key, TlsSecret>,
+    /// Edits that were refused before they came here; the objects above are the last good ones.
+    pub refused: Vec<Problem>,
+    /// The address of the machine that the servers run on.
+    pub address: IpAddr,
+    /// Keys of the redirect token: the first signs, all of them verify.
+    pub token_keys: Vec<TokenKey>,
+    /// What became of earlier plans.
+    pub observed: Observed,
+    /// The time that a condition which changes now is given.
+    pub now: jiff::Timestamp,
+}
+
+/// What became of earlier plans.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The router's configuration as it is written, if there is one.
+    pub router: Option<RouterConfig>,
+    /// The mailbox server's configuration as it is written, if there is one.
+    pub mailbox: Option<MailboxConfig>,
+    /// The status of each object as it is written.
+    pub statuses: BTreeMap<ObjectRef, ObjectStatus>,
+    /// What the servers say that they serve.
+    pub served: Served,
+}
+
+/// Generations of configuration, by server: what a server says that it serves, or what is written
+/// for it. `None` where there is no such server or it has said nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Served {
+    /// Generation of `router.yaml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<u64>,
+    /// Generation of `mailbox.yaml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<u64>,
+}
+
+/// An object as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object<S> {
+    /// Grows by one with each change of the spec, beginning with 1.
+    pub generation: i64,
+    /// What the person wrote.
+    pub spec: S,
+}
+
+/// Which object of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// The object `name` in `namespace`.
+    pub fn new(namespace: &str, name: &str) -> Key {
+        Key { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The object of this name beside this one: references stay in their namespace (decision 3).
+    pub(crate) fn beside(&self, name: &str) -> Key {
+        Key::new(&self.namespace, name)
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Which object. The kind is a text, because it may be one that nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Its kind, as it is written.
+    pub kind: String,
+    /// Which of that kind.
+    pub key: Key,
+}
+
+impl ObjectRef {
+    /// The object `key` of `kind`.
+    pub fn new(kind: Kind, key: &Key) -> ObjectRef {
+        ObjectRef { kind: kind.name().into(), key: key.clone() }
+    }
+}
+
+impl std::fmt::Display for ObjectRef {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.kind, self.key)
+    }
+}
+
+/// What a Secret holds for TLS.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TlsSecret {
+    /// The certificate chain as PEM text (`tls.crt`), if the Secret has one.
+    pub chain: Option<String>,
+    /// The private key as PEM text (`tls.key`), if the Secret has one.
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for TlsSecret {
+    /// Shows no byte of the key.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TlsSecret(..)")
+    }
+}
+
+impl World {
+    /// A world with nothing in it.
+    pub fn empty(address: IpAddr, now: jiff::Timestamp) -> World {
+        World {
+            dial_plans: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            hunt_groups: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            services: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            refused: Vec::new(),
+            address,
+            token_keys: Vec::new(),
+            observed: Observed::default(),
+            now,
+        }
+    }
+
+    /// Every object, with its generation.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectRef, i64)> {
+        fn of<S>(kind: Kind, objects: &BTreeMap<Key, Object<S>>) -> impl Iterator<Item = (ObjectRef, i64)> {
+            objects.iter().map(move |(key, object)| (ObjectRef::new(kind, key), object.generation))
+        }
+        of(Kind::UMDialPlan, &self.dial_plans)
+            .chain(of(Kind::UMIPGateway, &self.gateways))
+            .chain(of(Kind::UMHuntGroup, &self.hunt_groups))
+            .chain(of(Kind::UMMailboxPolicy, &self.policies))
+            .chain(of(Kind::UMMailbox, &self.mailboxes))
+            .chain(of(Kind::UMCallRouter, &self.routers))
+            .chain(of(Kind::UMService, &self.services))
+    }
+}

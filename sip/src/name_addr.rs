@@ -1,0 +1,90 @@
+//! A display name, a URI and parameters (RFC 3261 sections 20.10, 20.20 and 20.39).
+//!
+//! Decides which parameters belong to the URI and which to the header. Refuses to know which header
+//! it reads.
+
+use std::borrow::Cow;
+
+use crate::header::{Flaw, unfold};
+use crate::lex::{find_open, is_space_char, is_token_byte, quoted_end, trim};
+use crate::params::{Params, unquote};
+use crate::uri::{Uri, UriError};
+
+/// The value of `From`, `To`, `Contact`, `Route`, `Diversion` and their kin (RFC 3261 section 20.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameAddr<'a> {
+    /// The display name as written, without its quotes; empty if there is none.
+    pub display: &'a str,
+    /// The URI.
+    pub uri: Uri<'a>,
+    /// The header's parameters, which are not the URI's.
+    pub params: Params<'a>,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Reads one value.
+    ///
+    /// # Errors
+    ///
+    /// [`Flaw`] says which part does not follow the grammar. Letters outside of ASCII are let pass in
+    /// a display name without quotes, because peers write them so and nothing hangs on them.
+    pub fn parse(text: &'a str) -> Result<NameAddr<'a>, Flaw> {
+        let text = trim(text);
+        let (display, rest) = if text.starts_with('"') {
+            let end = quoted_end(text).ok_or(Flaw::Quote)?;
+            (unquote(&text[..end]), trim(&text[end..]))
+        } else {
+            let at = find_open(text, b'<').unwrap_or(0);
+            let words = trim(&text[..at]);
+            if !words.split(is_space_char).all(is_display_word) {
+                return Err(Flaw::DisplayName);
+            }
+            (words, &text[at..])
+        };
+        if let Some(rest) = rest.strip_prefix('<') {
+            let (uri, params) = rest.split_once('>').ok_or(Flaw::Brackets)?;
+            let params = trim(params);
+            if !params.is_empty() && !params.starts_with(';') {
+                return Err(Flaw::Brackets);
+            }
+            return Ok(NameAddr { display, uri: Uri::parse(uri)?, params: Params::parse(params)? });
+        }
+        if text.starts_with('"') {
+            return Err(Flaw::Quote);
+        }
+        // Without brackets every parameter is the header's, and the URI may not hold `?`, `,` or `;`.
+        let (uri, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        if uri.contains(['?', ',']) {
+            return Err(Flaw::Uri(UriError::Character));
+        }
+        Ok(NameAddr { display, uri: Uri::parse(trim(uri))?, params: Params::parse(params)? })
+    }
+
+    /// The `tag` parameter.
+    #[must_use]
+    pub fn tag(&self) -> Option<&'a str> {
+        self.params.get("tag")
+    }
+
+    /// The display name with escapes and folds undone. `None` where there is none.
+    #[must_use]
+    pub fn display_name(&self) -> Option<Cow<'a, str>> {
+        let text = unfold(self.display);
+        if text.is_empty() {
+            return None;
+        }
+        if !text.contains('\\') {
+            return Some(text);
+        }
+        let mut plain = String::with_capacity(text.len());
+        let mut characters = text.chars();
+        while let Some(character) = characters.next() {
+            plain.extend(if character == '\\' { characters.next() } else { Some(character) });
+        }
+        Some(Cow::Owned(plain))
+    }
+}
+
+fn is_display_word(word: &str) -> bool {
+    word.bytes().all(|byte| is_token_byte(byte) || !byte.is_ascii())
+}

@@ -1,0 +1,67 @@
+//! The `;name=value` pairs behind a header's value (RFC 3261 section 7.3.1).
+//!
+//! Decides which of them are well-formed and what each is worth. Refuses to know which names a
+//! header has.
+
+use crate::header::Flaw;
+use crate::lex::{Split, is_space, is_token, quoted_end, trim};
+
+/// `;name=value` pairs behind a header's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params<'a> {
+    /// Empty, or beginning with `;`.
+    text: &'a str,
+}
+
+impl<'a> Params<'a> {
+    /// Takes `text`, which is empty or begins with `;`.
+    pub(crate) fn parse(text: &'a str) -> Result<Params<'a>, Flaw> {
+        let text = trim(text);
+        let params = Params { text };
+        let fits = text.is_empty() || text.starts_with(';');
+        if fits && params.parts().all(is_well_formed) { Ok(params) } else { Err(Flaw::Parameter) }
+    }
+
+    /// The parts between the semicolons as written, trimmed.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.text.strip_prefix(';').map(|text| Split::new(text, b';')).into_iter().flatten()
+    }
+
+    /// Names and values in order. A value loses its quotes, if it has any; escapes within it stay.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
+        self.parts().map(|part| match part.split_once('=') {
+            Some((name, value)) => (trim(name), Some(unquote(trim(value)))),
+            None => (part, None),
+        })
+    }
+
+    /// The value of the first parameter `name` (in any case); empty where it stands without one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.unwrap_or(""))
+    }
+
+    /// The parameters as written, with the `;` in front; empty if there are none.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.text
+    }
+}
+
+fn is_well_formed(part: &str) -> bool {
+    let Some((name, value)) = part.split_once('=') else {
+        return is_token(part);
+    };
+    let value = trim(value);
+    let value_fits = if value.starts_with('"') {
+        quoted_end(value) == Some(value.len())
+    } else {
+        !value.is_empty() && !value.bytes().any(|byte| is_space(byte) || matches!(byte, b'"' | b'<' | b'>'))
+    };
+    is_token(trim(name)) && value_fits
+}
+
+/// `text` without the quotes around it, if it has them.
+pub(crate) fn unquote(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}

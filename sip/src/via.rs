@@ -1,0 +1,94 @@
+//! One hop of a `Via` header (RFC 3261 section 20.42, RFC 3581).
+//!
+//! Decides how protocol, sent-by and parameters are told apart, with white space wherever the grammar
+//! lets it stand. Refuses to know where a response goes.
+
+use std::net::IpAddr;
+
+use crate::header::Flaw;
+use crate::lex::{is_space_char, is_token, trim};
+use crate::params::Params;
+use crate::uri::{Host, UriError, parse_hostport, parse_port, parse_v6};
+
+/// What a `Via` says about the port to answer to (RFC 3581).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rport {
+    /// No `rport` parameter.
+    Absent,
+    /// `rport` without a value: the sender asks for the port that we see.
+    Asked,
+    /// `rport` with a value.
+    Port(u16),
+}
+
+/// One hop of a `Via` header (RFC 3261 section 20.42).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via<'a> {
+    /// `UDP`, `TCP`, `TLS` or any other token.
+    pub transport: &'a str,
+    /// Host of sent-by.
+    pub host: Host<'a>,
+    /// Port of sent-by, where one is written.
+    pub port: Option<u16>,
+    /// The `branch` parameter.
+    pub branch: Option<&'a str>,
+    /// The `received` parameter, where it is an address. IPv6 may stand in brackets (RFC 5118
+    /// section 4.5).
+    pub received: Option<IpAddr>,
+    /// The `rport` parameter.
+    pub rport: Rport,
+    /// All parameters.
+    pub params: Params<'a>,
+}
+
+impl<'a> Via<'a> {
+    /// Reads one value of a `Via` header.
+    ///
+    /// # Errors
+    ///
+    /// [`Flaw`] says which part does not follow the grammar.
+    pub fn parse(text: &'a str) -> Result<Via<'a>, Flaw> {
+        let (protocol, rest) = text.split_once('/').ok_or(Flaw::Protocol)?;
+        let (version, rest) = rest.split_once('/').ok_or(Flaw::Protocol)?;
+        if !trim(protocol).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
+            return Err(Flaw::Protocol);
+        }
+        let rest = trim(rest);
+        let (transport, rest) = rest.split_at(rest.find(is_space_char).ok_or(Flaw::Protocol)?);
+        if !is_token(transport) {
+            return Err(Flaw::Protocol);
+        }
+        let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (host, port) = parse_sent_by(trim(sent_by))?;
+        let params = Params::parse(params)?;
+        let rport = match params.get("rport") {
+            None => Rport::Absent,
+            Some("") => Rport::Asked,
+            Some(port) => Rport::Port(parse_port(port).map_err(|_| Flaw::Parameter)?),
+        };
+        let branch = params.get("branch");
+        let received = params.get("received").and_then(parse_received);
+        Ok(Via { transport, host, port, branch, received, rport, params })
+    }
+}
+
+/// `host [COLON port]`, where white space may stand around the colon.
+fn parse_sent_by(text: &str) -> Result<(Host<'_>, Option<u16>), Flaw> {
+    if !text.contains(is_space_char) {
+        return Ok(parse_hostport(text)?);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(Flaw::Uri(UriError::Host))?;
+    let (host, no_port) = parse_hostport(trim(host))?;
+    match no_port {
+        None => Ok((host, Some(parse_port(trim(port))?))),
+        Some(_) => Err(Flaw::Uri(UriError::Host)),
+    }
+}
+
+fn parse_received(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match bare {
+        Some(text) => parse_v6(text).map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
