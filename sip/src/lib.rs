@@ -14,12 +14,15 @@ mod header;
 mod lex;
 mod message;
 mod name;
+mod name_addr;
+mod params;
 mod peer;
 mod reply;
 mod scan;
 pub mod sdp;
 pub mod transaction;
 mod uri;
+mod via;
 mod write;
 
 pub use call_id::call_id_of;
@@ -30,11 +33,14 @@ pub use endpoint::{
     no_reason,
 };
 pub use frame::{Frame, FrameError, Framer, MAX_HEAD_BYTES};
-pub use header::{CSeq, Flaw, HeaderError, MAX_CSEQ, NameAddr, Params, Rport, Via, unfold};
+pub use header::{CSeq, Flaw, HeaderError, MAX_CSEQ, unfold};
 pub use message::{Message, StartLine};
 pub use name::{Method, Name};
+pub use name_addr::NameAddr;
+pub use params::Params;
 pub use peer::{ConnectionId, Peer, Transport};
 pub use reply::reply_peer;
 pub use scan::{MAX_HEADERS, MAX_MESSAGE_BYTES, ScanError, scan, scan_head};
 pub use uri::{Host, Scheme, Uri, UriError};
+pub use via::{Rport, Via};
 pub use write::{Request, Response};
