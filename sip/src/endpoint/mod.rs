@@ -345,3 +345,6 @@ impl Endpoint {
 fn has_sdp(message: &Message<'_>) -> bool {
     !message.body().is_empty() && message.header(Name::ContentType).is_some()
 }
+
+#[cfg(test)]
+mod tests;
