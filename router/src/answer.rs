@@ -1,0 +1,139 @@
+//! The 302, and where an answer goes.
+//!
+//! Decides the shape of Contact: the called user as it was written, the mailbox server's address and
+//! port, the caller's transport where the server has it, and the signed token that carries the
+//! decision (decision 10).
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use config::token::{Claims, WINDOW_S, sign};
+use config::{Code, Listeners, MailboxServer, Route, VoIPSecurity};
+use sip::{Message, Peer, Rport, Scheme, Transport, Uri};
+
+use crate::refuse::Refused;
+use crate::snapshot::Snapshot;
+
+/// The parameter of Contact's URI that carries the token.
+const TOKEN_PARAMETER: &str = "um";
+
+/// The port of a Via without one (RFC 3261 section 18.2.2).
+const DEFAULT_PORT: u16 = 5060;
+
+/// Where the answer to a request goes: back by the connection that it came by, and on UDP to the
+/// address that it came from. The port is the one it came from only if it asks for that (RFC 3581),
+/// and otherwise that of its Via (RFC 3261 section 18.2.2).
+pub(crate) fn way_back(request: &Message<'_>, peer: &Peer) -> Peer {
+    match (peer.transport, request.top_via()) {
+        (Transport::Udp, Ok(via)) if via.rport == Rport::Absent => {
+            let port = via.port.unwrap_or(DEFAULT_PORT);
+            Peer { address: SocketAddr::new(peer.address.ip(), port), ..*peer }
+        }
+        (Transport::Udp | Transport::Tcp | Transport::Tls, _) => *peer,
+    }
+}
+
+/// The Contacts of a redirected call: the server that hosts the mailbox, and a sibling with half its
+/// weight.
+#[derive(Debug)]
+pub(crate) struct Contacts {
+    pub(crate) first: String,
+    pub(crate) second: Option<String>,
+}
+
+/// Writes the Contacts of a call that was accepted.
+pub(crate) fn contacts(
+    snapshot: &Snapshot,
+    route: &Route<'_>,
+    request: &Message<'_>,
+    call: &config::Call<'_>,
+    now_unix_s: u64,
+) -> Result<Contacts, Refused> {
+    let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
+    let secure = uri.is_some_and(|uri| uri.scheme == Scheme::Sips)
+        || route.dial_plan.voip_security == VoIPSecurity::SIPSecured;
+    let caller = match call.transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+    };
+    let mut token = String::new();
+    sign(&snapshot.keys, &Claims::from(route), call.call_id, now_unix_s, &mut token).map_err(|error| {
+        Refused::new(Code::InternalError, format!("the redirect cannot be signed: {error}"))
+    })?;
+    let user = uri.and_then(|uri| uri.user).unwrap_or(route.extension);
+    let contact = |server: &MailboxServer, weight: &str| {
+        let (transport, port) = way_in(&server.listeners, caller, secure)?;
+        Some(write_contact(user, server.address, port, transport, &token, weight))
+    };
+    let sibling_weight = ";q=0.5";
+    let of_sibling = route.sibling.and_then(|sibling| contact(sibling, sibling_weight));
+    match contact(route.server, if of_sibling.is_some() { ";q=1.0" } else { "" }) {
+        Some(first) => Ok(Contacts { first, second: of_sibling }),
+        // The sibling alone is better than nobody.
+        None => match of_sibling {
+            Some(first) => Ok(Contacts { first, second: None }),
+            None => Err(no_way_in(route, secure)),
+        },
+    }
+}
+
+fn no_way_in(route: &Route<'_>, secure: bool) -> Refused {
+    let asked = if secure { "a TLS listener" } else { "any listener" };
+    Refused::new(
+        Code::NoMailboxServer,
+        format!("mailbox server {} has not {asked}; look at its ports and umStartupMode", route.server.name),
+    )
+}
+
+/// The transport and port by which a server is called: the caller's own, or the next best.
+fn way_in(listeners: &Listeners, caller: Transport, secure: bool) -> Option<(Transport, u16)> {
+    let port = |transport| match transport {
+        Transport::Udp => listeners.udp,
+        Transport::Tcp => listeners.tcp,
+        Transport::Tls => listeners.tls,
+    };
+    let order: &[Transport] = match caller {
+        _ if secure => &[Transport::Tls],
+        Transport::Udp => &[Transport::Udp, Transport::Tcp, Transport::Tls],
+        Transport::Tcp => &[Transport::Tcp, Transport::Tls, Transport::Udp],
+        Transport::Tls => &[Transport::Tls, Transport::Tcp, Transport::Udp],
+    };
+    order.iter().find_map(|transport| port(*transport).map(|port| (*transport, port)))
+}
+
+/// `<sip:USER@HOST:PORT;transport=T;um=TOKEN>;q=Q;expires=S`. A redirect may be remembered for as
+/// long as its token surely lives (RFC 3261 section 8.3).
+fn write_contact(
+    user: &str,
+    address: IpAddr,
+    port: u16,
+    transport: Transport,
+    token: &str,
+    weight: &str,
+) -> String {
+    let mut contact = String::with_capacity(128 + user.len() + token.len());
+    contact.push_str("<sip:");
+    push_user(&mut contact, user);
+    let host = SocketAddr::new(address, port);
+    let transport = transport.uri_parameter();
+    // Writing to a String cannot fail.
+    let _written = write!(
+        contact,
+        "@{host};transport={transport};{TOKEN_PARAMETER}={token}>{weight};expires={WINDOW_S}"
+    );
+    contact
+}
+
+/// Copies a user part; what may not stand in one is escaped (RFC 3261 section 25.1), as a number of
+/// a tel URI may hold a `#`. Escapes stay.
+fn push_user(contact: &mut String, user: &str) {
+    for byte in user.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&byte) {
+            contact.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _written = write!(contact, "%{byte:02X}");
+        }
+    }
+}

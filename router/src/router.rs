@@ -1,0 +1,310 @@
+//! The router's core: bytes, a peer and the time in, an answer out.
+//!
+//! Decides which requests are answered and by whom: scan, method, required extensions, then
+//! [`config::route`]. It keeps nothing between two requests, which RFC 3261 calls a stateless UAS
+//! (section 8.2.7):
+//!
+//! - It sends no 1xx and never repeats an answer by itself; the request's repetition does that.
+//! - An ACK is never answered.
+//! - A CANCEL is answered by 200, as section 8.3 asks of a redirect server. It changes nothing, for
+//!   the INVITE has had its final answer before the CANCEL can arrive.
+//! - OPTIONS is answered by 200 in service and 503 otherwise, whoever asks: probes are no gateways.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use config::{Call, Code, Decision, route};
+use runtime::log::Number;
+use runtime::{Now, Outbox};
+use sip::{Message, Method, Peer, Response, ScanError, Transport, Uri};
+
+use crate::answer::{Contacts, contacts, way_back};
+use crate::counters::{Counters, Dropped};
+use crate::refuse::Refused;
+use crate::snapshot::Snapshot;
+
+/// The methods that are served, as in `Allow`.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, OPTIONS";
+
+/// The option tags that are supported: none.
+const SUPPORTED: &[&str] = &[];
+
+/// What all workers of a router share, and a new configuration changes between two messages.
+#[derive(Debug)]
+pub struct State {
+    snapshot: ArcSwap<Snapshot>,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// One that begins with this configuration.
+    #[must_use]
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        State { snapshot: ArcSwap::new(snapshot), draining: AtomicBool::new(false) }
+    }
+
+    /// Answers by this configuration from now on.
+    pub fn swap(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
+    }
+
+    /// Takes no new calls from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The configuration that is answered by.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Whether [`State::drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's router.
+#[derive(Debug)]
+pub struct Router {
+    state: Arc<State>,
+    counters: Counters,
+    /// For header values that are written in pieces.
+    scratch: String,
+}
+
+/// What is said yes to, before it is written.
+enum Answer {
+    /// To an INVITE.
+    Redirect(Contacts),
+    /// To OPTIONS and CANCEL.
+    Ok(Method),
+}
+
+impl Router {
+    /// A router that answers by `state`.
+    #[must_use]
+    pub fn new(state: Arc<State>, counters: Counters) -> Self {
+        Router { state, counters, scratch: String::new() }
+    }
+
+    /// Answers one datagram, or one message of a connection.
+    pub fn answer(&mut self, bytes: &[u8], peer: Peer, now_unix_s: u64, out: &mut Outbox) {
+        let (request, fault) = match sip::scan(bytes) {
+            Ok(request) => (request, None),
+            Err(ScanError::Empty) => return self.counters.count_dropped(Dropped::KeepAlive),
+            Err(error) => match (error.status(), sip::scan_head(bytes)) {
+                (Some(_), Ok(head)) => (head, Some(Refused::new(Code::MalformedRequest, error.to_string()))),
+                (_, Ok(_) | Err(_)) => return self.counters.count_dropped(Dropped::Noise),
+            },
+        };
+        let method = match request.method() {
+            None => return self.counters.count_dropped(Dropped::Response),
+            Some(Method::Ack) => return self.counters.count_dropped(Dropped::Ack),
+            // Without a Via nothing says where an answer should go.
+            Some(_) if request.top_via().is_err() => return self.counters.count_dropped(Dropped::Noise),
+            Some(method) => method,
+        };
+        let is_call = method == Method::Invite;
+        if is_call {
+            self.counters.count_received();
+        }
+        let snapshot = self.state.snapshot.load();
+        let answer = match fault {
+            Some(refused) => Err(refused),
+            None => self.decide(&snapshot, &request, method, &peer, now_unix_s),
+        };
+        if let Err(refused) = &answer {
+            self.counters.count_refused(is_call, refused.code);
+            if is_call {
+                log_refused(&request, &peer, refused);
+            }
+        }
+        let tag = snapshot.to_tag(&request);
+        let scratch = &mut self.scratch;
+        out.sip_with(way_back(&request, &peer), |buffer| {
+            write(&request, &peer, &answer, &tag, scratch, buffer);
+        });
+    }
+
+    fn decide(
+        &self,
+        snapshot: &Snapshot,
+        request: &Message<'_>,
+        method: Method,
+        peer: &Peer,
+        now_unix_s: u64,
+    ) -> Result<Answer, Refused> {
+        request.check_request().map_err(Refused::fault)?;
+        match method {
+            Method::Cancel => Ok(Answer::Ok(method)),
+            Method::Invite => {
+                self.check_reach(request)?;
+                self.redirect(snapshot, request, peer, now_unix_s)
+            }
+            Method::Options => {
+                self.check_reach(request)?;
+                if snapshot.is_in_service() {
+                    Ok(Answer::Ok(method))
+                } else {
+                    Err(Refused::not_in_service("this server takes no calls; call another server"))
+                }
+            }
+            Method::Bye => {
+                Err(Refused::new(Code::NoSuchDialog, "a router has no dialogs; send BYE to the Contact"))
+            }
+            Method::Ack
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Refer
+            | Method::Message
+            | Method::Publish
+            | Method::Unknown => {
+                Err(Refused::new(Code::MethodNotAllowed, "a router redirects calls and does no more"))
+            }
+        }
+    }
+
+    /// What keeps an INVITE or OPTIONS from being looked at further.
+    fn check_reach(&self, request: &Message<'_>) -> Result<(), Refused> {
+        let unsupported: Vec<_> = request.unsupported(SUPPORTED).collect();
+        if !unsupported.is_empty() {
+            return Err(Refused::unsupported(unsupported.join(", ")));
+        }
+        if request.to().is_ok_and(|to| to.tag().is_some()) {
+            let text = "a router has no dialogs; send requests of a dialog to its Contact";
+            return Err(Refused::new(Code::NoSuchDialog, text));
+        }
+        if self.state.is_draining() {
+            return Err(Refused::not_in_service("this server is being shut down; call another server"));
+        }
+        Ok(())
+    }
+
+    fn redirect(
+        &self,
+        snapshot: &Snapshot,
+        request: &Message<'_>,
+        peer: &Peer,
+        now_unix_s: u64,
+    ) -> Result<Answer, Refused> {
+        let called = called(request);
+        let diverting = sip::diverting_user(request);
+        let call = Call {
+            peer: peer.address.ip(),
+            transport: match peer.transport {
+                Transport::Udp => config::Transport::Udp,
+                Transport::Tcp => config::Transport::Tcp,
+                Transport::Tls => config::Transport::Tls,
+            },
+            called: &called,
+            diverting: diverting.as_deref(),
+            call_id: request.call_id().unwrap_or_default(),
+        };
+        let route = match route(&snapshot.table, &call) {
+            Decision::Accept(route) => route,
+            Decision::Refuse(refusal) => return Err(Refused::call(&refusal)),
+        };
+        let contacts = contacts(snapshot, &route, request, &call, now_unix_s)?;
+        self.counters.count_redirected();
+        tracing::info!(
+            target: "umbriel::call",
+            event = "redirected",
+            call_id = call.call_id,
+            gateway = %route.gateway.name,
+            mailbox = %route.mailbox.name,
+            server = %route.server.name,
+            from = %Number(&caller(request)),
+            to = %Number(&called),
+        );
+        Ok(Answer::Redirect(contacts))
+    }
+}
+
+/// The user of the Request-URI, else that of To (decision 8).
+fn called<'a>(request: &Message<'a>) -> Cow<'a, str> {
+    let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
+    uri.and_then(|uri| uri.number())
+        .or_else(|| request.to().ok().and_then(|to| to.uri.number()))
+        .unwrap_or_default()
+}
+
+fn caller<'a>(request: &Message<'a>) -> Cow<'a, str> {
+    request.from().ok().and_then(|from| from.uri.number()).unwrap_or_default()
+}
+
+fn log_refused(request: &Message<'_>, peer: &Peer, refused: &Refused) {
+    tracing::info!(
+        target: "umbriel::call",
+        event = "refused",
+        call_id = request.call_id().unwrap_or_default(),
+        peer = %peer.address,
+        code = refused.code.id(),
+        from = %Number(&caller(request)),
+        to = %Number(&called(request)),
+        "{}",
+        refused.redacted.as_deref().unwrap_or(&refused.text)
+    );
+}
+
+/// Writes an answer. Every one carries the tag, and Content-Length last.
+fn write(
+    request: &Message<'_>,
+    peer: &Peer,
+    answer: &Result<Answer, Refused>,
+    tag: &str,
+    scratch: &mut String,
+    out: &mut Vec<u8>,
+) {
+    match answer {
+        Ok(Answer::Redirect(contacts)) => {
+            let response = Response::to(request, peer, 302, "Moved Temporarily", out).to_tag(tag);
+            let response = response.header("Contact", &contacts.first);
+            match &contacts.second {
+                Some(second) => response.header("Contact", second).finish(),
+                None => response.finish(),
+            }
+        }
+        Ok(Answer::Ok(method)) => {
+            let response = Response::to(request, peer, 200, "OK", out).to_tag(tag);
+            if *method == Method::Options {
+                response.header("Allow", ALLOW).header("Accept", "application/sdp").finish();
+            } else {
+                response.finish();
+            }
+        }
+        Err(refused) => {
+            let (status, phrase) = (refused.code.sip_status(), refused.phrase());
+            let response = Response::to(request, peer, status, phrase, out).to_tag(tag);
+            refused.headers(response, scratch).finish();
+        }
+    }
+}
+
+impl runtime::Core for Router {
+    type Note = Infallible;
+
+    fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox) {
+        self.answer(bytes, peer, now.unix_ms / 1000, out);
+    }
+
+    fn handle_note(&mut self, note: Infallible, _now: Now, _out: &mut Outbox) {
+        match note {}
+    }
+
+    fn handle_timeout(&mut self, _now: Now, _out: &mut Outbox) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
