@@ -142,6 +142,7 @@ impl Endpoint {
             Fault::Version
             | Fault::Line
             | Fault::RequestUri(_)
+            | Fault::RequestUriHeaders
             | Fault::Scheme
             | Fault::Header(_)
             | Fault::CSeqMethod
