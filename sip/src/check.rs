@@ -16,7 +16,7 @@ use crate::via::Via;
 /// Headers that may stand only once beside the mandatory ones, whose readers see to it themselves.
 const SINGLE: [Name; 3] = [Name::MaxForwards, Name::ContentType, Name::Expires];
 
-/// Why a request is refused before anyone looks at what it asks for.
+/// Why a message is not acted on, whatever it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
     /// The version is not SIP/2.0 (RFC 3261 section 21.5.6).
@@ -43,9 +43,9 @@ pub enum Fault {
     /// The method is not known at all (RFC 3261 section 21.5.2).
     #[error("the method is not known")]
     Method,
-    /// The message is a response.
-    #[error("a response is not a request")]
-    Response,
+    /// The message is a response where a request is wanted, or a request where a response is.
+    #[error("the message is not of the kind that is wanted")]
+    Kind,
 }
 
 impl Fault {
@@ -68,7 +68,7 @@ impl Fault {
             | Fault::RequestUriHeaders
             | Fault::Header(_)
             | Fault::CSeqMethod
-            | Fault::Response => (400, "Bad Request"),
+            | Fault::Kind => (400, "Bad Request"),
             Fault::Scheme => (416, "Unsupported URI Scheme"),
             Fault::Method => (501, "Not Implemented"),
             Fault::Version => (505, "Version Not Supported"),
@@ -89,7 +89,7 @@ impl<'a> Message<'a> {
     /// answered, whatever its fault.
     pub fn check_request(&self) -> Result<(), Fault> {
         let StartLine::Request { method, method_text, uri, version_is_2_0 } = self.start() else {
-            return Err(Fault::Response);
+            return Err(Fault::Kind);
         };
         if !version_is_2_0 {
             return Err(Fault::Version);
@@ -102,24 +102,31 @@ impl<'a> Message<'a> {
             return Err(Fault::RequestUriHeaders);
         }
         let cseq = self.check_common()?;
+        // Before the comparison with CSeq, because 501 tells more than 400 (RFC 4475 section 3.1.2.18).
+        if method == Method::Unknown {
+            return Err(Fault::Method);
+        }
         if cseq != method_text {
             return Err(Fault::CSeqMethod);
         }
         self.check_max_forwards()?;
-        if uri.scheme == Scheme::Other {
-            return Err(Fault::Scheme);
-        }
-        if method == Method::Unknown { Err(Fault::Method) } else { Ok(()) }
+        if uri.scheme == Scheme::Other { Err(Fault::Scheme) } else { Ok(()) }
     }
 
     /// Whether this is a response with all that a client relies on. A response that is not is dropped
-    /// (RFC 3261 section 18.1.2 and 8.1.3).
+    /// (RFC 3261 section 18.1.2).
     ///
     /// # Errors
     ///
-    /// The first [`HeaderError`].
-    pub fn check_response(&self) -> Result<(), HeaderError> {
-        self.check_common().map(|_method| ())
+    /// The first [`Fault`].
+    pub fn check_response(&self) -> Result<(), Fault> {
+        if self.is_request() {
+            return Err(Fault::Kind);
+        }
+        if self.malformed_line {
+            return Err(Fault::Line);
+        }
+        self.check_common().map(|_method| ()).map_err(Fault::Header)
     }
 
     /// The option tags of `Require` that are not among `supported`: a request that has any is refused

@@ -45,7 +45,8 @@ pub enum Flaw {
     /// The URI is not one, or holds `?`, `,` or `;` without angle brackets around it.
     #[error("{0}")]
     Uri(#[from] UriError),
-    /// A parameter is empty or is not `token` or `token=value`.
+    /// A parameter is empty, repeated or not `token` or `token=value`, or there are more than
+    /// [`MAX_PARAMETERS`](crate::MAX_PARAMETERS).
     #[error("a parameter cannot be read")]
     Parameter,
     /// Not `SIP/2.0/transport` in front.

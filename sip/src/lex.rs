@@ -52,6 +52,26 @@ pub(crate) fn decimal(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// The most parameters of one header value or URI, so that comparing their names stays cheap.
+pub const MAX_PARAMETERS: usize = 32;
+
+/// Whether no name is empty or stands twice, in any case (RFC 3261 sections 7.3.1 and 19.1.1), and there
+/// are not more than [`MAX_PARAMETERS`].
+pub(crate) fn are_distinct<'a>(names: impl Iterator<Item = &'a str> + Clone) -> bool {
+    let mut seen = 0;
+    let mut rest = names;
+    while let Some(name) = rest.next() {
+        seen += 1;
+        if name.is_empty() || seen > MAX_PARAMETERS {
+            return false;
+        }
+        if rest.clone().take(MAX_PARAMETERS).any(|other| other.eq_ignore_ascii_case(name)) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Where the quoted string that opens at the start of `text` ends: the index behind its closing quote.
 pub(crate) fn quoted_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();

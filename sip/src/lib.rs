@@ -34,6 +34,7 @@ pub use endpoint::{
 };
 pub use frame::{Frame, FrameError, Framer, MAX_HEAD_BYTES};
 pub use header::{CSeq, Flaw, HeaderError, MAX_CSEQ, unfold};
+pub use lex::MAX_PARAMETERS;
 pub use message::{Message, StartLine};
 pub use name::{Method, Name};
 pub use name_addr::NameAddr;

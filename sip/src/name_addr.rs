@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::header::{Flaw, unfold};
-use crate::lex::{find_open, is_space_char, is_token_byte, quoted_end, trim};
+use crate::lex::{find_open, is_space_char, is_token, is_token_byte, quoted_end, trim};
 use crate::params::{Params, unquote};
 use crate::uri::{Uri, UriError};
 
@@ -47,7 +47,7 @@ impl<'a> NameAddr<'a> {
             if !params.is_empty() && !params.starts_with(';') {
                 return Err(Flaw::Brackets);
             }
-            return Ok(NameAddr { display, uri: Uri::parse(uri)?, params: Params::parse(params)? });
+            return Self::assemble(display, uri, params);
         }
         if text.starts_with('"') {
             return Err(Flaw::Quote);
@@ -57,7 +57,15 @@ impl<'a> NameAddr<'a> {
         if uri.contains(['?', ',']) {
             return Err(Flaw::Uri(UriError::Character));
         }
-        Ok(NameAddr { display, uri: Uri::parse(trim(uri))?, params: Params::parse(params)? })
+        Self::assemble(display, trim(uri), params)
+    }
+
+    fn assemble(display: &'a str, uri: &'a str, params: &'a str) -> Result<NameAddr<'a>, Flaw> {
+        let value = NameAddr { display, uri: Uri::parse(uri)?, params: Params::parse(params)? };
+        if value.tag().is_some_and(|tag| !is_token(tag)) {
+            return Err(Flaw::Parameter);
+        }
+        Ok(value)
     }
 
     /// The `tag` parameter.

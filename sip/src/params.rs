@@ -4,7 +4,7 @@
 //! header has.
 
 use crate::header::Flaw;
-use crate::lex::{Split, is_space, is_token, quoted_end, trim};
+use crate::lex::{Split, are_distinct, is_token, is_token_byte, quoted_end, trim};
 
 /// `;name=value` pairs behind a header's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +19,13 @@ impl<'a> Params<'a> {
         let text = trim(text);
         let params = Params { text };
         let fits = text.is_empty() || text.starts_with(';');
-        if fits && params.parts().all(is_well_formed) { Ok(params) } else { Err(Flaw::Parameter) }
+        let names = params.parts().map(|part| part.split_once('=').map_or(part, |(name, _)| trim(name)));
+        let fits = fits && params.parts().all(is_well_formed) && are_distinct(names);
+        if fits { Ok(params) } else { Err(Flaw::Parameter) }
     }
 
     /// The parts between the semicolons as written, trimmed.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
         self.text.strip_prefix(';').map(|text| Split::new(text, b';')).into_iter().flatten()
     }
 
@@ -48,15 +50,17 @@ impl<'a> Params<'a> {
     }
 }
 
+/// Whether `part` is `token` or `token = value`, with a token, a host or a quoted string for a value.
 fn is_well_formed(part: &str) -> bool {
     let Some((name, value)) = part.split_once('=') else {
         return is_token(part);
     };
     let value = trim(value);
+    let is_value_byte = |byte| is_token_byte(byte) || matches!(byte, b'[' | b']' | b':');
     let value_fits = if value.starts_with('"') {
         quoted_end(value) == Some(value.len())
     } else {
-        !value.is_empty() && !value.bytes().any(|byte| is_space(byte) || matches!(byte, b'"' | b'<' | b'>'))
+        !value.is_empty() && value.bytes().all(is_value_byte)
     };
     is_token(trim(name)) && value_fits
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use crate::lex::{decimal, is_token};
+use crate::lex::{are_distinct, decimal, is_token_byte};
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +67,18 @@ pub enum UriError {
     /// White space, a control character, a quote or an angle bracket within the URI.
     #[error("the URI holds a character that must be escaped")]
     Character,
-    /// An empty user part before `@`, or a second `@`.
+    /// A `%` without two hexadecimal digits behind it.
+    #[error("the URI holds a broken escape")]
+    Escape,
+    /// An empty user part before `@`, a second `@`, or a character that has to be escaped there.
     #[error("the URI's user part cannot be read")]
     User,
     /// No host, or one that is neither a name nor an address.
     #[error("the URI's host cannot be read")]
     Host,
+    /// An empty or repeated parameter, or more than [`MAX_PARAMETERS`](crate::MAX_PARAMETERS) of them.
+    #[error("the URI's parameters cannot be read")]
+    Parameter,
     /// A port that is not a number from 0 to 65535.
     #[error("the URI's port cannot be read")]
     Port,
@@ -100,15 +106,19 @@ impl<'a> Uri<'a> {
     ///
     /// # Errors
     ///
-    /// [`UriError`] names the part that cannot be read. The inside of a scheme that is neither SIP nor
-    /// tel is never an error, because only its owner knows its grammar.
+    /// [`UriError`] names the part that cannot be read. Of a scheme that is neither SIP nor tel only
+    /// characters and escapes can be wrong, because only its owner knows its grammar.
     pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
         if text.bytes().any(|byte| byte <= b' ' || matches!(byte, 0x7f | b'<' | b'>' | b'"' | b'\\')) {
             return Err(UriError::Character);
         }
+        if text.split('%').skip(1).any(|part| hex(part.as_bytes()).is_none()) {
+            return Err(UriError::Escape);
+        }
         let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
         let letter_first = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
-        if !letter_first || !is_token(scheme) {
+        let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        if !letter_first || !scheme.bytes().all(is_scheme_byte) {
             return Err(UriError::Scheme);
         }
         if scheme.eq_ignore_ascii_case("sip") {
@@ -128,15 +138,18 @@ impl<'a> Uri<'a> {
         let (user, rest) = match rest.split_once('@') {
             Some((userinfo, rest)) => {
                 let user = userinfo.split_once(':').map_or(userinfo, |(user, _password)| user);
-                if user.is_empty() || rest.contains('@') {
+                if user.is_empty() || !user.bytes().all(is_user_byte) || rest.contains('@') {
                     return Err(UriError::User);
                 }
                 (Some(user), rest)
             }
             None => (None, rest),
         };
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let (hostport, params) = rest.split_once(';').unwrap_or((rest, ""));
+        let (rest, headers) = split_tail(rest, '?')?;
+        let (hostport, params) = split_tail(rest, ';')?;
+        if !params.is_empty() && !are_distinct(params.split(';').map(name_of)) {
+            return Err(UriError::Parameter);
+        }
         let (host, port) = parse_hostport(hostport)?;
         Ok(Uri { text, scheme, user, host: Some(host), port, params, headers })
     }
@@ -194,6 +207,26 @@ fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
         .map(|part| part.split_once('=').unwrap_or((part, "")))
 }
 
+fn name_of(part: &str) -> &str {
+    part.split_once('=').map_or(part, |(name, _)| name)
+}
+
+/// What stands before and behind the first `mark`; nothing may not stand behind it.
+fn split_tail(text: &str, mark: char) -> Result<(&str, &str), UriError> {
+    match text.split_once(mark) {
+        Some((_, "")) => Err(UriError::Parameter),
+        Some(halves) => Ok(halves),
+        None => Ok((text, "")),
+    }
+}
+
+/// Whether `byte` may stand in a user part: `unreserved`, `user-unreserved` and escapes (RFC 3261
+/// section 25.1), and `#`, which peers leave unescaped in dialled codes.
+const fn is_user_byte(byte: u8) -> bool {
+    is_token_byte(byte) && byte != b'`'
+        || matches!(byte, b'(' | b')' | b'&' | b'=' | b'$' | b',' | b';' | b'?' | b'/' | b'#')
+}
+
 /// Reads `host[:port]`, with an IPv6 address in brackets.
 pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -228,12 +261,13 @@ fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
     Ok(Host::HostName(text))
 }
 
-/// Reads an IPv6 address without brackets. One `:::` is taken for `::`, because RFC 3261's grammar
-/// made implementations write it (RFC 5118 section 4.10, put right by RFC 5954).
+/// Reads an IPv6 address without brackets. `:::` in front of an IPv4 address is taken for `::`, because
+/// RFC 3261's grammar made implementations write it (RFC 5118 section 4.10, put right by RFC 5954).
 pub(crate) fn parse_v6(text: &str) -> Option<Ipv6Addr> {
     let Some((before, after)) = text.split_once(":::") else {
         return text.parse().ok();
     };
+    after.parse::<Ipv4Addr>().ok()?;
     // The longest IPv6 address has 45 characters (INET6_ADDRSTRLEN less its NUL).
     let mut buffer = [0_u8; 45];
     let mut length = 0;
@@ -254,7 +288,7 @@ pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let escaped = (byte == b'%').then(|| hex(bytes.get(at + 1), bytes.get(at + 2))).flatten();
+        let escaped = if byte == b'%' { hex(&bytes[at + 1..]) } else { None };
         decoded.push(escaped.unwrap_or(byte));
         at += if escaped.is_some() { 3 } else { 1 };
     }
@@ -264,9 +298,13 @@ pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
     }
 }
 
-fn hex(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
+/// The octet that the two digits in front of `bytes` stand for.
+fn hex(bytes: &[u8]) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(*high?)? << 4 | digit(*low?)?)
+    match bytes {
+        [high, low, ..] => Some(digit(*high)? << 4 | digit(*low)?),
+        [] | [_] => None,
+    }
 }
 
 #[cfg(test)]
@@ -333,6 +371,15 @@ mod tests {
             ("sip:a@[2001:db8:::2001:2001:2001:2001:2001:255.255.255.255]", UriError::Host),
             ("sip:a@b,c", UriError::Host),
             ("sip:2001:db8::10", UriError::Port),
+            ("sip:%u@b", UriError::Escape),
+            ("sip:a@b;c=%4", UriError::Escape),
+            ("sip:[a]@b", UriError::User),
+            ("s%p:a@b", UriError::Escape),
+            ("s%20p:a@b", UriError::Scheme),
+            ("sip:a@b;", UriError::Parameter),
+            ("sip:a@b;c;;d", UriError::Parameter),
+            ("sip:a@b;c=1;C=2", UriError::Parameter),
+            ("sip:a@b?", UriError::Parameter),
             ("tel:", UriError::User),
         ] {
             assert_eq!(Uri::parse(text), Err(error), "{text}");

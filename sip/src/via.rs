@@ -67,6 +67,9 @@ impl<'a> Via<'a> {
             Some(port) => Rport::Port(parse_port(port).map_err(|_| Flaw::Parameter)?),
         };
         let branch = params.get("branch");
+        if branch.is_some_and(|branch| !is_token(branch)) {
+            return Err(Flaw::Parameter);
+        }
         let received = params.get("received").and_then(parse_received);
         Ok(Via { transport, host, port, branch, received, rport, params })
     }
