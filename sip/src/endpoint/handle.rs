@@ -146,7 +146,7 @@ impl Endpoint {
             | Fault::Scheme
             | Fault::Header(_)
             | Fault::CSeqMethod
-            | Fault::Response => self.counters.malformed += 1,
+            | Fault::Kind => self.counters.malformed += 1,
         }
         self.refuse_stateless(request, peer, &Refusal { status, reason, headers: &[] });
     }

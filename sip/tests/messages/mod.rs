@@ -70,7 +70,7 @@ fn as_archived(file: &[u8]) -> Vec<u8> {
 /// RFC 5118's files are text: LF becomes CRLF, a missing empty line is added, and Content-Length counts
 /// the body anew.
 fn from_text(file: &[u8]) -> Vec<u8> {
-    let text = std::str::from_utf8(file).unwrap();
+    let text = std::str::from_utf8(file).expect("text");
     let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
     let body = body.replace('\n', "\r\n");
     let (head, _length) = head.rsplit_once("Content-Length: ").unwrap_or((head, ""));
