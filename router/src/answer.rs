@@ -1,4 +1,4 @@
-//! The 302, and where an answer goes.
+//! Where a 302 leads.
 //!
 //! Decides the shape of Contact: the called user as it was written, the mailbox server's address and
 //! port, the caller's transport where the server has it, and the signed token that carries the
@@ -9,29 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use config::token::{Claims, WINDOW_S, sign};
 use config::{Code, Listeners, MailboxServer, Route, VoIPSecurity};
-use sip::{Message, Peer, Rport, Scheme, Transport, Uri};
+use sip::{Message, Scheme, Transport, Uri};
 
 use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
 
 /// The parameter of Contact's URI that carries the token.
 const TOKEN_PARAMETER: &str = "um";
-
-/// The port of a Via without one (RFC 3261 section 18.2.2).
-const DEFAULT_PORT: u16 = 5060;
-
-/// Where the answer to a request goes: back by the connection that it came by, and on UDP to the
-/// address that it came from. The port is the one it came from only if it asks for that (RFC 3581),
-/// and otherwise that of its Via (RFC 3261 section 18.2.2).
-pub(crate) fn way_back(request: &Message<'_>, peer: &Peer) -> Peer {
-    match (peer.transport, request.top_via()) {
-        (Transport::Udp, Ok(via)) if via.rport == Rport::Absent => {
-            let port = via.port.unwrap_or(DEFAULT_PORT);
-            Peer { address: SocketAddr::new(peer.address.ip(), port), ..*peer }
-        }
-        (Transport::Udp | Transport::Tcp | Transport::Tls, _) => *peer,
-    }
-}
 
 /// The Contacts of a redirected call: the server that hosts the mailbox, and a sibling with half its
 /// weight.

@@ -35,9 +35,12 @@ impl Refused {
             Fault::Version => Code::VersionNotSupported,
             Fault::Scheme => Code::UnsupportedScheme,
             Fault::Method => Code::MethodUnknown,
-            Fault::Line | Fault::RequestUri(_) | Fault::Header(_) | Fault::CSeqMethod | Fault::Response => {
-                Code::MalformedRequest
-            }
+            Fault::Line
+            | Fault::RequestUri(_)
+            | Fault::RequestUriHeaders
+            | Fault::Header(_)
+            | Fault::CSeqMethod
+            | Fault::Kind => Code::MalformedRequest,
         };
         Refused::new(code, fault.to_string())
     }

@@ -22,7 +22,7 @@ use runtime::log::Number;
 use runtime::{Now, Outbox};
 use sip::{Message, Method, Peer, Response, ScanError, Transport, Uri};
 
-use crate::answer::{Contacts, contacts, way_back};
+use crate::answer::{Contacts, contacts};
 use crate::counters::{Counters, Dropped};
 use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
@@ -128,7 +128,7 @@ impl Router {
         }
         let tag = snapshot.to_tag(&request);
         let scratch = &mut self.scratch;
-        out.sip_with(way_back(&request, &peer), |buffer| {
+        out.sip_with(sip::reply_peer(&request, peer), |buffer| {
             write(&request, &peer, &answer, &tag, scratch, buffer);
         });
     }
