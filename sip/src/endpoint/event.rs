@@ -80,7 +80,8 @@ pub enum Ended {
 /// A final answer other than 2xx.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
-    /// 300 to 699.
+    /// 300 to 699. A number beyond is sent as the nearest of these, because anything else would not
+    /// refuse.
     pub status: u16,
     /// The reason phrase.
     pub reason: &'a str,

@@ -33,21 +33,11 @@ pub(super) struct Incoming<'r, 'a> {
 
 impl Endpoint {
     pub(super) fn handle_request(&mut self, request: &Message<'_>, peer: Peer, now: Instant) {
-        let checked = request.check_request();
-        let Some(method) = request.method() else {
-            return;
-        };
-        if method == Method::Ack {
-            match checked {
-                Ok(()) => self.handle_ack(request, now),
-                Err(_) => self.counters.noise += 1,
-            }
-            return;
-        }
-        if let Err(fault) = checked {
+        if let Err(fault) = request.check_request() {
             self.refuse_fault(request, peer, fault);
             return;
         }
+        let method = request.method().unwrap_or(Method::Unknown);
         let id = self.identity.transaction(request, method);
         if self.table.contains(id) {
             self.counters.retransmissions += 1;
@@ -56,11 +46,11 @@ impl Endpoint {
         }
         let incoming = Incoming { request, peer, id, method };
         match method {
+            Method::Ack => self.handle_ack(request, now),
             Method::Invite => self.handle_invite(&incoming, now),
             Method::Cancel => self.handle_cancel(&incoming, now),
             Method::Bye => self.handle_bye(&incoming, now),
             Method::Options => self.handle_options(&incoming, now),
-            Method::Ack => {}
             Method::Register
             | Method::Prack
             | Method::Update
@@ -122,7 +112,8 @@ impl Endpoint {
         }
         let head = error.status().and_then(|status| Some((status, scan_head(bytes).ok()?)));
         match head {
-            Some((status, head)) if head.method().is_some_and(|method| method != Method::Ack) => {
+            Some((status, head)) if is_answerable(&head) => {
+                // 513 is RFC 3261 section 21.5.7.
                 let reason = if status == 513 { "Message Too Large" } else { "Bad Request" };
                 self.counters.malformed += 1;
                 self.refuse_stateless(&head, peer, &Refusal { status, reason, headers: &[] });
@@ -132,7 +123,7 @@ impl Endpoint {
     }
 
     fn refuse_fault(&mut self, request: &Message<'_>, peer: Peer, fault: Fault) {
-        if request.top_via().is_err() {
+        if !is_answerable(request) {
             self.counters.noise += 1;
             return;
         }
@@ -153,9 +144,6 @@ impl Endpoint {
 
     /// Answers and remembers nothing: each copy gets the same answer anew (RFC 3261 section 8.2.7).
     pub(super) fn refuse_stateless(&mut self, request: &Message<'_>, peer: Peer, refusal: &Refusal<'_>) {
-        if request.top_via().is_err() {
-            return;
-        }
         let tag = self.identity.stateless_tag(request);
         let bytes = self.identity.own_refusal(request, &peer, &tag, refusal);
         self.transmits.push_back(Transmit { peer: reply_peer(request, peer), bytes });
@@ -358,6 +346,11 @@ impl Endpoint {
         }
         self.transmits.push_back(Transmit { peer: to, bytes });
     }
+}
+
+/// Whether a request that is at fault can be answered: never an ACK, and only if it says where to.
+fn is_answerable(request: &Message<'_>) -> bool {
+    request.method().is_some_and(|method| method != Method::Ack) && request.top_via().is_ok()
 }
 
 /// How long the far end gives a call to be answered, in seconds (RFC 3261 section 13.3.1).

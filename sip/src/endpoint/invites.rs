@@ -62,7 +62,8 @@ impl Endpoint {
         self.events.push_back(Event::Invite { call: key, peer, request: request.bytes().to_vec() });
     }
 
-    /// RFC 3261 section 14.2, and RFC 5407 section 3 where messages cross.
+    /// RFC 3261 section 14.2, and RFC 5407 sections 3.1.4 and 3.1.5 where it
+    /// overtakes the ACK.
     fn handle_reinvite(&mut self, incoming: &Incoming<'_, '_>, now: Instant) {
         let request = incoming.request;
         let number = request.cseq().map_or(0, |cseq| cseq.number);

@@ -84,7 +84,8 @@ impl Identity {
         refusal: &Refusal<'_>,
     ) -> Vec<u8> {
         let mut out = buffer(request, 0);
-        let mut response = Response::to(request, peer, refusal.status, refusal.reason, &mut out).to_tag(tag);
+        let mut response =
+            Response::to(request, peer, refusal.status.clamp(300, 699), refusal.reason, &mut out).to_tag(tag);
         for (name, value) in refusal.headers {
             response = response.header(name, value);
         }

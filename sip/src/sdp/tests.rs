@@ -1,3 +1,5 @@
+//! Offers as peers write them, and what is answered.
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -49,7 +51,7 @@ fn an_answer_names_one_codec_and_the_offered_telephone_event() {
 }
 
 #[test]
-fn a_dynamic_number_may_carry_pcma_and_a_map_overrules_a_static_number() {
+fn rfc_3551_section_6_a_dynamic_number_may_carry_pcma_and_a_map_overrules_a_static_number() {
     let offer =
         parse("m=audio 5004 RTP/AVP 0 97\na=rtpmap:0 G726-32/8000\na=rtpmap:97 pcma/8000/1\n").unwrap();
     assert_eq!(offer.codecs, [Payload { number: 97, codec: AudioCodec::Pcma }]);
@@ -131,7 +133,7 @@ fn rfc_3264_section_8_4_an_unspecified_address_is_hold() {
 }
 
 #[test]
-fn the_address_of_the_line_comes_before_the_address_of_the_session() {
+fn rfc_8866_section_5_7_the_address_of_the_line_comes_before_the_address_of_the_session() {
     let offer = parse("m=audio 5004 RTP/AVP 0\nc=IN IP6 2001:db8::5\n").unwrap();
     assert_eq!(offer.address, "[2001:db8::5]:5004".parse().unwrap());
     let text = answer(&offer, offer.codecs[0], "[2001:db8::9]:40000".parse().unwrap(), SESSION);
@@ -181,6 +183,30 @@ fn rfc_3261_section_13_3_1_4_an_invite_without_an_offer_gets_one_that_we_would_t
 fn lines_that_end_in_a_bare_line_feed_are_read() {
     let text = sdp("m=audio 5004 RTP/AVP 8\n").replace("\r\n", "\n");
     assert_eq!(parse_offer(text.as_bytes()).unwrap().codecs.len(), 1);
+}
+
+#[test]
+fn offers_of_real_peers_are_taken() {
+    let softphone = "a=tool:phone 3\nm=audio 21060 RTP/AVP 96 0 8 101\nb=AS:125\na=rtpmap:96 opus/48000/2\n\
+        a=fmtp:96 stereo=1;sprop-stereo=1\na=rtpmap:0 PCMU/8000\na=rtpmap:8 PCMA/8000\n\
+        a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\na=rtcp:21061\na=rtcp-rsize\na=ssrc:1 cname:x\n\
+        a=label:1\na=ptime:20\na=sendrecv\n";
+    let offer = parse(softphone).unwrap();
+    assert_eq!(offer.preferred(), Some(Payload { number: 0, codec: AudioCodec::Pcmu }));
+    assert_eq!(offer.telephone_event, Some(101));
+    let generator = "v=0\r\no=user1 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\n\
+        t=0 0\r\nm=audio 6000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
+    for tail in ["", "\r\n", "\r\n\r\n"] {
+        let offer = parse_offer(format!("{generator}{tail}").as_bytes());
+        assert_eq!(offer.map(|offer| offer.address.port()), Ok(6000), "{tail:?}");
+    }
+}
+
+#[test]
+fn rfc_3264_section_8_the_version_of_a_later_answer_grows() {
+    let offer = parse("m=audio 5004 RTP/AVP 0\n").unwrap();
+    let text = answer(&offer, offer.codecs[0], local(), SessionId { id: 7, version: 2 });
+    assert!(text.starts_with("v=0\r\no=- 7 2 IN IP4 192.0.2.9\r\n"));
 }
 
 proptest! {

@@ -49,7 +49,7 @@ fn rfc_3261_section_12_1_1_the_200_carries_contact_tag_and_record_route() {
 }
 
 #[test]
-fn the_trying_copies_the_timestamp_and_has_no_tag() {
+fn rfc_3261_section_8_2_6_the_trying_copies_the_timestamp_and_has_no_tag() {
     let mut line = Line::new();
     line.receive(&invite().replace("Max-Forwards", "Timestamp: 54\r\nMax-Forwards"));
     let text = line.message();
@@ -233,7 +233,7 @@ fn rfc_3261_section_13_3_1_an_invite_that_expires_is_answered_487() {
 }
 
 #[test]
-fn a_call_that_nobody_answers_ends_after_three_minutes() {
+fn rfc_3261_section_16_6_a_call_that_nobody_answers_ends_after_three_minutes() {
     let mut line = Line::new();
     line.receive(&invite());
     let call = line.new_call();

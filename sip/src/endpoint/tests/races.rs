@@ -174,7 +174,7 @@ fn rfc_3261_section_15_1_2_a_bye_while_it_rings_terminates_the_invite() {
 }
 
 #[test]
-fn a_reinvite_that_overtakes_a_lost_ack_shows_that_the_200_arrived() {
+fn rfc_5407_section_3_1_4_a_reinvite_that_overtakes_a_lost_ack_shows_that_the_200_arrived() {
     let mut line = Line::new();
     line.receive(&invite());
     let call = line.new_call();
@@ -197,7 +197,7 @@ fn a_reinvite_that_overtakes_a_lost_ack_shows_that_the_200_arrived() {
 }
 
 #[test]
-fn a_reinvite_that_overtakes_the_answer_to_our_offer_is_told_to_wait() {
+fn rfc_5407_section_3_1_5_a_reinvite_that_overtakes_the_answer_to_our_offer_is_told_to_wait() {
     let mut line = Line::new();
     line.receive(&request("INVITE", "i1", 1, "", "Contact: <sip:a@192.0.2.1>\nContent-Length: 0\n\n"));
     let call = line.new_call();
