@@ -51,7 +51,8 @@ fn router(world: &World, linked: &Linked<'_>) -> Option<Document<RouterConfig>> 
     let observed = world.observed.router.as_ref();
     let own = linked.routers.iter().next().map(|(key, server)| {
         let spec = server.spec;
-        let identity = identity(world, key, spec.status, spec.um_startup_mode, router_listeners(spec), server.secret);
+        let identity =
+            identity(world, key, spec.status, spec.um_startup_mode, router_listeners(spec), server.secret);
         (key.namespace.clone(), identity)
     });
     let Some((namespace, server)) =
@@ -80,7 +81,8 @@ fn mailbox(world: &World, linked: &Linked<'_>) -> Option<Document<MailboxConfig>
     let observed = world.observed.mailbox.as_ref();
     let own = linked.services.iter().next().map(|(key, server)| {
         let spec = server.spec;
-        let identity = identity(world, key, spec.status, spec.um_startup_mode, service_listeners(spec), server.secret);
+        let identity =
+            identity(world, key, spec.status, spec.um_startup_mode, service_listeners(spec), server.secret);
         (key.namespace.clone(), identity, small(spec.max_calls_allowed), delivery(spec))
     });
     let last = || {
@@ -121,9 +123,8 @@ fn identity(
     listeners: Listeners,
     secret: Option<&TlsSecret>,
 ) -> ServerIdentity {
-    let certificate = secret.and_then(|secret| {
-        Some(Certificate { chain: secret.chain.clone()?, key: secret.key.clone()? })
-    });
+    let certificate = secret
+        .and_then(|secret| Some(Certificate { chain: secret.chain.clone()?, key: secret.key.clone()? }));
     ServerIdentity {
         name: key.name.clone(),
         address: world.address,

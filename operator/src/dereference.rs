@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use config::Code;
 use crds::{
-    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec, UMMailboxSpec,
-    UMServiceSpec,
+    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
+    UMMailboxSpec, UMServiceSpec,
 };
 
 use crate::problem::Problem;
@@ -69,11 +69,7 @@ pub(crate) struct LinkedServer<'w, S> {
 }
 
 /// Resolves every reference of `names`.
-pub(crate) fn dereference<'w>(
-    world: &'w World,
-    names: Names<'w>,
-    problems: &mut Vec<Problem>,
-) -> Linked<'w> {
+pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut Vec<Problem>) -> Linked<'w> {
     let gateways: BTreeMap<_, _> = names
         .gateways
         .into_iter()
@@ -117,8 +113,13 @@ impl<'w> Links<'w, '_> {
             let from = ObjectRef::new(Kind::UMHuntGroup, key);
             if !has_gateway {
                 let kind = Kind::UMIPGateway.name();
-                let reference = Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
-                self.dangling(&reference, self.world.gateways.contains_key(&gateway), gateways.keys().copied());
+                let reference =
+                    Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
+                self.dangling(
+                    &reference,
+                    self.world.gateways.contains_key(&gateway),
+                    gateways.keys().copied(),
+                );
             }
             if !has_plan {
                 self.no_dial_plan(from, &dial_plan, dial_plans);
@@ -170,8 +171,13 @@ impl<'w> Links<'w, '_> {
             let Some(policy) = policies.get(&policy_key).copied() else {
                 let from = ObjectRef::new(Kind::UMMailbox, key);
                 let kind = Kind::UMMailboxPolicy.name();
-                let reference = Reference { from, field: "spec.umMailboxPolicy", kind, name: &policy_key.name };
-                self.dangling(&reference, self.world.policies.contains_key(&policy_key), policies.keys().copied());
+                let reference =
+                    Reference { from, field: "spec.umMailboxPolicy", kind, name: &policy_key.name };
+                self.dangling(
+                    &reference,
+                    self.world.policies.contains_key(&policy_key),
+                    policies.keys().copied(),
+                );
                 continue;
             };
             let plan_key = key.beside(&policy.um_dial_plan);

@@ -7,27 +7,29 @@
 //!
 //! This room refuses to know SIP, calls and how servers are started.
 
+mod admit;
 mod build;
 mod check;
 mod dereference;
-
-
-
+mod folder;
+mod node;
+mod parse;
 mod plan;
 mod problem;
 mod reconcile;
-
-
+mod schema;
+mod standalone;
 mod status;
+mod status_file;
+mod store;
 mod suggest;
 mod translate;
 mod validate;
 mod world;
 
-
 pub use plan::{Plan, Write};
 pub use problem::{Located, Problem};
 pub use reconcile::reconcile;
-
+pub use standalone::{Preview, Standalone, StandaloneError, Step, preview};
 pub use status::ObjectStatus;
 pub use world::{Key, Object, ObjectRef, Observed, Served, TlsSecret, World};

@@ -60,7 +60,8 @@ impl Problem {
     /// The problem as one line, for a condition.
     pub(crate) fn sentence(&self) -> String {
         let mut text = String::from(self.code.id());
-        let parts = [("field", &self.field), ("value", &self.value), ("rule", &self.rule), ("fix", &self.fix)];
+        let parts =
+            [("field", &self.field), ("value", &self.value), ("rule", &self.rule), ("fix", &self.fix)];
         let mut separator = ": ";
         for (name, part) in parts {
             if !part.is_empty() {
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_located_problem_reads_as_a_compiler_would_write_it() {
-        let located = Located { file: "examples/quickstart/dialplan.yaml".into(), line: 7, problem: problem() };
+        let located =
+            Located { file: "examples/quickstart/dialplan.yaml".into(), line: 7, problem: problem() };
         assert_eq!(
             located.to_string(),
             "examples/quickstart/dialplan.yaml:7: UM1006 OutOfRange: UMDialPlan default/contoso\n\

@@ -37,15 +37,20 @@ fn differences(
 ) -> Plan {
     let generations = wanted.generations();
     let mut writes = Vec::new();
-    if let Some(document) = wanted.mailbox.filter(|document| observed.mailbox.as_ref() != Some(&document.config)) {
+    if let Some(document) =
+        wanted.mailbox.filter(|document| observed.mailbox.as_ref() != Some(&document.config))
+    {
         writes.push(Write::Mailbox(Box::new(document.config)));
     }
-    if let Some(document) = wanted.router.filter(|document| observed.router.as_ref() != Some(&document.config)) {
+    if let Some(document) =
+        wanted.router.filter(|document| observed.router.as_ref() != Some(&document.config))
+    {
         writes.push(Write::Router(Box::new(document.config)));
     }
     let gone = observed.statuses.keys().filter(|object| !statuses.contains_key(object));
     writes.extend(gone.map(|object| Write::Forget(object.clone())));
-    let changed = statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
+    let changed =
+        statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
     writes.extend(changed.map(|(object, status)| Write::Status(object, status)));
     Plan { writes, problems, wanted: generations }
 }

@@ -57,6 +57,8 @@ pub(crate) fn statuses(
     let mut generations: BTreeMap<ObjectRef, i64> =
         of_object.keys().filter(|object| has_status(object)).map(|object| ((*object).clone(), 0)).collect();
     generations.extend(world.objects());
+    let refused: BTreeSet<&ObjectRef> =
+        world.refused.iter().filter_map(|problem| problem.object.as_ref()).collect();
     let servers = Servers::of(world, linked, wanted);
     let mut counts = Counts::of(linked);
     generations
@@ -64,7 +66,10 @@ pub(crate) fn statuses(
         .map(|(object, generation)| {
             let problems = of_object.get(&object).map(Vec::as_slice).unwrap_or_default();
             let previous = world.observed.statuses.get(&object);
-            let conditions = [ready(problems), servers.served(&object, generation, previous)];
+            let conditions = [
+                ready(problems, generation > 0 && refused.contains(&object)),
+                servers.served(&object, generation, previous),
+            ];
             let conditions =
                 conditions.map(|statement| statement.condition(world.now, generation, previous)).into();
             let (gateways, mailboxes) = counts.take(&object);
@@ -104,7 +109,8 @@ impl Statement {
     }
 }
 
-fn ready(problems: &[&Problem]) -> Statement {
+/// Whether an object can be used; `retained` is one whose newest edit was refused.
+fn ready(problems: &[&Problem], retained: bool) -> Statement {
     let Some(first) = problems.first() else {
         return Statement {
             type_: "Ready",
@@ -117,6 +123,9 @@ fn ready(problems: &[&Problem]) -> Statement {
     let mut message = shown.collect::<Vec<_>>().join("\n");
     if problems.len() > MAX_PROBLEMS_IN_A_MESSAGE {
         message += &format!("\nand {} more", problems.len() - MAX_PROBLEMS_IN_A_MESSAGE);
+    }
+    if retained {
+        message += "\nthe version before this edit goes on being used";
     }
     Statement { type_: "Ready", status: ConditionStatus::False, reason: first.code.name().into(), message }
 }
@@ -151,7 +160,12 @@ impl Servers {
             holds.extend(linked.services.keys().map(|key| ObjectRef::new(Kind::UMService, key)));
             let policies = linked.policies.keys().filter(|key| Some(key.namespace.as_str()) == namespace);
             holds.extend(policies.map(|key| ObjectRef::new(Kind::UMMailboxPolicy, key)));
-            Server { name: "mailbox server", wanted: document.config.generation, serves: served.mailbox, holds }
+            Server {
+                name: "mailbox server",
+                wanted: document.config.generation,
+                serves: served.mailbox,
+                holds,
+            }
         });
         Servers { router, mailbox }
     }
@@ -180,7 +194,11 @@ impl Servers {
         });
         for (kind, server) in needed.into_iter().flatten() {
             let Some(server) = server else {
-                return statement(ConditionStatus::False, "NoServer", format!("There is no {kind} to serve it."));
+                return statement(
+                    ConditionStatus::False,
+                    "NoServer",
+                    format!("There is no {kind} to serve it."),
+                );
             };
             let name = server.name;
             if !server.holds.contains(object) {
@@ -193,8 +211,7 @@ impl Servers {
             };
             // What else changed since does not make it less served.
             if serves != server.wanted && !already {
-                let message =
-                    format!("It waits for the {name} to serve generation {}.", server.wanted);
+                let message = format!("It waits for the {name} to serve generation {}.", server.wanted);
                 return statement(ConditionStatus::False, "Waiting", message);
             }
         }

@@ -50,7 +50,10 @@ fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
                 object: Some(ObjectRef::new(Kind::UMIPGateway, key)),
                 field: "spec.address".into(),
                 value: address.to_string(),
-                rule: format!("one gateway for each address; {} claims it too, and {keeps}", others.join(", ")),
+                rule: format!(
+                    "one gateway for each address; {} claims it too, and {keeps}",
+                    others.join(", ")
+                ),
                 fix: "give each gateway its own address, or remove all but one".into(),
             });
         }
@@ -67,7 +70,10 @@ fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
                 object: Some(ObjectRef::new(Kind::UMHuntGroup, key)),
                 field: "spec.umIPGateway".into(),
                 value: hunt_group.gateway.name.clone(),
-                rule: format!("a UMIPGateway that is ready; UMIPGateway {} exists but is not", hunt_group.gateway),
+                rule: format!(
+                    "a UMIPGateway that is ready; UMIPGateway {} exists but is not",
+                    hunt_group.gateway
+                ),
                 fix: format!("repair UMIPGateway {}", hunt_group.gateway),
             });
         }
@@ -132,7 +138,9 @@ fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) 
             object: Some(ObjectRef::new(Kind::UMHuntGroup, key)),
             field: "spec.umDialPlan".into(),
             value: hunt_group.dial_plan.name.clone(),
-            rule: format!("at most {MAX_GATEWAYS_PER_DIAL_PLAN} gateways lead to a dial plan; this would be one more"),
+            rule: format!(
+                "at most {MAX_GATEWAYS_PER_DIAL_PLAN} gateways lead to a dial plan; this would be one more"
+            ),
             fix: "name another dial plan".into(),
         });
         false
@@ -153,7 +161,9 @@ fn gateways_without_hunt_group(world: &World, linked: &Linked<'_>, problems: &mu
             object: Some(ObjectRef::new(Kind::UMIPGateway, key)),
             field: "metadata.name".into(),
             value: key.name.clone(),
-            rule: "a hunt group that leads from this gateway to a dial plan; without one its calls are refused".into(),
+            rule:
+                "a hunt group that leads from this gateway to a dial plan; without one its calls are refused"
+                    .into(),
             fix: match broken {
                 Some((hunt_group, _)) => format!("repair UMHuntGroup {hunt_group}"),
                 None => format!("add a UMHuntGroup with umIPGateway: {}", key.name),
@@ -235,7 +245,9 @@ fn certificate(
         (Some(chain), Some(_)) if !chain.contains("-----BEGIN CERTIFICATE-----") => {
             "its tls.crt is not a certificate in PEM form"
         }
-        (Some(_), Some(key)) if !key.contains("PRIVATE KEY-----") => "its tls.key is not a private key in PEM form",
+        (Some(_), Some(key)) if !key.contains("PRIVATE KEY-----") => {
+            "its tls.key is not a private key in PEM form"
+        }
         (Some(_), Some(_)) => return true,
     };
     problems.push(Problem {
@@ -264,7 +276,9 @@ fn only(kind: Kind, key: &Key, first: Option<&Key>, problems: &mut Vec<Problem>)
         object: Some(ObjectRef::new(kind, key)),
         field: "metadata.name".into(),
         value: key.name.clone(),
-        rule: format!("one {kind}, because the standalone server runs one server of each kind; {first} is it"),
+        rule: format!(
+            "one {kind}, because the standalone server runs one server of each kind; {first} is it"
+        ),
         fix: format!("remove {kind} {key} or {kind} {first}"),
     });
     false
@@ -287,7 +301,8 @@ fn ports(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
                 field: (*field).into(),
                 value: port.to_string(),
                 rule: format!("a port of its own; UMCallRouter {router} on the same machine has it"),
-                fix: "write another port, such as the default, which the field has when it is left out".into(),
+                fix: "write another port, such as the default, which the field has when it is left out"
+                    .into(),
             });
         }
         taken.is_empty()

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use config::{MailboxConfig, RouterConfig, TokenKey};
 use crds::{
-    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec, UMMailboxSpec,
-    UMServiceSpec,
+    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
+    UMMailboxSpec, UMServiceSpec,
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,332 @@
+//! A document becomes an object, or the reasons why it is none.
+//!
+//! Decides what an API server decides when something is applied: whether the kind exists, whether
+//! the fields do, and whether the object breaks a rule of its own. Refuses to know other documents
+//! and earlier ones.
+
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use config::Code;
+use crds::{
+    GROUP, Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
+    UMMailboxSpec, UMServiceSpec, VERSION, Violation, check_name,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+
+use crate::node::{Node, Value};
+use crate::parse::{NotYaml, parse};
+use crate::problem::Problem;
+use crate::schema::{Fault, walk};
+use crate::suggest::nearest;
+use crate::world::{Key, ObjectRef};
+
+/// The kind of a Kubernetes Secret, which is accepted beside our own kinds.
+pub(crate) const SECRET: &str = "Secret";
+
+/// The namespace of objects that name none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// What one document came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    /// The tree, for the lines of its fields; `None` if it is not YAML.
+    pub(crate) node: Option<Node>,
+    /// Which object it is, as far as it says so.
+    pub(crate) object: Option<ObjectRef>,
+    /// The spec with every default filled in; `None` if it was refused.
+    pub(crate) spec: Option<Json>,
+    /// Why it was refused, each with its line.
+    pub(crate) problems: Vec<(usize, Problem)>,
+}
+
+/// Every document of a text.
+pub(crate) fn admit_all(text: &str) -> Vec<Document> {
+    parse(text)
+        .into_iter()
+        .map(|document| match document {
+            Ok(node) => admit(node),
+            Err(fault) => Document { node: None, object: None, spec: None, problems: vec![not_yaml(&fault)] },
+        })
+        .collect()
+}
+
+/// The schema of every kind, as a cluster is given it.
+static SCHEMAS: LazyLock<Vec<(Kind, Json)>> = LazyLock::new(|| {
+    let schema = |kind: Kind| {
+        let definition = serde_json::to_value(kind.definition()).unwrap_or_default();
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    };
+    Kind::ALL.into_iter().map(|kind| (kind, schema(kind))).collect()
+});
+
+fn admit(node: Node) -> Document {
+    let kind = match identify(&node) {
+        Ok(kind) => kind,
+        Err(faults) => return refused(node, None, faults),
+    };
+    let (object, name_fault) = match name(&node, kind.name()) {
+        Ok(named) => named,
+        Err(fault) => return refused(node, None, vec![fault]),
+    };
+    if let Some(fault) = name_fault {
+        return refused(node, Some(object), vec![fault]);
+    }
+    match kind {
+        Known::Secret => match secret(&node) {
+            Ok(spec) => {
+                Document { node: Some(node), object: Some(object), spec: Some(spec), problems: Vec::new() }
+            }
+            Err(fault) => refused(node, Some(object), vec![fault]),
+        },
+        Known::Ours(kind) => ours(node, object, kind),
+    }
+}
+
+/// An object of one of our kinds: its structure first, then its own rules.
+fn ours(node: Node, object: ObjectRef, kind: Kind) -> Document {
+    let no_schema = Json::Null;
+    let schema = SCHEMAS.iter().find(|(known, _)| *known == kind).map_or(&no_schema, |(_, schema)| schema);
+    let faults = walk(&node, schema);
+    if !faults.is_empty() {
+        return refused(node, Some(object), faults);
+    }
+    let mut written = node.get("spec").map_or_else(|| json!({}), |spec| without_nulls(spec.value.to_json()));
+    if written.is_null() {
+        written = json!({});
+    }
+    match typed(kind, written) {
+        Ok((spec, violations)) if violations.is_empty() => {
+            Document { node: Some(node), object: Some(object), spec: Some(spec), problems: Vec::new() }
+        }
+        Ok((_, violations)) => {
+            let problem = |violation: Violation| {
+                (node.line_of(&violation.field), Problem::violation(&object, violation))
+            };
+            let problems = violations.into_iter().map(problem).collect();
+            Document { node: Some(node), object: Some(object), spec: None, problems }
+        }
+        // The schema and the type are one, so this is only reached if they are not.
+        Err(error) => {
+            let fault = Fault {
+                line: node.line_of("spec"),
+                code: Code::WrongType,
+                field: "spec".into(),
+                value: String::new(),
+                rule: error.to_string(),
+                fix: "compare it with the definition of its kind".into(),
+            };
+            refused(node, Some(object), vec![fault])
+        }
+    }
+}
+
+/// The spec with its defaults, and what it says about itself that cannot be.
+fn typed(kind: Kind, spec: Json) -> Result<(Json, Vec<Violation>), serde_json::Error> {
+    fn of<S: DeserializeOwned + Serialize>(
+        spec: Json,
+        check: impl Fn(&S) -> Vec<Violation>,
+    ) -> Result<(Json, Vec<Violation>), serde_json::Error> {
+        let spec: S = serde_json::from_value(spec)?;
+        Ok((serde_json::to_value(&spec)?, check(&spec)))
+    }
+    match kind {
+        Kind::UMDialPlan => of(spec, UMDialPlanSpec::check),
+        Kind::UMIPGateway => of(spec, UMIPGatewaySpec::check),
+        Kind::UMHuntGroup => of(spec, UMHuntGroupSpec::check),
+        Kind::UMMailboxPolicy => of(spec, UMMailboxPolicySpec::check),
+        Kind::UMMailbox => of(spec, UMMailboxSpec::check),
+        Kind::UMCallRouter => of(spec, UMCallRouterSpec::check),
+        Kind::UMService => of(spec, UMServiceSpec::check),
+    }
+}
+
+/// A field that says nothing is a field that is left out.
+fn without_nulls(json: Json) -> Json {
+    match json {
+        Json::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Json::Object(fields.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => json,
+    }
+}
+
+/// A kind that may stand in a document.
+#[derive(Clone, Copy)]
+enum Known {
+    Ours(Kind),
+    Secret,
+}
+
+impl Known {
+    fn name(self) -> &'static str {
+        match self {
+            Known::Ours(kind) => kind.name(),
+            Known::Secret => SECRET,
+        }
+    }
+}
+
+/// Which kind of object a document is.
+fn identify(node: &Node) -> Result<Known, Vec<Fault>> {
+    let ours = format!("{GROUP}/{VERSION}");
+    if !matches!(node.value, Value::Map(_)) {
+        let rule = "a document with apiVersion, kind, metadata and spec";
+        let fix = "write an object, or remove the document";
+        return Err(vec![unknown_kind(node.line, "", &node.value.shown(), rule.into(), fix.into())]);
+    }
+    let mut missing = Vec::new();
+    for (field, fix) in [
+        ("apiVersion", format!("add apiVersion: {ours}")),
+        ("kind", "add the kind, such as kind: UMMailbox".into()),
+    ] {
+        if node.text(field).is_none() {
+            missing.push(Fault {
+                line: node.line_of(field),
+                code: Code::MissingField,
+                field: field.into(),
+                value: node.get(field).map(|node| node.value.shown()).unwrap_or_default(),
+                rule: "required: it says which kind of object this is".into(),
+                fix,
+            });
+        }
+    }
+    let (Some(version), Some(kind)) = (node.text("apiVersion"), node.text("kind")) else {
+        return Err(missing);
+    };
+    if version == "v1" && kind == SECRET {
+        return Ok(Known::Secret);
+    }
+    let names = Kind::ALL.map(Kind::name);
+    let known = Kind::of(kind);
+    if version != ours {
+        let fix = match known.map(Kind::name).or_else(|| nearest(kind, names)) {
+            Some(_) => format!("write apiVersion: {ours}"),
+            None => format!("remove it; kinds of {ours} are {}", names.join(", ")),
+        };
+        let rule = format!("{ours}, or v1 for a {SECRET}");
+        return Err(vec![unknown_kind(node.line_of("apiVersion"), "apiVersion", version, rule, fix)]);
+    }
+    known.map(Known::Ours).ok_or_else(|| {
+        let fix = match nearest(kind, names) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "write one of them".into(),
+        };
+        let rule = format!("one of {}", names.join(", "));
+        vec![unknown_kind(node.line_of("kind"), "kind", kind, rule, fix)]
+    })
+}
+
+fn unknown_kind(line: usize, field: &str, value: &str, rule: String, fix: String) -> Fault {
+    Fault { line, code: Code::UnknownKind, field: field.into(), value: value.into(), rule, fix }
+}
+
+/// Which object of its kind a document is, and what is wrong with its name.
+fn name(node: &Node, kind: &str) -> Result<(ObjectRef, Option<Fault>), Fault> {
+    let metadata = node.get("metadata");
+    let Some(found) = metadata.and_then(|metadata| metadata.get("name")) else {
+        return Err(Fault {
+            line: node.line_of("metadata"),
+            code: Code::MissingField,
+            field: "metadata.name".into(),
+            value: String::new(),
+            rule: "required: the name of the object, unique among those of its kind".into(),
+            fix: "add name, such as contoso, to metadata".into(),
+        });
+    };
+    let namespace_node = metadata.and_then(|metadata| metadata.get("namespace"));
+    let namespace = match namespace_node.map(|node| &node.value) {
+        None | Some(Value::Null) => DEFAULT_NAMESPACE.to_owned(),
+        Some(value) => value.shown(),
+    };
+    let object = ObjectRef { kind: kind.into(), key: Key { namespace, name: found.value.shown() } };
+    let fault = named("metadata.name", found).or_else(|| {
+        namespace_node
+            .filter(|node| node.value != Value::Null)
+            .and_then(|node| named("metadata.namespace", node))
+    });
+    Ok((object, fault))
+}
+
+/// What is wrong with a name.
+fn named(field: &str, node: &Node) -> Option<Fault> {
+    let Value::Text(name) = &node.value else {
+        return Some(Fault {
+            line: node.line,
+            code: Code::WrongType,
+            field: field.into(),
+            value: node.value.shown(),
+            rule: format!("a text; without quotes YAML reads this as {}", node.value.type_name()),
+            fix: "write it in quotes, exactly as it is meant".into(),
+        });
+    };
+    let violation = check_name(field, name)?;
+    Some(Fault {
+        line: node.line,
+        code: Code::InvalidName,
+        field: field.into(),
+        value: violation.value,
+        rule: violation.rule,
+        fix: violation.fix,
+    })
+}
+
+/// What a Secret holds for TLS, as PEM text. Problems never repeat its values.
+fn secret(node: &Node) -> Result<Json, Fault> {
+    let mut held = serde_json::Map::new();
+    for (field, ours) in [("tls.crt", "chain"), ("tls.key", "key")] {
+        if let Some(text) = node.get("stringData").and_then(|data| data.text(field)) {
+            held.insert(ours.into(), text.into());
+            continue;
+        }
+        let Some(data) = node.get("data").and_then(|data| data.get(field)) else { continue };
+        let text = match &data.value {
+            Value::Text(text) => STANDARD.decode(text.split_whitespace().collect::<String>()).ok(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::OtherNumber(_)
+            | Value::List(_)
+            | Value::Map(_) => None,
+        };
+        let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return Err(Fault {
+                line: data.line,
+                code: Code::WrongType,
+                field: format!("data.{field}"),
+                value: "(not shown)".into(),
+                rule: "PEM text in base64".into(),
+                fix: format!("encode it with base64, or put the text itself under stringData.{field}"),
+            });
+        };
+        held.insert(ours.into(), text.into());
+    }
+    Ok(Json::Object(held))
+}
+
+fn refused(node: Node, object: Option<ObjectRef>, faults: Vec<Fault>) -> Document {
+    let problems = faults
+        .into_iter()
+        .map(|fault| {
+            let Fault { line, code, field, value, rule, fix } = fault;
+            (line, Problem { code, object: object.clone(), field, value, rule, fix })
+        })
+        .collect();
+    Document { node: Some(node), object, spec: None, problems }
+}
+
+fn not_yaml(fault: &NotYaml) -> (usize, Problem) {
+    let problem = Problem {
+        code: Code::NotYaml,
+        object: None,
+        field: String::new(),
+        value: String::new(),
+        rule: format!("a YAML document; here is {}", fault.reason),
+        fix: "repair the syntax at or just above this line; indent with spaces".into(),
+    };
+    (fault.line, problem)
+}

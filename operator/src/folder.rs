@@ -1,0 +1,170 @@
+//! The folder that stands in for a cluster: every YAML file directly in it.
+//!
+//! Decides which files count and when one has to be read again. One of the two files of this room
+//! that touch a disk. Refuses to know what documents mean together.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use config::Code;
+
+use crate::admit::{Document, admit_all};
+use crate::problem::{Located, Problem};
+
+/// Files of one folder.
+const MAX_FILES: usize = 10_000;
+
+/// Bytes of one file: 100,000 mailboxes of about 250 bytes fit into two such files.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A file that was changed this shortly before it was read may have changed again since, within
+/// one tick of the file system's clock, and is read again.
+const RACY: Duration = Duration::from_secs(2);
+
+/// A folder, and what was last read from it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    known: BTreeMap<PathBuf, Known>,
+}
+
+/// What a folder says.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Its files, by name; `None` if the folder itself cannot be read.
+    pub(crate) files: Option<BTreeMap<PathBuf, Text>>,
+    /// What could not be read.
+    pub(crate) problems: Vec<Located>,
+}
+
+/// What a file says.
+#[derive(Clone, Debug)]
+pub(crate) enum Text {
+    /// Its documents.
+    Read(Arc<Vec<Document>>),
+    /// It is there and cannot be read.
+    Unreadable,
+}
+
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    read_at: SystemTime,
+    documents: Arc<Vec<Document>>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, PartialEq)]
+struct Identity {
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Folder {
+    /// The folder at `path`, which need not exist yet.
+    pub(crate) fn new(path: &Path) -> Folder {
+        Folder { path: path.into(), known: BTreeMap::new() }
+    }
+
+    /// Reads what changed since the last time.
+    pub(crate) fn read(&mut self, now: SystemTime) -> Listing {
+        let paths = match yaml_files(&self.path) {
+            Ok(paths) => paths,
+            Err(error) => {
+                return Listing { files: None, problems: vec![unreadable(&self.path, "folder", &error)] };
+            }
+        };
+        let mut listing = Listing::default();
+        let mut files = BTreeMap::new();
+        for path in paths {
+            match self.read_file(&path, now) {
+                Ok(documents) => {
+                    files.insert(path, Text::Read(documents));
+                }
+                // It went away between the two looks: it is gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {}
+                Err(error) => {
+                    listing.problems.push(unreadable(&path, "file", &error));
+                    files.insert(path, Text::Unreadable);
+                }
+            }
+        }
+        self.known.retain(|path, _| files.contains_key(path));
+        listing.files = Some(files);
+        listing
+    }
+
+    fn read_file(&mut self, path: &Path, now: SystemTime) -> io::Result<Arc<Vec<Document>>> {
+        let metadata = std::fs::metadata(path)?;
+        let identity =
+            Identity { inode: metadata.ino(), bytes: metadata.len(), modified: metadata.modified().ok() };
+        if let Some(known) = self.known.get(path).filter(|known| known.still_holds(&identity)) {
+            return Ok(Arc::clone(&known.documents));
+        }
+        let text = read_text(path)?;
+        let documents = Arc::new(admit_all(&text));
+        let known = Known { identity, read_at: now, documents: Arc::clone(&documents) };
+        self.known.insert(path.into(), known);
+        Ok(documents)
+    }
+}
+
+impl Known {
+    /// Whether the file with this identity says what it said.
+    fn still_holds(&self, identity: &Identity) -> bool {
+        let settled = identity.modified.is_some_and(|modified| modified + RACY < self.read_at);
+        settled && self.identity == *identity
+    }
+}
+
+/// The YAML files directly in a folder, by name. Those that editors leave are not among them.
+fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if is_yaml && !name.starts_with('.') && !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    if paths.len() > MAX_FILES {
+        return Err(io::Error::other(format!("more than {MAX_FILES} YAML files")));
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("larger than {} MiB", MAX_FILE_BYTES / 1024 / 1024)));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
+}
+
+/// A file or folder that is there and cannot be read.
+fn unreadable(path: &Path, what: &str, error: &io::Error) -> Located {
+    let fix = if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("allow reading the {what}")
+    } else if error.kind() == io::ErrorKind::NotFound {
+        format!("make the {what}, or name another one")
+    } else {
+        format!("repair the {what}, or remove it")
+    };
+    let problem = Problem {
+        code: Code::UnreadableSource,
+        object: None,
+        field: String::new(),
+        value: error.to_string(),
+        rule: format!("a {what} that can be read; what was last read from it goes on being used"),
+        fix,
+    };
+    Located { file: path.into(), line: 0, problem }
+}

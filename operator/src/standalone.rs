@@ -1,0 +1,324 @@
+//! The shell that makes a folder a cluster of one machine.
+//!
+//! Decides where plans are written and how: each file whole or not at all, and those with keys for
+//! the owner's eyes only. One of the two files of this room that touch a disk. Refuses to know what
+//! a plan says; that is [`reconcile`]'s.
+//!
+//! Below the state folder it keeps `config/router.yaml` and `config/mailbox.yaml` for the servers,
+//! `status.yaml` for people, `token-keys.yaml`, and `objects.json`: the accepted objects, which are
+//! what is still known after a restart of a file that cannot be read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use config::{Keyring, MailboxConfig, RouterConfig, TokenKey};
+
+use crate::folder::Folder;
+use crate::plan::{Plan, Write};
+use crate::problem::Located;
+use crate::reconcile::reconcile;
+use crate::status_file;
+use crate::store::{Store, locate};
+use crate::world::{Observed, Served, World};
+
+/// For the owner's eyes only: these files hold keys, or names and addresses of people.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Bytes of a key's public name before they are written as text.
+const KEY_ID_BYTES: usize = 4;
+
+/// A folder of objects, and the state folder that its plans are carried out in.
+#[derive(Debug)]
+pub struct Standalone {
+    folder: Folder,
+    state: PathBuf,
+    address: IpAddr,
+    token_keys: Vec<TokenKey>,
+    store: Store,
+    observed: Observed,
+}
+
+/// What one step came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Everything that is wrong now, by file and line.
+    pub problems: Vec<Located>,
+    /// Whether anything was written.
+    pub changed: bool,
+    /// The generations that the servers should serve; `None` for a server that nobody asks for.
+    pub wanted: Served,
+}
+
+impl Step {
+    /// Whether both servers serve what they should, given what they say.
+    pub fn is_served(&self, served: Served) -> bool {
+        let reached = |wanted: Option<u64>, served: Option<u64>| wanted.is_none() || wanted == served;
+        reached(self.wanted.router, served.router) && reached(self.wanted.mailbox, served.mailbox)
+    }
+}
+
+/// Why a step could not be carried out. What was written before stays, and the next step goes on
+/// from there.
+#[derive(Debug, thiserror::Error)]
+pub enum StandaloneError {
+    /// A file of the state folder cannot be read.
+    #[error("read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A file of the state folder cannot be written.
+    #[error("write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The keys of the redirect token are there and cannot be used. They are not replaced, because
+    /// that would refuse calls that are on their way.
+    #[error("use token keys of {}: {reason}", path.display())]
+    TokenKeys {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The system has no randomness for a key.
+    #[error("make a token key: {0}")]
+    Chance(String),
+    /// The time is outside of what a calendar can say.
+    #[error("tell the time: {0}")]
+    Time(String),
+}
+
+/// What a folder would come to, with nothing written.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// Everything that is wrong, by file and line.
+    pub problems: Vec<Located>,
+    /// What the router would read, if there is one.
+    pub router: Option<RouterConfig>,
+    /// What the mailbox server would read, if there is one.
+    pub mailbox: Option<MailboxConfig>,
+}
+
+/// What the folder at `dir` would come to on a machine with this address. Nothing is written, and
+/// the documents have no token keys.
+pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
+    let listing = Folder::new(dir).read(now);
+    let mut store = Store::default();
+    let refused = store.fold(&listing);
+    let mut world = World::empty(address, jiff::Timestamp::UNIX_EPOCH);
+    store.populate(&mut world);
+    world.refused = refused.iter().map(|located| located.problem.clone()).collect();
+    let plan = reconcile(&world);
+    let mut observed = Observed::default();
+    let problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
+    for write in plan.writes {
+        write.apply(&mut observed);
+    }
+    Preview { problems, router: observed.router, mailbox: observed.mailbox }
+}
+
+impl Standalone {
+    /// Reads what the state folder `state` knows, and makes it with a token key if it is new. The
+    /// objects in `dir` are read by the first [`Standalone::step`].
+    ///
+    /// # Errors
+    /// [`StandaloneError`], if the state folder cannot be read or made.
+    pub fn open(dir: &Path, state: &Path, address: IpAddr) -> Result<Standalone, StandaloneError> {
+        let config = state.join("config");
+        fs::create_dir_all(&config).map_err(|error| StandaloneError::Write { path: config, error })?;
+        let mut standalone = Standalone {
+            folder: Folder::new(dir),
+            state: state.into(),
+            address,
+            token_keys: token_keys(&state.join("token-keys.yaml"))?,
+            store: Store::default(),
+            observed: Observed::default(),
+        };
+        let store = read(&standalone.objects_path())?;
+        standalone.store =
+            understood(&standalone.objects_path(), store, Store::from_json).unwrap_or_default();
+        let router = read(&standalone.router_config())?;
+        standalone.observed.router = understood(&standalone.router_config(), router, RouterConfig::from_yaml);
+        let mailbox = read(&standalone.mailbox_config())?;
+        standalone.observed.mailbox =
+            understood(&standalone.mailbox_config(), mailbox, MailboxConfig::from_yaml);
+        let statuses = read(&standalone.status_path())?;
+        standalone.observed.statuses =
+            understood(&standalone.status_path(), statuses, status_file::from_yaml).unwrap_or_default();
+        Ok(standalone)
+    }
+
+    /// Where the router reads its configuration.
+    pub fn router_config(&self) -> PathBuf {
+        self.state.join("config").join("router.yaml")
+    }
+
+    /// Where the mailbox server reads its configuration.
+    pub fn mailbox_config(&self) -> PathBuf {
+        self.state.join("config").join("mailbox.yaml")
+    }
+
+    /// Where people read the status of every object.
+    pub fn status_path(&self) -> PathBuf {
+        self.state.join("status.yaml")
+    }
+
+    fn objects_path(&self) -> PathBuf {
+        self.state.join("objects.json")
+    }
+
+    /// Reads the folder, reconciles, and writes what differs. `served` is what the servers say
+    /// that they serve. With nothing new it writes nothing.
+    ///
+    /// # Errors
+    /// [`StandaloneError`], if something cannot be written; the next step tries it again.
+    pub fn step(&mut self, now: SystemTime, served: Served) -> Result<Step, StandaloneError> {
+        let listing = self.folder.read(now);
+        let mut store = self.store.clone();
+        let refused = store.fold(&listing);
+        let mut changed = false;
+        if store != self.store {
+            let text = store.to_json().map_err(|error| unwritable(&self.objects_path(), error))?;
+            replace(&self.objects_path(), &text)?;
+            self.store = store;
+            changed = true;
+        }
+        self.observed.served = served;
+        let mut world = World::empty(self.address, timestamp(now)?);
+        self.store.populate(&mut world);
+        world.refused = refused.iter().map(|located| located.problem.clone()).collect();
+        world.token_keys = self.token_keys.clone();
+        world.observed = self.observed.clone();
+        let plan = reconcile(&world);
+        let problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
+        let wanted = plan.wanted;
+        changed |= self.carry_out(plan)?;
+        Ok(Step { problems, changed, wanted })
+    }
+
+    /// Carries out the writes of a plan, in their order.
+    fn carry_out(&mut self, plan: Plan) -> Result<bool, StandaloneError> {
+        let changed = !plan.writes.is_empty();
+        let mut statuses = Vec::new();
+        for write in plan.writes {
+            match write {
+                Write::Router(config) => {
+                    let path = self.router_config();
+                    let text = config.to_yaml().map_err(|error| unwritable(&path, error))?;
+                    replace(&path, &text)?;
+                    Write::Router(config).apply(&mut self.observed);
+                }
+                Write::Mailbox(config) => {
+                    let path = self.mailbox_config();
+                    let text = config.to_yaml().map_err(|error| unwritable(&path, error))?;
+                    replace(&path, &text)?;
+                    Write::Mailbox(config).apply(&mut self.observed);
+                }
+                // They stand in one file, which is written once.
+                Write::Status(..) | Write::Forget(_) => statuses.push(write),
+            }
+        }
+        if !statuses.is_empty() {
+            let mut observed = self.observed.clone();
+            statuses.into_iter().for_each(|write| write.apply(&mut observed));
+            let path = self.status_path();
+            let text = status_file::to_yaml(&observed.statuses).map_err(|error| unwritable(&path, error))?;
+            replace(&path, &text)?;
+            self.observed = observed;
+        }
+        Ok(changed)
+    }
+}
+
+/// Something that cannot be put into text.
+fn unwritable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> StandaloneError {
+    StandaloneError::Write { path: path.into(), error: io::Error::other(error) }
+}
+
+/// The problems of a plan, each with its place. Those that were refused in the folder have theirs.
+fn problems(plan: &Plan, refused: Vec<Located>, locate: impl Fn(crate::Problem) -> Located) -> Vec<Located> {
+    let found = plan.problems.iter().skip(refused.len()).cloned().map(locate).collect::<Vec<_>>();
+    let mut located = refused;
+    located.extend(found);
+    located.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    located
+}
+
+fn timestamp(now: SystemTime) -> Result<jiff::Timestamp, StandaloneError> {
+    jiff::Timestamp::try_from(now).map_err(|error| StandaloneError::Time(error.to_string()))
+}
+
+/// The text of a file; `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<String>, StandaloneError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StandaloneError::Read { path: path.into(), error }),
+    }
+}
+
+/// What a file of ours says. One that cannot be understood is written anew, and that is logged.
+fn understood<T, E: std::fmt::Display>(
+    path: &Path,
+    text: Option<String>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    match parse(&text?) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a state file cannot be understood and is written anew");
+            None
+        }
+    }
+}
+
+/// The keys of the redirect token, made at the first start.
+fn token_keys(path: &Path) -> Result<Vec<TokenKey>, StandaloneError> {
+    let unusable = |reason: String| StandaloneError::TokenKeys { path: path.into(), reason };
+    if let Some(text) = read(path)? {
+        let keys: Vec<TokenKey> = serde_yaml::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+        Keyring::new(&keys).map_err(|error| unusable(error.to_string()))?;
+        return Ok(keys);
+    }
+    let id: String = chance::<KEY_ID_BYTES>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let keys = vec![TokenKey { id, secret: STANDARD.encode(chance::<{ config::SECRET_BYTES }>()?) }];
+    let text = serde_yaml::to_string(&keys).map_err(|error| unusable(error.to_string()))?;
+    replace(path, &text)?;
+    Ok(keys)
+}
+
+fn chance<const N: usize>() -> Result<[u8; N], StandaloneError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| StandaloneError::Chance(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Replaces a file in one step: whoever reads it sees the old text or the new one, also after a
+/// crash.
+fn replace(path: &Path, text: &str) -> Result<(), StandaloneError> {
+    let temporary = path.with_extension("tmp");
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|error| StandaloneError::Write { path: path.into(), error })
+}

@@ -1,0 +1,200 @@
+//! What was accepted: the objects as an API server would have them.
+//!
+//! Decides what an edit of the folder does to the objects. An edit that was refused leaves the last
+//! good object; a source that cannot be read leaves everything that came from it, because an
+//! unreadable source is not an empty one; only what is gone from a readable source is gone. Refuses
+//! to know how sources are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crds::Kind;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::admit::{Document, SECRET};
+use crate::folder::{Listing, Text};
+use crate::problem::{Located, Problem};
+use crate::world::{Key, Object, ObjectRef, TlsSecret, World};
+
+/// The accepted objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Store {
+    objects: BTreeMap<ObjectRef, Stored>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Stored {
+    /// The file that it was last read from.
+    file: PathBuf,
+    generation: i64,
+    spec: Json,
+}
+
+/// One object, as it is kept between two starts.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    kind: String,
+    namespace: String,
+    name: String,
+    file: PathBuf,
+    generation: i64,
+    spec: Json,
+}
+
+impl Store {
+    /// The store that [`Store::to_json`] wrote.
+    pub(crate) fn from_json(text: &str) -> Result<Store, serde_json::Error> {
+        let kept: Vec<Kept> = serde_json::from_str(text)?;
+        let objects = kept.into_iter().map(|kept| {
+            let object =
+                ObjectRef { kind: kept.kind, key: Key { namespace: kept.namespace, name: kept.name } };
+            (object, Stored { file: kept.file, generation: kept.generation, spec: kept.spec })
+        });
+        Ok(Store { objects: objects.collect() })
+    }
+
+    /// The store as text, to be kept until the next start.
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
+        let kept: Vec<Kept> = self
+            .objects
+            .iter()
+            .map(|(object, stored)| Kept {
+                kind: object.kind.clone(),
+                namespace: object.key.namespace.clone(),
+                name: object.key.name.clone(),
+                file: stored.file.clone(),
+                generation: stored.generation,
+                spec: stored.spec.clone(),
+            })
+            .collect();
+        serde_json::to_string_pretty(&kept)
+    }
+
+    /// Takes up what a folder says now; what it refuses comes back.
+    pub(crate) fn fold(&mut self, listing: &Listing) -> Vec<Located> {
+        let mut refused = listing.problems.clone();
+        let Some(files) = &listing.files else { return refused };
+        let mut seen: BTreeMap<ObjectRef, (&Path, usize)> = BTreeMap::new();
+        let mut held: BTreeSet<ObjectRef> = BTreeSet::new();
+        let mut unclear: BTreeSet<&Path> = BTreeSet::new();
+        for (path, text) in files {
+            let documents = match text {
+                Text::Unreadable => {
+                    unclear.insert(path);
+                    continue;
+                }
+                Text::Read(documents) => documents,
+            };
+            for document in documents.iter() {
+                let located = |(line, problem): &(usize, Problem)| Located {
+                    file: path.clone(),
+                    line: *line,
+                    problem: problem.clone(),
+                };
+                refused.extend(document.problems.iter().map(located));
+                match (&document.object, &document.spec) {
+                    (None, _) => {
+                        unclear.insert(path);
+                    }
+                    (Some(object), None) => {
+                        held.insert(object.clone());
+                    }
+                    (Some(object), Some(spec)) => {
+                        let line = document.node.as_ref().map_or(0, |node| node.line_of("metadata.name"));
+                        if let Some(first) = seen.get(object) {
+                            refused.push(duplicate(object, (path, line), *first));
+                        } else {
+                            seen.insert(object.clone(), (path, line));
+                            self.accept(object, path, spec);
+                        }
+                    }
+                }
+            }
+        }
+        self.objects.retain(|object, stored| {
+            seen.contains_key(object) || held.contains(object) || unclear.contains(stored.file.as_path())
+        });
+        refused
+    }
+
+    fn accept(&mut self, object: &ObjectRef, file: &Path, spec: &Json) {
+        let fresh = || Stored { file: file.into(), generation: 0, spec: Json::Null };
+        let stored = self.objects.entry(object.clone()).or_insert_with(fresh);
+        stored.file = file.into();
+        if stored.spec != *spec {
+            stored.spec = spec.clone();
+            stored.generation += 1;
+        }
+    }
+
+    /// The file that an object was last read from.
+    pub(crate) fn file_of(&self, object: &ObjectRef) -> Option<&Path> {
+        self.objects.get(object).map(|stored| stored.file.as_path())
+    }
+
+    /// Puts every object into `world`.
+    pub(crate) fn populate(&self, world: &mut World) {
+        for (object, stored) in &self.objects {
+            match Kind::of(&object.kind) {
+                Some(Kind::UMDialPlan) => stored.put(object, &mut world.dial_plans),
+                Some(Kind::UMIPGateway) => stored.put(object, &mut world.gateways),
+                Some(Kind::UMHuntGroup) => stored.put(object, &mut world.hunt_groups),
+                Some(Kind::UMMailboxPolicy) => stored.put(object, &mut world.policies),
+                Some(Kind::UMMailbox) => stored.put(object, &mut world.mailboxes),
+                Some(Kind::UMCallRouter) => stored.put(object, &mut world.routers),
+                Some(Kind::UMService) => stored.put(object, &mut world.services),
+                None if object.kind == SECRET => {
+                    let text = |field: &str| stored.spec[field].as_str().map(str::to_owned);
+                    let secret = TlsSecret { chain: text("chain"), key: text("key") };
+                    world.secrets.insert(object.key.clone(), secret);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+impl Stored {
+    /// Puts the object beside others of its kind. One that another version of the program kept and
+    /// this one cannot read is left out, until its source is read again.
+    fn put<S: DeserializeOwned>(&self, object: &ObjectRef, among: &mut BTreeMap<Key, Object<S>>) {
+        if let Ok(spec) = serde_json::from_value(self.spec.clone()) {
+            among.insert(object.key.clone(), Object { generation: self.generation, spec });
+        }
+    }
+}
+
+/// The second document of one object. The first stays.
+fn duplicate(object: &ObjectRef, place: (&Path, usize), first: (&Path, usize)) -> Located {
+    let (file, line) = place;
+    let first = format!("{}:{}", first.0.display(), first.1);
+    let problem = Problem {
+        code: config::Code::DuplicateObject,
+        object: Some(object.clone()),
+        field: "metadata.name".into(),
+        value: object.key.name.clone(),
+        rule: format!("one {} of this name in a namespace; {first} has it already", object.kind),
+        fix: "give one of them another name, or remove it".into(),
+    };
+    Located { file: file.into(), line, problem }
+}
+
+/// Where a problem of an accepted object was written: its file and the line of the field.
+pub(crate) fn locate(store: &Store, listing: &Listing, problem: Problem) -> Located {
+    let Some(object) = problem.object.as_ref() else {
+        return Located { file: PathBuf::new(), line: 0, problem };
+    };
+    let file = store.file_of(object).map(Path::to_owned).unwrap_or_default();
+    let documents = match listing.files.as_ref().and_then(|files| files.get(&file)) {
+        Some(Text::Read(documents)) => documents.as_slice(),
+        Some(Text::Unreadable) | None => &[],
+    };
+    let document: Option<&Document> =
+        documents.iter().find(|document| document.object.as_ref() == Some(object));
+    let line =
+        document.and_then(|document| document.node.as_ref()).map_or(0, |node| node.line_of(&problem.field));
+    Located { file, line, problem }
+}
