@@ -413,7 +413,7 @@ impl Call {
     /// The spool takes no more: what it has becomes the message.
     fn stop_recording<S: Surroundings>(&mut self, surroundings: &S) {
         if let State::Recording(recording) = std::mem::replace(&mut self.state, State::Answered) {
-            self.finish(&recording, EndedBy::Crash, surroundings);
+            self.finish(&recording, EndedBy::Storage, surroundings);
         }
     }
 
@@ -491,6 +491,6 @@ const fn ended_by(ending: Ending) -> EndedBy {
         Ending::Silence => EndedBy::Silence,
         Ending::Limit => EndedBy::Limit,
         Ending::Shutdown => EndedBy::Shutdown,
-        Ending::Storage => EndedBy::Crash,
+        Ending::Storage => EndedBy::Storage,
     }
 }

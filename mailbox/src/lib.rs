@@ -25,6 +25,8 @@ mod receiver;
 mod reorder;
 mod resample;
 mod rtp;
+#[cfg(test)]
+mod scripts;
 mod served;
 mod server;
 mod smtp;

@@ -148,6 +148,8 @@ pub enum EndedBy {
     Silence,
     /// `maxRecordingDuration` or `maxCallDuration` was reached.
     Limit,
+    /// The recording could not be stored any further.
+    Storage,
     /// The server was stopped.
     Shutdown,
     /// The server crashed; what was stored until then was recovered.
@@ -159,7 +161,7 @@ impl EndedBy {
     pub const fn is_partial(self) -> bool {
         match self {
             EndedBy::Hangup | EndedBy::Key | EndedBy::Silence | EndedBy::Limit => false,
-            EndedBy::Shutdown | EndedBy::Crash => true,
+            EndedBy::Storage | EndedBy::Shutdown | EndedBy::Crash => true,
         }
     }
 }

@@ -1,0 +1,9 @@
+//! Scripted calls on virtual time: the whole core of a worker, bytes in and bytes out.
+
+mod caller;
+mod complete;
+mod crossings;
+mod endings;
+mod lines;
+mod refusals;
+mod stage;

@@ -1,0 +1,198 @@
+//! Calls that are not taken, each with its code; and those that a token lets in.
+
+use super::caller::{Caller, offer_at};
+use super::stage::{CALLER, EPOCH_MS, Stage};
+use crate::spool_writer::SpoolHealth;
+use crate::switchboard::Note;
+use config::Code;
+use config::token::{CallKind, Claims, sign};
+
+/// Calls, and gives the refusal.
+fn refused(stage: &mut Stage, caller: &mut Caller) -> String {
+    caller.invite(stage);
+    let (_, answer) = stage.sip.last().unwrap();
+    assert_eq!(stage.metrics.slots().taken(), 0);
+    answer.clone()
+}
+
+#[test]
+fn a_peer_that_is_no_gateway_is_refused() {
+    let (mut stage, caller) = (Stage::new(), Caller::new());
+    let request = caller.request("INVITE", 1, &offer_at(CALLER, "0", "sendrecv"));
+    stage.hears_from("192.0.2.99:5060", &request);
+    let answer = stage.last("SIP/2.0 403 Forbidden\r\n");
+    assert!(answer.contains(
+        "Reason: SIP;cause=403;text=\"UM1102 UnknownPeer: 192.0.2.99 is not the address of any UMIPGateway; "
+    ));
+    assert_eq!(stage.metrics.rejected_with(Code::UnknownPeer), 1);
+}
+
+#[test]
+fn a_full_disk_refuses_new_calls() {
+    for health in [SpoolHealth::Full, SpoolHealth::Unwritable] {
+        let (mut stage, mut caller) = (Stage::new(), Caller::new());
+        stage.props.storage.set(health);
+        let answer = refused(&mut stage, &mut caller);
+        assert!(answer.starts_with("SIP/2.0 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.contains("text=\"UM1122 StorageUnavailable: "));
+        assert!(answer.contains("\r\nRetry-After: 30\r\n"));
+    }
+}
+
+#[test]
+fn one_call_more_than_allowed_is_refused_and_the_next_is_taken() {
+    let mut stage = Stage::but("maxCallsAllowed: 100", "maxCallsAllowed: 2");
+    let mut callers: Vec<Caller> = (0..4).map(Caller::numbered).collect();
+    for caller in &mut callers[..3] {
+        caller.invite(&mut stage);
+    }
+    let answer = stage.last("SIP/2.0 503").to_owned();
+    assert!(answer.contains("call-2@") && answer.contains("text=\"UM1112 CallLimit: "), "{answer}");
+    assert!(answer.contains("\r\nRetry-After: 30\r\n"));
+    callers[0].ack(&mut stage);
+    callers[0].bye(&mut stage);
+    callers[3].invite(&mut stage);
+    assert_eq!(stage.count("SIP/2.0 503"), 1);
+    assert_eq!(stage.metrics.slots().taken(), 2);
+}
+
+#[test]
+fn two_calls_cannot_share_a_media_address() {
+    let (mut stage, mut first, mut second) = (Stage::new(), Caller::new(), Caller::numbered(1));
+    first.invite(&mut stage);
+    second.media.clone_from(&first.media);
+    second.invite(&mut stage);
+    assert!(stage.last("SIP/2.0 488 Not Acceptable Here").contains("another call uses this media address"));
+    assert_eq!(stage.metrics.slots().taken(), 1);
+}
+
+#[test]
+fn media_cannot_be_sent_to_ourselves() {
+    let (mut stage, mut caller) = (Stage::new(), Caller::new());
+    caller.media = "192.0.2.20:20000".to_owned();
+    assert!(refused(&mut stage, &mut caller).starts_with("SIP/2.0 488"));
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_acceptable() {
+    let (mut stage, mut caller) = (Stage::new(), Caller::new());
+    caller.invite_with(&mut stage, &offer_at(CALLER, "9 18 101", "sendrecv"));
+    assert!(stage.last("SIP/2.0 488").contains("text=\"UM1116 MediaNotAcceptable: neither PCMU nor PCMA"));
+}
+
+#[test]
+fn a_body_that_is_no_session_description_is_refused() {
+    let (mut stage, caller) = (Stage::new(), Caller::new());
+    let request = caller.request("INVITE", 1, "hello").replace("application/sdp", "text/plain");
+    stage.hears(&request);
+    let answer = stage.last("SIP/2.0 415 Unsupported Media Type");
+    assert!(
+        answer.contains("text=\"UM1121 ") && answer.contains("\r\nAccept: application/sdp\r\n"),
+        "{answer}"
+    );
+    let mut other = Caller::numbered(1);
+    other.invite_with(&mut stage, "v=\"nonsense\\");
+    assert!(stage.last("SIP/2.0 400 Bad Request").contains("text=\"UM1101 MalformedRequest: "));
+}
+
+#[test]
+fn nobody_at_this_number_is_not_found() {
+    let (mut stage, mut caller) = (Stage::new(), Caller::new());
+    caller.number = "199";
+    let answer = refused(&mut stage, &mut caller);
+    assert!(
+        answer.starts_with("SIP/2.0 404 Not Found\r\n") && answer.contains("UM1110 NoSuchUser: "),
+        "{answer}"
+    );
+    let mut caller = Caller::numbered(1);
+    caller.number = "12345";
+    let answer = refused(&mut stage, &mut caller);
+    assert!(
+        answer.starts_with("SIP/2.0 484 Address Incomplete\r\n") && answer.contains("UM1109 "),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_server_that_drains_takes_no_new_calls_and_finishes_those_that_it_has() {
+    let (mut stage, mut first, mut second) = (Stage::new(), Caller::new(), Caller::numbered(1));
+    first.reach_the_beep(&mut stage);
+    stage.props.draining.set(true);
+    stage.told(Note::ServiceChanged);
+    second.invite(&mut stage);
+    let answer = stage.last("SIP/2.0 503");
+    assert!(answer.contains("UM1105 ServerNotInService: ") && answer.contains("Retry-After: 30"), "{answer}");
+    first.says(&mut stage, 0x10, 5);
+    first.bye(&mut stage);
+    assert_eq!(stage.metrics.ended_with("recorded"), 1);
+    let options = Caller::numbered(2).request("OPTIONS", 1, "");
+    stage.hears(&options);
+    assert_eq!(stage.count("SIP/2.0 503"), 2);
+}
+
+#[test]
+fn a_server_that_is_disabled_takes_no_calls() {
+    let mut stage = Stage::but("status: Enabled\n  startupMode", "status: Disabled\n  startupMode");
+    let answer = refused(&mut stage, &mut Caller::new());
+    assert!(answer.contains("UM1105 ServerNotInService: server mailbox is disabled"), "{answer}");
+}
+
+/// A token that names bob for a call that is addressed to a number of nobody.
+fn token(stage: &Stage, gateway: &str, at_ms: u64) -> String {
+    let claims = Claims {
+        kind: CallKind::CallAnswering,
+        dial_plan: "contoso".into(),
+        gateway: gateway.into(),
+        mailbox: "bob".into(),
+        extension: "102".into(),
+    };
+    let mut token = String::new();
+    sign(&stage.props.served.borrow().keys, &claims, "call-0@192.0.2.7", at_ms / 1_000, &mut token).unwrap();
+    token
+}
+
+fn call_with(stage: &mut Stage, token: &str) {
+    let mut caller = Caller::new();
+    let uri = format!("sip:199@192.0.2.20:5062;transport=udp;um={token}");
+    let request = caller.request_to(&uri, "INVITE", 1, &offer_at(CALLER, "0 101", "sendrecv"));
+    stage.hears(&request);
+    caller.learn_tag(stage);
+    caller.ack(stage);
+    stage.advance(440);
+}
+
+#[test]
+fn what_a_router_decided_is_believed() {
+    let mut stage = Stage::new();
+    let token = token(&stage, "pbx", EPOCH_MS);
+    call_with(&mut stage, &token);
+    assert_eq!((stage.facts().mailbox.as_str(), stage.facts().called.as_str()), ("bob", "102"));
+}
+
+#[test]
+fn a_token_that_is_old_forged_or_of_another_gateway_decides_nothing() {
+    let good = token(&Stage::new(), "pbx", EPOCH_MS);
+    let forged = format!("{}AAAA", &good[..good.len() - 4]);
+    let old = token(&Stage::new(), "pbx", EPOCH_MS - 600_000);
+    let stolen = token(&Stage::new(), "another", EPOCH_MS);
+    for token in [forged.as_str(), &old, &stolen, "", "x.y.z"] {
+        let mut stage = Stage::new();
+        call_with(&mut stage, token);
+        assert!(stage.last("SIP/2.0 404").contains("UM1110 NoSuchUser"), "{token}");
+    }
+}
+
+#[test]
+fn all_messages_of_a_call_go_to_one_worker() {
+    use runtime::Core as _;
+    type Board = crate::switchboard::Switchboard<super::stage::Desk>;
+    let caller = Caller::new();
+    let invite = Board::steer(caller.request("INVITE", 1, "").as_bytes(), 8);
+    assert!(invite.is_some_and(|worker| worker < 8));
+    assert_eq!(Board::steer(caller.request("BYE", 2, "").as_bytes(), 8), invite);
+    assert_eq!(Board::steer(b"noise", 8), None);
+    let workers: std::collections::BTreeSet<Option<usize>> = (0..64)
+        .map(|index| Board::steer(Caller::numbered(index).request("INVITE", 1, "").as_bytes(), 8))
+        .collect();
+    assert_eq!(workers.len(), 8, "calls spread over all workers");
+}

@@ -1,0 +1,296 @@
+//! A switchboard on virtual time, and a caller who speaks bytes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use runtime::{Core, Now, Outbox};
+use sip::{Endpoint, EndpointSettings, Peer, Transport};
+
+use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
+use crate::metrics::CallMetrics;
+use crate::prompt::{Prompt, Sentence, Utterance};
+use crate::rtp::Packet;
+use crate::served::Served;
+use crate::speech::Spoken;
+use crate::spool_writer::{SpoolBusy, SpoolHealth};
+use crate::surroundings::Surroundings;
+use crate::switchboard::{Note, Switchboard, endpoint_reason};
+
+/// Where the gateway signals from.
+pub(super) const GATEWAY: &str = "192.0.2.7:5060";
+/// Where the caller's media comes from unless a test says otherwise.
+pub(super) const CALLER: &str = "192.0.2.7:4000";
+/// Milliseconds since 1970 at which every test begins.
+pub(super) const EPOCH_MS: u64 = 1_790_000_000_000;
+/// From the ACK to the end of the beep: three packets of greeting, then twenty of beep. The last is
+/// sent 22 × 20 ms after the first.
+pub(super) const UNTIL_RECORDING_MS: u64 = 440;
+
+const CONFIG: &str = r#"
+schemaVersion: 1
+generation: 7
+server:
+  name: mailbox
+  address: 192.0.2.20
+  status: Enabled
+  startupMode: TCP
+  listeners: {udp: 5062, tcp: 5062}
+maxCallsAllowed: 100
+tokenKeys:
+  - {id: k1, secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
+directory:
+  gateways: [{name: pbx, address: 192.0.2.7, status: Enabled}]
+  huntGroups: [{name: all, gateway: pbx, dialPlan: contoso}]
+  dialPlans: [{name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}]
+  mailboxes:
+    - {name: ada, dialPlan: contoso, extensions: ["101"], server: mailbox}
+    - {name: bob, dialPlan: contoso, extensions: ["102"], server: mailbox}
+  mailboxServers: [{name: mailbox, address: 192.0.2.20, listeners: {udp: 5062}, inService: true}]
+calls:
+  contoso: {language: en-US, maxCallDurationS: 60, maxRecordingDurationS: 20, recordingIdleTimeoutS: 5}
+owners:
+  ada: {displayName: Ada Lovelace, primarySmtpAddress: ada@contoso.example}
+  bob: {primarySmtpAddress: bob@contoso.example}
+delivery: {}
+"#;
+
+/// What stands around the switchboard, for a test to look at and to change.
+pub(super) struct Props {
+    pub(super) served: RefCell<Arc<Served>>,
+    pub(super) draining: Cell<bool>,
+    pub(super) storage: Cell<SpoolHealth>,
+    pub(super) spool_takes: Cell<bool>,
+    pub(super) commands: RefCell<Vec<SpoolCommand>>,
+    pub(super) prompts: RefCell<HashMap<Sentence, Spoken>>,
+}
+
+/// The one way in which the switchboard sees them.
+pub(super) struct Desk(Rc<Props>);
+
+impl Surroundings for Desk {
+    fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.0.served.borrow())
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.get()
+    }
+
+    fn storage(&self) -> SpoolHealth {
+        self.0.storage.get()
+    }
+
+    fn spool(&self, command: SpoolCommand) -> Result<(), SpoolBusy> {
+        if !self.0.spool_takes.get() {
+            return Err(SpoolBusy);
+        }
+        self.0.commands.borrow_mut().push(command);
+        Ok(())
+    }
+
+    fn speak(&self, utterance: &Utterance) -> Spoken {
+        self.0.prompts.borrow().get(&utterance.sentence).cloned().unwrap_or(Spoken::Unavailable)
+    }
+}
+
+/// A packet that was sent to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) at_ms: u64,
+    pub(super) to: SocketAddr,
+    pub(super) marker: bool,
+    pub(super) payload_type: u8,
+    pub(super) timestamp: u32,
+    pub(super) payload: Vec<u8>,
+}
+
+/// The stage of a scripted call.
+pub(super) struct Stage {
+    pub(super) board: Switchboard<Desk>,
+    pub(super) props: Rc<Props>,
+    pub(super) metrics: CallMetrics,
+    pub(super) sip: Vec<(u64, String)>,
+    pub(super) media: Vec<Sent>,
+    start: Instant,
+    now_ms: u64,
+}
+
+impl Stage {
+    /// A server in service with the prompts that most calls hear: greetings of three packets, and
+    /// an apology of two.
+    pub(super) fn new() -> Self {
+        Self::with_config(CONFIG)
+    }
+
+    /// The same, with `from` replaced by `to` in its configuration.
+    pub(super) fn but(from: &str, to: &str) -> Self {
+        assert!(CONFIG.contains(from), "{from}");
+        Self::with_config(&CONFIG.replace(from, to))
+    }
+
+    fn with_config(config: &str) -> Self {
+        let prompt = |packets: usize, level: i16| {
+            Spoken::Ready(Arc::new(Prompt::from_samples(&vec![level; packets * 160])))
+        };
+        let prompts = HashMap::from([
+            (Sentence::Greeting { name: "Ada Lovelace".to_owned() }, prompt(3, 1_000)),
+            (Sentence::Greeting { name: "102".to_owned() }, prompt(3, 1_000)),
+            (Sentence::GenericGreeting, prompt(3, 2_000)),
+            (Sentence::StorageFailed, prompt(2, 3_000)),
+        ]);
+        let props = Rc::new(Props {
+            served: RefCell::new(Arc::new(Served::parse(config).unwrap())),
+            draining: Cell::new(false),
+            storage: Cell::new(SpoolHealth::Ready),
+            spool_takes: Cell::new(true),
+            commands: RefCell::default(),
+            prompts: RefCell::new(prompts),
+        });
+        let endpoint = Endpoint::new(EndpointSettings {
+            user_agent: "Umbriel".to_owned(),
+            contact_host: [192, 0, 2, 20].into(),
+            udp_port: Some(5062),
+            tcp_port: Some(5062),
+            tls_port: None,
+            tag_prefix: "w0-".to_owned(),
+            max_transactions: 1_000,
+            max_calls: 1_000,
+            seed: 1,
+            reason: endpoint_reason,
+        });
+        let metrics = CallMetrics::default();
+        let local = SocketAddr::from(([192, 0, 2, 20], 20_000));
+        let board = Switchboard::new(endpoint, Desk(Rc::clone(&props)), metrics.clone(), local, 2);
+        let start = Instant::now();
+        Stage { board, props, metrics, sip: Vec::new(), media: Vec::new(), start, now_ms: 0 }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { instant: self.start + Duration::from_millis(self.now_ms), unix_ms: EPOCH_MS + self.now_ms }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    fn act(&mut self, act: impl FnOnce(&mut Switchboard<Desk>, Now, &mut Outbox)) {
+        let mut out = Outbox::new();
+        let now = self.now();
+        act(&mut self.board, now, &mut out);
+        for (_, bytes) in out.sip_messages() {
+            self.sip.push((self.now_ms, String::from_utf8(bytes.to_vec()).unwrap()));
+        }
+        for (to, bytes) in out.media_packets() {
+            let packet = Packet::parse(bytes).unwrap();
+            self.media.push(Sent {
+                at_ms: self.now_ms,
+                to,
+                marker: packet.marker,
+                payload_type: packet.payload_type,
+                timestamp: packet.timestamp,
+                payload: packet.payload.to_vec(),
+            });
+        }
+    }
+
+    /// A SIP message arrives from the gateway by UDP.
+    pub(super) fn hears(&mut self, message: &str) {
+        self.hears_from(GATEWAY, message);
+    }
+
+    /// A SIP message arrives from somewhere by UDP.
+    pub(super) fn hears_from(&mut self, from: &str, message: &str) {
+        let peer = Peer { transport: Transport::Udp, address: from.parse().unwrap(), connection: None };
+        self.act(|board, now, out| board.handle(message.as_bytes(), peer, now, out));
+    }
+
+    /// A datagram arrives at the media port.
+    pub(super) fn hears_media(&mut self, from: &str, bytes: &[u8]) {
+        let from = from.parse().unwrap();
+        self.act(|board, now, out| board.handle_media(bytes, from, now, out));
+    }
+
+    /// Another thread tells something.
+    pub(super) fn told(&mut self, note: Note) {
+        self.act(|board, now, out| board.handle_note(note, now, out));
+    }
+
+    /// Time passes, and whatever is due happens when it is due.
+    pub(super) fn advance(&mut self, ms: u64) {
+        let until = self.now_ms + ms;
+        for turn in 0.. {
+            assert!(turn < 100_000, "the switchboard does not come to rest");
+            let Some(deadline) = self.board.deadline() else { break };
+            let due_us = deadline.saturating_duration_since(self.start).as_micros();
+            let due_ms = u64::try_from(due_us.div_ceil(1_000)).unwrap().max(self.now_ms);
+            if due_ms > until {
+                break;
+            }
+            self.now_ms = due_ms;
+            self.act(|board, now, out| board.handle_timeout(now, out));
+        }
+        self.now_ms = until;
+    }
+
+    /// The newest SIP message that was sent and begins so.
+    pub(super) fn last(&self, begins: &str) -> &str {
+        let found = self.sip.iter().rev().find(|(_, message)| message.starts_with(begins));
+        &found.unwrap_or_else(|| panic!("no {begins:?} was sent: {:#?}", self.starts())).1
+    }
+
+    /// How many SIP messages were sent that begin so.
+    pub(super) fn count(&self, begins: &str) -> usize {
+        self.sip.iter().filter(|(_, message)| message.starts_with(begins)).count()
+    }
+
+    /// First lines of all SIP messages that were sent.
+    pub(super) fn starts(&self) -> Vec<&str> {
+        self.sip.iter().filter_map(|(_, message)| message.lines().next()).collect()
+    }
+
+    /// What the spool was told so far, in short.
+    pub(super) fn spooled(&self) -> Vec<Spooled> {
+        self.props.commands.borrow().iter().map(Spooled::from).collect()
+    }
+
+    /// The facts with which the only recording began.
+    pub(super) fn facts(&self) -> RecordingFacts {
+        let commands = self.props.commands.borrow();
+        let Some(SpoolCommand::Begin(facts)) = commands.first() else { panic!("no recording began") };
+        facts.clone()
+    }
+}
+
+/// A spool command without its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Spooled {
+    Begin,
+    Append(u32, Vec<u8>),
+    Finish(EndedBy),
+    Discard,
+}
+
+impl From<&SpoolCommand> for Spooled {
+    fn from(command: &SpoolCommand) -> Self {
+        match command {
+            SpoolCommand::Begin(_) => Spooled::Begin,
+            SpoolCommand::Append { at_ticks, payload, .. } => Spooled::Append(*at_ticks, payload.to_vec()),
+            SpoolCommand::Finish { ended_by, .. } => Spooled::Finish(*ended_by),
+            SpoolCommand::Discard { .. } => Spooled::Discard,
+        }
+    }
+}
+
+/// The identity that a command is about.
+pub(super) fn id_of(command: &SpoolCommand) -> MessageId {
+    match command {
+        SpoolCommand::Begin(facts) => facts.id,
+        SpoolCommand::Append { id, .. } | SpoolCommand::Finish { id, .. } | SpoolCommand::Discard { id } => {
+            *id
+        }
+    }
+}
