@@ -99,14 +99,15 @@ pub(crate) struct Counters {
     pub(crate) recovered: AtomicU64,
 }
 
-/// Stores and delivers what calls have recorded, below one state folder.
+/// Stores and delivers what calls have recorded, below one state folder. Dropping it stops it.
 #[derive(Debug)]
 pub struct Deliverer {
     handle: SpoolHandle,
     shared: Arc<Shared>,
     writer: SpoolWriter,
     stop: watch::Sender<bool>,
-    thread: std::thread::JoinHandle<()>,
+    /// Taken by the first stop.
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// What is in work, by message.
@@ -164,6 +165,9 @@ impl Deliverer {
             .map_err(failed("start delivery from", state.to_owned()))?;
         let (finished, recorded) = mpsc::unbounded_channel();
         let writer = SpoolWriter::start(&state.join("spool"), finished)?;
+        std::fs::File::open(state)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("sync the state folder", state.to_owned()))?;
         let shared = Arc::new(Shared::default());
         shared.counters.refused.store(left.refused as u64, Ordering::Relaxed);
         let (stop, stopped) = watch::channel(false);
@@ -188,7 +192,7 @@ impl Deliverer {
             .name("umbriel-delivery".into())
             .spawn(move || office.run(runtime, found, recorded))
             .map_err(failed("start delivery from", state.to_owned()))?;
-        Ok(Self { handle: writer.handle(), shared, writer, stop, thread })
+        Ok(Self { handle: writer.handle(), shared, writer, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// Where calls send their audio.
@@ -216,14 +220,22 @@ impl Deliverer {
     }
 
     /// Syncs what calls have sent, gives every message that can be delivered at once ten seconds
-    /// for it, and stops. Messages that wait are delivered after the next start.
-    pub fn stop(self) {
+    /// for it, and stops. Messages that wait are delivered after the next start. A second call does
+    /// nothing.
+    pub fn stop(&self) {
         self.writer.stop();
         // Delivery may have ended already.
         let _ = self.stop.send(true);
-        if self.thread.join().is_err() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of delivery panicked");
         }
+    }
+}
+
+impl Drop for Deliverer {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

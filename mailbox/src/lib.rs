@@ -46,3 +46,7 @@ pub use delivery::{CurrentConfig, Deliverer, DeliveryStatus, StartError as Deliv
 pub use message::{Codec, EndedBy, MessageId, RecordingFacts, SpoolCommand};
 pub use server::{Server, ServerPaths, StartError};
 pub use spool_writer::{SpoolBusy, SpoolError, SpoolHandle, SpoolHealth};
+
+#[cfg(test)]
+#[path = "fixtures_tests.rs"]
+mod fixtures;

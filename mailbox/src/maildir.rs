@@ -24,8 +24,12 @@ pub(crate) fn deliver(
     mail: &[u8],
 ) -> io::Result<PathBuf> {
     let maildir = root.join(folder_name(mailbox));
-    for folder in ["tmp", "new", "cur"] {
-        fs::create_dir_all(maildir.join(folder))?;
+    if !maildir.join("new").try_exists()? {
+        for folder in ["tmp", "cur", "new"] {
+            fs::create_dir_all(maildir.join(folder))?;
+        }
+        File::open(&maildir)?.sync_all()?;
+        File::open(root)?.sync_all()?;
     }
     let name = format!("{}.{id}.umbriel", started_unix_ms / 1000);
     if let Some(path) = find(&maildir, &name)? {

@@ -116,3 +116,7 @@ fn is_about_the_session(error: &Error) -> bool {
 fn in_full(error: &Error) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+#[path = "smtp_tests.rs"]
+mod tests;

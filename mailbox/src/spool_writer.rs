@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -201,7 +201,8 @@ const UNWRITABLE: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct SpoolWriter {
     handle: SpoolHandle,
-    thread: std::thread::JoinHandle<()>,
+    /// Taken by the first stop.
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl SpoolWriter {
@@ -249,7 +250,7 @@ impl SpoolWriter {
                 writer.run(&receiver);
             })
             .map_err(failed("start the thread of the spool"))?;
-        Ok(Self { handle, thread })
+        Ok(Self { handle, thread: Mutex::new(Some(thread)) })
     }
 
     /// How others reach it.
@@ -257,11 +258,13 @@ impl SpoolWriter {
         self.handle.clone()
     }
 
-    /// Writes and syncs what was sent until now, and ends.
-    pub(crate) fn stop(self) {
+    /// Writes and syncs what was sent until now, and ends. A second call does nothing.
+    pub(crate) fn stop(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
         // A full queue empties itself, so this waits for at most one sync.
         let _ = self.handle.commands.send(Command::Stop);
-        if self.thread.join().is_err() {
+        if thread.join().is_err() {
             tracing::error!("the thread of the spool panicked");
         }
     }

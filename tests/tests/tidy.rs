@@ -37,6 +37,7 @@ const IO_FILES: &[&str] = &[
     "mailbox/src/store.rs",
     "mailbox/src/outbox.rs",
     "mailbox/src/delivery.rs",
+    "mailbox/src/carrier.rs",
     "mailbox/src/smtp.rs",
     "mailbox/src/maildir.rs",
 ];
