@@ -121,7 +121,7 @@ fn reference(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Ex
 }
 
 fn name() -> impl Strategy<Value = String> {
-    select(vec!["a", "b", "c"]).prop_map(str::to_owned)
+    prop_oneof![4 => Just("a"), 3 => Just("b"), 1 => Just("c")].prop_map(str::to_owned)
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -140,9 +140,9 @@ fn number() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn a_gateway()(name in name(), address in address(), status in
-        select(vec![GatewayStatus::Enabled, GatewayStatus::Enabled, GatewayStatus::Disabled, GatewayStatus::NoNewCalls]))
-        -> Gateway { Gateway { name, address, status } }
+    fn a_gateway()(name in name(), address in address(), status in prop_oneof![
+        6 => Just(GatewayStatus::Enabled), 1 => Just(GatewayStatus::Disabled), 1 => Just(GatewayStatus::NoNewCalls),
+    ]) -> Gateway { Gateway { name, address, status } }
 }
 
 prop_compose! {
@@ -151,7 +151,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn a_dial_plan()(name in name(), number_of_digits_in_extension in 0..4_u8, secured in any::<bool>())
+    fn a_dial_plan()(name in name(), number_of_digits_in_extension in 0..4_u8, secured in prop::bool::weighted(0.2))
         -> DialPlan {
         let voip_security = if secured { VoIPSecurity::SIPSecured } else { VoIPSecurity::Unsecured };
         DialPlan { name, number_of_digits_in_extension, voip_security }
@@ -164,28 +164,32 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn a_server()(name in name(), address in address(), in_service in any::<bool>()) -> MailboxServer {
+    fn a_server()(name in name(), address in address(), in_service in prop::bool::weighted(0.7)) -> MailboxServer {
         MailboxServer { name, address, listeners: Listeners { udp: Some(5062), tcp: None, tls: None }, in_service }
     }
 }
 
 prop_compose! {
     fn a_directory()(
-        gateways in vec(a_gateway(), 0..4), hunt_groups in vec(a_hunt_group(), 0..8),
-        dial_plans in vec(a_dial_plan(), 0..4), mailboxes in vec(a_mailbox(), 0..8),
-        mailbox_servers in vec(a_server(), 0..4),
+        gateways in vec(a_gateway(), 0..5), hunt_groups in vec(a_hunt_group(), 0..12),
+        dial_plans in vec(a_dial_plan(), 0..5), mailboxes in vec(a_mailbox(), 0..12),
+        mailbox_servers in vec(a_server(), 0..5),
     ) -> Directory { Directory { gateways, hunt_groups, dial_plans, mailboxes, mailbox_servers } }
 }
 
 prop_compose! {
-    fn own_server()(status in select(vec![ServerStatus::Enabled, ServerStatus::Enabled, ServerStatus::Enabled,
-            ServerStatus::Disabled, ServerStatus::NoNewCalls]),
-        startup_mode in select(vec![StartupMode::TCP, StartupMode::TLS, StartupMode::Dual, StartupMode::Dual]))
-        -> ServerIdentity { ServerIdentity { status, startup_mode, ..server() } }
+    fn own_server()(
+        status in prop_oneof![
+            8 => Just(ServerStatus::Enabled), 1 => Just(ServerStatus::Disabled), 1 => Just(ServerStatus::NoNewCalls),
+        ],
+        startup_mode in prop_oneof![
+            1 => Just(StartupMode::TCP), 1 => Just(StartupMode::TLS), 6 => Just(StartupMode::Dual),
+        ],
+    ) -> ServerIdentity { ServerIdentity { status, startup_mode, ..server() } }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn routing_agrees_with_the_reference(
