@@ -1,6 +1,5 @@
 //! Callers that are not ours: Debian's sipp and baresip.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -126,24 +125,20 @@ pub fn baresip(
         .arg("-f")
         .arg(&folder)
         .args(["-t", &hang_up_after.as_secs().to_string()])
-        .args(["-e", &format!("/dial sip:{called}@{};transport={transport}", router(house.router()))])
+        .args(["-e", &format!("/dial sip:{called}@{}", house.router())])
         .stdin(Stdio::null())
         .output()
         .expect("baresip runs")
 }
 
-fn router(address: SocketAddr) -> String {
-    address.to_string()
-}
-
 fn baresip_config(sound: &Path) -> String {
-    let modules = ["stdio", "g711", "aufile", "account", "menu"];
-    let modules: String = modules.iter().map(|name| format!("module {name}.so\n")).collect();
+    let heard = sound.with_file_name("heard.wav");
     format!(
-        "module_path /usr/lib/baresip/modules\n{modules}\
-         sip_listen {PBX}:0\nnet_interface lo\naudio_source aufile,{}\naudio_player aufile,/dev/null\n\
-         audio_alert none,none\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\n\
-         rtp_stats no\naudio_level no\n",
-        sound.display()
+        "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\n\
+         module_tmp account.so\nmodule_app menu.so\n\
+         sip_listen {PBX}:0\nnet_interface {PBX}\naudio_source aufile,{}\naudio_player aufile,{}\n\
+         audio_alert aufile,/dev/null\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\n",
+        sound.display(),
+        heard.display()
     )
 }
