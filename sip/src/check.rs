@@ -171,3 +171,103 @@ impl<'a> Message<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::scan;
+
+    const INVITE: [&str; 6] = [
+        "INVITE sip:101@umbriel.example SIP/2.0",
+        "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1",
+        "From: <sip:alice@example.com>;tag=a",
+        "To: <sip:101@umbriel.example>",
+        "Call-ID: 1@example.com",
+        "CSeq: 1 INVITE",
+    ];
+
+    /// The INVITE with line `index` replaced and `more` lines behind it.
+    fn check(index: usize, line: &str, more: &[&str]) -> Result<(), Fault> {
+        let mut lines = INVITE.to_vec();
+        lines[index] = line;
+        lines.extend_from_slice(more);
+        let text = format!("{}\r\n\r\n", lines.join("\r\n"));
+        scan(text.as_bytes()).unwrap().check_request()
+    }
+
+    fn status(index: usize, line: &str) -> u16 {
+        check(index, line, &[]).unwrap_err().status()
+    }
+
+    #[test]
+    fn a_request_with_all_that_is_needed_passes() {
+        assert_eq!(check(0, INVITE[0], &[]), Ok(()));
+        assert_eq!(
+            check(0, INVITE[0], &["Max-Forwards: 0", "Contact: *", "m: sip:a@b;expires=5, \"B\" <sip:b>"]),
+            Ok(())
+        );
+        assert_eq!(check(0, "INVITE tel:101 SIP/2.0", &[]), Ok(()));
+    }
+
+    #[test]
+    fn each_mandatory_header_is_needed_once() {
+        for (index, name) in
+            [(1, Name::Via), (2, Name::From), (3, Name::To), (4, Name::CallId), (5, Name::CSeq)]
+        {
+            assert_eq!(check(index, "X: y", &[]), Err(Fault::Header(HeaderError::Missing(name))));
+        }
+        for (index, name) in [(2, Name::From), (3, Name::To), (4, Name::CallId), (5, Name::CSeq)] {
+            let twice = check(0, INVITE[0], &[INVITE[index]]);
+            assert_eq!(twice, Err(Fault::Header(HeaderError::Repeated(name))));
+        }
+        assert_eq!(check(0, INVITE[0], &[INVITE[1]]), Ok(()), "Via may stand more often");
+        for line in ["Max-Forwards: 70", "Content-Type: a/b", "Expires: 1"] {
+            assert!(check(0, INVITE[0], &[line, line]).unwrap_err().to_string().ends_with("is repeated"));
+        }
+    }
+
+    #[test]
+    fn each_fault_has_the_status_that_the_rfc_gives_it() {
+        assert_eq!(status(0, "INVITE sip:101@umbriel.example SIP/2.1"), 505);
+        assert_eq!(status(0, "INVITE http://umbriel.example/ SIP/2.0"), 416);
+        assert_eq!(status(0, "INVITE sip: SIP/2.0"), 400);
+        assert_eq!(status(0, "INVITE sip:a@b?X=y SIP/2.0"), 400);
+        assert_eq!(status(0, "INVENT sip:a@b SIP/2.0"), 501);
+        assert_eq!(status(5, "CSeq: 1 BYE"), 400);
+        assert_eq!(status(5, "CSeq: 1 invite"), 400);
+        assert_eq!(status(5, "CSeq: 2147483648 INVITE"), 400);
+        assert_eq!(status(4, "Call-ID: a b"), 400);
+        assert_eq!(status(1, "Via: SIP/2.0/UDP"), 400);
+        assert_eq!(status(1, "no colon"), 400);
+        let fault = check(2, "From: <sip:a@b>;tag=;x", &[]).unwrap_err();
+        assert_eq!((fault.status(), fault.reason()), (400, "Bad Request"));
+        assert_eq!(fault.to_string(), "From: a parameter cannot be read");
+    }
+
+    #[test]
+    fn max_forwards_is_a_number_to_255() {
+        for (value, fits) in
+            [("0", true), ("0068", true), ("255", true), ("256", false), ("-1", false), ("x", false)]
+        {
+            let line = format!("Max-Forwards: {value}");
+            assert_eq!(check(0, INVITE[0], &[&line]).is_ok(), fits, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_response_needs_the_same_headers_and_no_uri() {
+        let text = |start: &str| format!("{}\r\n\r\n", [&[start], &INVITE[1..]].concat().join("\r\n"));
+        assert_eq!(scan(text("SIP/2.0 200 OK").as_bytes()).unwrap().check_response(), Ok(()));
+        assert_eq!(scan(text("SIP/2.0 200 OK").as_bytes()).unwrap().check_request(), Err(Fault::Kind));
+        assert_eq!(scan(text(INVITE[0]).as_bytes()).unwrap().check_response(), Err(Fault::Kind));
+        let odd = text("SIP/2.0 200 OK").replace("CSeq:", "CSeq");
+        assert_eq!(scan(odd.as_bytes()).unwrap().check_response(), Err(Fault::Line));
+    }
+
+    #[test]
+    fn option_tags_that_nobody_knows_are_named() {
+        let text = format!("{}\r\nRequire: 100rel, Timer\r\nRequire: path,\r\n\r\n", INVITE.join("\r\n"));
+        let message = scan(text.as_bytes()).unwrap();
+        assert_eq!(message.unsupported(&["timer"]).collect::<Vec<_>>(), ["100rel", "path"]);
+    }
+}

@@ -85,3 +85,67 @@ fn cause_of(reason: &str) -> Option<u16> {
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("cause"))
         .find_map(|(_, value)| value.trim().parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::scan;
+
+    fn diverted(headers: &str) -> (Option<String>, Option<DivertReason>) {
+        let text = format!("INVITE sip:500@umbriel.example SIP/2.0\r\n{headers}\r\n");
+        let message = scan(text.as_bytes()).unwrap();
+        (diverting_user(&message).map(Cow::into_owned), diverting_reason(&message))
+    }
+
+    fn to(user: &str, reason: DivertReason) -> (Option<String>, Option<DivertReason>) {
+        (Some(user.to_owned()), Some(reason))
+    }
+
+    #[test]
+    fn a_call_that_was_not_diverted_names_nobody() {
+        assert_eq!(diverted(""), (None, None));
+    }
+
+    #[test]
+    fn the_topmost_diversion_counts() {
+        let headers = "Diversion: <sip:101@pbx>;reason=no-answer, <sip:102@pbx>;reason=user-busy\r\nDiversion: <sip:103@pbx>\r\n";
+        assert_eq!(diverted(headers), to("101", DivertReason::NoAnswer));
+        assert_eq!(diverted("Diversion: <tel:10001>;reason=User-Busy\r\n"), to("10001", DivertReason::Busy));
+        assert_eq!(
+            diverted("Diversion: sip:101@pbx;reason=unconditional\r\n"),
+            to("101", DivertReason::Unconditional)
+        );
+        assert_eq!(
+            diverted("Diversion: \"A, B\" <sip:%31%30%31;x=y@pbx>;reason=\"time-of-day\"\r\n"),
+            to("101", DivertReason::Other)
+        );
+    }
+
+    #[test]
+    fn else_the_second_last_entry_of_history_info_counts() {
+        let headers = "History-Info: <sip:100@pbx>;index=1, <sip:101@pbx?Reason=SIP%3Bcause%3D486%3Btext%3D%22Busy%22>;index=1.1\r\n\
+                       History-Info: <sip:500@umbriel.example>;index=1.1.1\r\n";
+        assert_eq!(diverted(headers), to("101", DivertReason::Busy));
+        let cause = "History-Info: <sip:101@pbx;cause=408>;index=1,<sip:500@umbriel.example>;index=1.1\r\n";
+        assert_eq!(diverted(cause), to("101", DivertReason::NoAnswer));
+        assert_eq!(diverted("History-Info: <sip:500@umbriel.example>;index=1\r\n"), (None, None));
+    }
+
+    #[test]
+    fn diversion_weighs_more_than_history_info_unless_it_cannot_be_read() {
+        let history = "History-Info: <sip:101@pbx>;index=1, <sip:500@u>;index=1.1\r\n";
+        assert_eq!(
+            diverted(&format!("{history}Diversion: <sip:102@pbx>\r\n")),
+            to("102", DivertReason::Other)
+        );
+        assert_eq!(diverted(&format!("{history}Diversion: <sip:\r\n")), to("101", DivertReason::Other));
+    }
+
+    #[test]
+    fn an_entry_without_a_user_names_nobody() {
+        assert_eq!(
+            diverted("Diversion: <sip:pbx.example>;reason=unknown\r\n"),
+            (None, Some(DivertReason::Other))
+        );
+    }
+}

@@ -70,6 +70,7 @@ impl Framer {
         self.drop_done();
         if self.waiting.len() + bytes.len() > MAX_WAITING_BYTES {
             self.failed.get_or_insert(FrameError::Overflow);
+            self.waiting = Vec::new();
         } else if self.failed.is_none() {
             self.waiting.extend_from_slice(bytes);
         }
@@ -167,4 +168,112 @@ impl Framer {
 enum Measured {
     Ping,
     Message(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "OPTIONS sip:a SIP/2.0\r\nl: 3\r\n\r\nabc";
+    const TWO: &str = "SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    /// What a stream holds that comes in pieces of `size` bytes: messages, and `ping`.
+    fn frames(stream: &str, size: usize) -> Result<Vec<String>, FrameError> {
+        let mut framer = Framer::new();
+        let mut found = Vec::new();
+        for piece in stream.as_bytes().chunks(size) {
+            framer.push(piece);
+            while let Some(frame) = framer.next()? {
+                found.push(match frame {
+                    Frame::Message(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    Frame::Ping => "ping".to_owned(),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    fn fault(stream: &str) -> FrameError {
+        frames(stream, 7).unwrap_err()
+    }
+
+    #[test]
+    fn the_size_of_the_pieces_changes_nothing() {
+        let stream = format!("{ONE}{TWO}\r\n\r\n{ONE}\r\n{TWO}\r\n\r\n\r\n\r\n\r\n{TWO}");
+        for size in [1, 2, 3, 5, 64, 4096] {
+            let found = frames(&stream, size).unwrap();
+            assert_eq!(found, [ONE, TWO, "ping", ONE, TWO, "ping", "ping", TWO], "{size}");
+        }
+    }
+
+    #[test]
+    fn a_message_waits_for_its_body() {
+        let mut framer = Framer::new();
+        framer.push(&ONE.as_bytes()[..ONE.len() - 1]);
+        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.waiting_bytes(), ONE.len() - 1);
+        framer.push(b"c");
+        assert_eq!(framer.next(), Ok(Some(Frame::Message(ONE.as_bytes()))));
+        assert_eq!(framer.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn a_stream_without_a_length_or_with_two_is_given_up() {
+        assert_eq!(fault("OPTIONS sip:a SIP/2.0\r\nX: y\r\n\r\n"), FrameError::NoContentLength);
+        let repeated = fault("OPTIONS sip:a SIP/2.0\r\nl: 0\r\nl: 0\r\n\r\n");
+        assert_eq!(repeated, FrameError::Unreadable(ScanError::RepeatedContentLength));
+        assert_eq!(repeated.to_string(), "the message cannot be framed: Content-Length is repeated");
+        assert_eq!(
+            fault("OPTIONS sip:a SIP/2.0\r\nl: -1\r\n\r\n"),
+            FrameError::Unreadable(ScanError::ContentLength)
+        );
+    }
+
+    #[test]
+    fn what_is_no_sip_is_given_up() {
+        assert_eq!(fault("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), FrameError::Unreadable(ScanError::StartLine));
+        assert_eq!(
+            fault("OPTIONS sip:a SIP/2.0\nl: 0\r\n\r\n"),
+            FrameError::Unreadable(ScanError::BareLineEnd)
+        );
+        assert_eq!(fault("\r\n\rOPTIONS"), FrameError::Unreadable(ScanError::StartLine));
+        assert_eq!(fault("\rO"), FrameError::Unreadable(ScanError::StartLine));
+    }
+
+    #[test]
+    fn a_head_has_at_most_16_kib() {
+        let head =
+            |bytes: usize| format!("OPTIONS sip:a SIP/2.0\r\nl: 0\r\nX: {}\r\n\r\n", "x".repeat(bytes - 36));
+        assert_eq!(frames(&head(16_384), 1000).unwrap().len(), 1);
+        assert_eq!(frames(&head(16_385), 1000), Err(FrameError::HeadTooLong));
+        assert_eq!(frames(&"x".repeat(16_385), 1000), Err(FrameError::HeadTooLong));
+    }
+
+    #[test]
+    fn a_message_has_at_most_65535_bytes() {
+        let message = |body: usize| format!("OPTIONS sip:a SIP/2.0\r\nl: {body}\r\n\r\n{}", "x".repeat(body));
+        assert_eq!(frames(&message(65_500), 1000).unwrap()[0].len(), 65_535);
+        assert_eq!(frames(&message(65_501), 1000), Err(FrameError::MessageTooLong));
+        let huge = "OPTIONS sip:a SIP/2.0\r\nl: 18446744073709551615\r\n\r\n";
+        assert_eq!(fault(huge), FrameError::MessageTooLong);
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_stays_so_and_keeps_nothing() {
+        let mut framer = Framer::new();
+        framer.push(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(framer.next().is_err());
+        framer.push(ONE.as_bytes());
+        assert_eq!(framer.next(), Err(FrameError::Unreadable(ScanError::StartLine)));
+        assert_eq!(framer.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_pushed_without_being_taken_is_bounded() {
+        let mut framer = Framer::new();
+        for _ in 0..3 {
+            framer.push(&[b'x'; 65_535]);
+        }
+        assert_eq!(framer.next(), Err(FrameError::Overflow));
+    }
 }

@@ -107,3 +107,27 @@ pub fn unfold(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cseq_is_a_number_below_2_to_the_31_and_a_method() {
+        let cseq = CSeq::parse(" 0009\r\n  INVITE ").unwrap();
+        assert_eq!((cseq.number, cseq.method, cseq.method_text), (9, Method::Invite, "INVITE"));
+        assert_eq!(CSeq::parse("2147483647 FOO").unwrap().method, Method::Unknown);
+        for text in ["2147483648 INVITE", "-1 INVITE", "x INVITE", "INVITE", ""] {
+            assert_eq!(CSeq::parse(text), Err(Flaw::Number), "{text}");
+        }
+        for text in ["1", "1 ", "1 A B", "1 @"] {
+            assert_eq!(CSeq::parse(text), Err(Flaw::Word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fold_is_one_space() {
+        assert_eq!(unfold("a  b"), "a  b");
+        assert_eq!(unfold("a \r\n\t b\r\n \r\n c"), "a b c");
+    }
+}

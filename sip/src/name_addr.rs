@@ -96,3 +96,48 @@ impl<'a> NameAddr<'a> {
 fn is_display_word(word: &str) -> bool {
     word.bytes().all(|byte| is_token_byte(byte) || !byte.is_ascii())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_say_whose_a_parameter_is() {
+        let with = NameAddr::parse("\"A. B\" <sip:a@b;lr?c=d>;tag=t").unwrap();
+        assert_eq!((with.display, with.uri.text, with.tag()), ("A. B", "sip:a@b;lr?c=d", Some("t")));
+        let without = NameAddr::parse("sip:a@b;tag=t").unwrap();
+        assert_eq!((without.display, without.uri.text, without.tag()), ("", "sip:a@b", Some("t")));
+    }
+
+    #[test]
+    fn a_display_name_is_read_as_it_is_meant() {
+        let name = |text| NameAddr::parse(text).unwrap().display_name().map(Cow::into_owned);
+        assert_eq!(name(r#""J \"R\" \\" <sip:a@b>"#).as_deref(), Some(r#"J "R" \"#));
+        assert_eq!(name("Anna  Lee<sip:a@b>").as_deref(), Some("Anna  Lee"));
+        assert_eq!(name("\"a\r\n b\" <sip:a@b>").as_deref(), Some("a b"));
+        assert_eq!(name("Jürgen <sip:a@b>").as_deref(), Some("Jürgen"));
+        assert_eq!(name("\"\" <sip:a@b>"), None);
+        assert_eq!(name("<sip:a@b>"), None);
+    }
+
+    #[test]
+    fn what_is_no_name_addr_is_refused() {
+        for (text, flaw) in [
+            ("\"a <sip:a@b>", Flaw::Quote),
+            ("\"a\" sip:a@b", Flaw::Quote),
+            ("\"a\"", Flaw::Quote),
+            ("a, b <sip:a@b>", Flaw::DisplayName),
+            ("a \"b\" <sip:a@b>", Flaw::DisplayName),
+            ("<sip:a@b", Flaw::Brackets),
+            ("<sip:a@b> c", Flaw::Brackets),
+            ("< sip:a@b>", Flaw::Uri(UriError::Character)),
+            ("sip:a@b?c=d", Flaw::Uri(UriError::Character)),
+            ("sip:a,b@c", Flaw::Uri(UriError::Character)),
+            ("", Flaw::Uri(UriError::Scheme)),
+            ("<sip:a@b>;tag", Flaw::Parameter),
+            ("<sip:a@b>;tag=a:b", Flaw::Parameter),
+        ] {
+            assert_eq!(NameAddr::parse(text), Err(flaw), "{text}");
+        }
+    }
+}

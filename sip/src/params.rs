@@ -69,3 +69,45 @@ fn is_well_formed(part: &str) -> bool {
 pub(crate) fn unquote(text: &str) -> &str {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_lose_their_quotes_and_keep_their_order() {
+        let params = Params::parse(r#" ;a ; B = "x;\"y" ;c=[::1]"#).unwrap();
+        let all: Vec<_> = params.iter().collect();
+        assert_eq!(all, [("a", None), ("B", Some(r#"x;\"y"#)), ("c", Some("[::1]"))]);
+        assert_eq!((params.get("A"), params.get("b"), params.get("d")), (Some(""), Some(r#"x;\"y"#), None));
+        assert_eq!(Params::parse("").unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_parameter_is_a_token_with_one_value_and_stands_once() {
+        for text in [
+            "a",
+            ";",
+            ";;a",
+            ";a;",
+            ";a=",
+            ";=a",
+            ";a b",
+            ";a=b c",
+            ";a=\"b",
+            ";a=\"b\"c",
+            ";a=\0",
+            ";a;A=1",
+            ";a=b=c",
+        ] {
+            assert_eq!(Params::parse(text), Err(Flaw::Parameter), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn at_most_32_parameters_are_read() {
+        let many = |count: usize| (0..count).map(|index| format!(";p{index}")).collect::<String>();
+        assert!(Params::parse(&many(32)).is_ok());
+        assert_eq!(Params::parse(&many(33)), Err(Flaw::Parameter));
+    }
+}

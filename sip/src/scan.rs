@@ -265,3 +265,175 @@ fn status_line(line: &str) -> Option<StartLine<'_>> {
     let status = u16::try_from(decimal(status)?).ok().filter(|status| (100..700).contains(status))?;
     Some(StartLine::Response { status, reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\n";
+
+    fn with(rest: &str) -> Vec<u8> {
+        format!("{HEAD}{rest}").into_bytes()
+    }
+
+    fn refused(rest: &str) -> ScanError {
+        scan(&with(rest)).unwrap_err()
+    }
+
+    #[test]
+    fn without_content_length_the_body_goes_to_the_end() {
+        let bytes = with("\r\nbody");
+        assert_eq!(scan(&bytes).unwrap().body(), b"body");
+    }
+
+    #[test]
+    fn with_content_length_what_follows_the_body_is_left_out() {
+        let bytes = with("l: 2\r\n\r\nbody");
+        let message = scan(&bytes).unwrap();
+        assert_eq!(message.body(), b"bo");
+        assert!(message.bytes().ends_with(b"\r\n\r\nbo"));
+    }
+
+    #[test]
+    fn a_content_length_that_could_be_read_in_two_ways_is_refused() {
+        assert_eq!(refused("Content-Length: 0\r\nl: 0\r\n\r\n"), ScanError::RepeatedContentLength);
+        assert_eq!(refused("Content-Length: 0, 0\r\n\r\n"), ScanError::ContentLength);
+        assert_eq!(refused("Content-Length: -1\r\n\r\n"), ScanError::ContentLength);
+        assert_eq!(refused("Content-Length: +1\r\n\r\nx"), ScanError::ContentLength);
+        assert_eq!(refused("Content-Length: 0x1\r\n\r\nx"), ScanError::ContentLength);
+        assert_eq!(refused("Content-Length:\r\n\r\n"), ScanError::ContentLength);
+        assert_eq!(refused("Content-Length: 1\r\n 2\r\n\r\n"), ScanError::ContentLength);
+        assert_eq!(refused("Content-Length: 18446744073709551616\r\n\r\n"), ScanError::ContentLength);
+    }
+
+    #[test]
+    fn a_body_that_is_cut_short_is_refused() {
+        let error = ScanError::BodyCutShort { stated: 18_446_744_073_709_551_615, present: 2 };
+        assert_eq!(refused("Content-Length: 18446744073709551615\r\n\r\nxx"), error);
+        let error = ScanError::BodyCutShort { stated: 3, present: 2 };
+        assert_eq!(refused("Content-Length: 3\r\n\r\nxx"), error);
+        assert_eq!(error.to_string(), "Content-Length says 3 bytes, and 2 are there");
+    }
+
+    #[test]
+    fn a_request_whose_length_is_at_fault_can_be_answered_from_its_head() {
+        let bytes = with("Call-ID: 7\r\nContent-Length: 3\r\n\r\nxx");
+        assert_eq!(scan(&bytes).unwrap_err().status(), Some(400));
+        let head = scan_head(&bytes).unwrap();
+        assert_eq!(head.call_id(), Ok("7"));
+        assert_eq!(head.body(), b"");
+    }
+
+    #[test]
+    fn a_line_end_without_cr_or_lf_is_refused_and_cannot_be_answered() {
+        for rest in
+            ["A: b\nC: d\r\n\r\n", "A: b\rC: d\r\n\r\n", "A: b\r\r\n\r\n", "A: b\n\r\n\r\n", "\n", "\rx"]
+        {
+            assert_eq!(refused(rest), ScanError::BareLineEnd, "{rest:?}");
+            assert_eq!(scan_head(&with(rest)).unwrap_err(), ScanError::BareLineEnd, "{rest:?}");
+        }
+        assert_eq!(scan(b"OPTIONS sip:a SIP/2.0\n\n").unwrap_err(), ScanError::BareLineEnd);
+        assert_eq!(ScanError::BareLineEnd.status(), None);
+    }
+
+    #[test]
+    fn a_header_section_without_an_end_is_refused() {
+        for rest in ["", "A: b", "A: b\r", "A: b\r\n", "A: b\r\n C", "A: b\r\n\r"] {
+            assert_eq!(refused(rest), ScanError::Unterminated, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn line_ends_in_front_are_skipped_and_alone_are_nothing() {
+        let bytes = [b"\r\n\r\n\r\n", &with("\r\n")[..]].concat();
+        assert!(scan(&bytes).unwrap().bytes().starts_with(b"OPTIONS"));
+        assert_eq!(scan(b"\r\n\r\n").unwrap_err(), ScanError::Empty);
+        assert_eq!(scan(b"").unwrap_err(), ScanError::Empty);
+    }
+
+    #[test]
+    fn a_fold_belongs_to_the_header_above_and_not_to_the_start_line() {
+        let bytes = with("Subject: I know\r\n you're there,\r\n\tpick up\r\nX:\r\n y\r\n\r\n");
+        let message = scan(&bytes).unwrap();
+        assert_eq!(message.header(Name::Subject), Some("I know\r\n you're there,\r\n\tpick up"));
+        assert_eq!(message.header_named("x"), Some("y"));
+        assert!(!message.malformed_line);
+        let folded = scan(b"OPTIONS sip:a@b SIP/2.0\r\n X: y\r\n\r\n").unwrap();
+        assert!(folded.malformed_line);
+    }
+
+    #[test]
+    fn a_line_of_white_space_alone_is_a_fold_and_not_the_end() {
+        let bytes = with("X: y\r\n \r\nZ: z\r\n\r\n");
+        let message = scan(&bytes).unwrap();
+        assert_eq!((message.header_named("X"), message.header_named("Z")), (Some("y"), Some("z")));
+    }
+
+    #[test]
+    fn a_header_that_is_no_text_hides_only_itself() {
+        let bytes =
+            [HEAD.as_bytes(), b"From: \xff\r\nSubject: \xfe\r\nSubject: ok\r\nTo: <sip:a>\r\n\r\n"].concat();
+        let message = scan(&bytes).unwrap();
+        assert_eq!(message.header(Name::From), None);
+        assert_eq!(message.header(Name::Subject), Some("ok"));
+        assert!(message.to().is_ok());
+        assert_eq!(message.all().count(), 5);
+        assert_eq!(message.from().unwrap_err().to_string(), "From is not UTF-8");
+    }
+
+    #[test]
+    fn a_line_without_a_name_hides_only_itself() {
+        let bytes = with("no colon\r\n: no name\r\nsp ace: x\r\nTo: <sip:a>\r\n\r\n");
+        let message = scan(&bytes).unwrap();
+        assert!(message.malformed_line);
+        assert!(message.to().is_ok());
+    }
+
+    #[test]
+    fn header_lines_are_counted_and_one_too_many_is_answered_by_513() {
+        let lines = |count: usize| with(&format!("{}\r\n", "X: y\r\n".repeat(count - 1)));
+        assert!(scan(&lines(96)).is_ok());
+        assert_eq!(scan(&lines(97)).unwrap_err().status(), Some(513));
+        assert_eq!(scan_head(&lines(97)).unwrap().all().count(), 96);
+    }
+
+    #[test]
+    fn a_message_has_at_most_65535_bytes() {
+        let longest = with(&format!("\r\n{}", "x".repeat(65_535 - HEAD.len() - 2)));
+        assert_eq!(scan(&longest).unwrap().bytes().len(), 65_535);
+        assert_eq!(scan(&[&longest[..], b"x"].concat()).unwrap_err(), ScanError::TooLong);
+        let header = with(&format!("X: {}\r\n\r\n", "x".repeat(65_535 - HEAD.len() - 7)));
+        assert_eq!(scan(&header).unwrap().header_named("X").unwrap().len(), 65_535 - HEAD.len() - 7);
+    }
+
+    #[test]
+    fn the_first_line_is_a_request_a_response_or_noise() {
+        let start = |line: &str| {
+            scan_head(format!("{line}\r\n\r\n").as_bytes()).map(|message| format!("{:?}", message.start()))
+        };
+        assert!(start("invite sip:a sip/2.0").unwrap().contains("Unknown"));
+        assert!(start("INVITE sip:a SIP/3.1").unwrap().contains("version_is_2_0: false"));
+        assert!(start("sip/2.0 200 Ok then").unwrap().contains("200"));
+        assert!(start("SIP/2.0 200").is_ok());
+        for noise in [
+            "GET / HTTP/1.1",
+            "INVITE",
+            "INVITE sip:a",
+            "INVITE sip:a SIP/2",
+            "INVITE sip:a SIP/2.x",
+            "INV@TE sip:a SIP/2.0",
+            " INVITE sip:a SIP/2.0",
+            "SIP/2.0 99 x",
+            "SIP/2.0 700 x",
+            "SIP/2.0 2000 x",
+            "SIP/2.0  200 x",
+            "SIP/3.0 200 x",
+            "SIP/2.0",
+            "SIP/2.0x200",
+            "SIP/2.0 +20 x",
+        ] {
+            assert_eq!(start(noise), Err(ScanError::StartLine), "{noise}");
+        }
+        assert_eq!(scan(b"\xff sip:a SIP/2.0\r\n\r\n").unwrap_err(), ScanError::StartLine);
+    }
+}

@@ -95,3 +95,51 @@ fn parse_received(text: &str) -> Option<IpAddr> {
         None => text.parse().ok(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_hop_is_found() {
+        let via =
+            Via::parse("SIP/2.0/TCP pbx.example.com:5070;branch=z9hG4bK7;received=192.0.2.9;rport=99;ttl=1")
+                .unwrap();
+        assert_eq!(
+            (via.transport, via.host, via.port),
+            ("TCP", Host::HostName("pbx.example.com"), Some(5070))
+        );
+        assert_eq!((via.branch, via.rport), (Some("z9hG4bK7"), Rport::Port(99)));
+        assert_eq!(via.received, Some("192.0.2.9".parse().unwrap()));
+        assert_eq!(via.params.get("TTL"), Some("1"));
+    }
+
+    #[test]
+    fn white_space_may_stand_between_the_parts() {
+        let via = Via::parse("SIP  / 2.0\r\n / UDP\t[2001:db8::1] : 5070 ;\r\n branch = a ; rport").unwrap();
+        assert_eq!((via.transport, via.port, via.branch), ("UDP", Some(5070), Some("a")));
+        assert_eq!(via.host.to_string(), "[2001:db8::1]");
+        assert_eq!(via.rport, Rport::Asked);
+    }
+
+    #[test]
+    fn what_is_no_hop_is_refused() {
+        for (text, flaw) in [
+            ("", Flaw::Protocol),
+            ("SIP/2.0/UDP", Flaw::Protocol),
+            ("SIP/3.0/UDP a", Flaw::Protocol),
+            ("HTTP/2.0/UDP a", Flaw::Protocol),
+            ("SIP/2.0/U@P a", Flaw::Protocol),
+            ("SIP/2.0/UDP ;branch=a", Flaw::Uri(UriError::Host)),
+            ("SIP/2.0/UDP a b", Flaw::Uri(UriError::Host)),
+            ("SIP/2.0/UDP a:1 : 2", Flaw::Uri(UriError::Host)),
+            ("SIP/2.0/UDP a:", Flaw::Uri(UriError::Port)),
+            ("SIP/2.0/UDP a;branch", Flaw::Parameter),
+            ("SIP/2.0/UDP a;branch=a:b", Flaw::Parameter),
+            ("SIP/2.0/UDP a;rport=x", Flaw::Parameter),
+            ("SIP/2.0/UDP a;;", Flaw::Parameter),
+        ] {
+            assert_eq!(Via::parse(text), Err(flaw), "{text}");
+        }
+    }
+}

@@ -229,3 +229,164 @@ fn push_top_via(out: &mut Vec<u8>, value: &str, peer: &Peer) {
     }
     out.extend_from_slice(others.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Transport;
+    use crate::scan::{scan, scan_head};
+
+    fn peer(address: &str) -> Peer {
+        Peer { transport: Transport::Udp, address: address.parse().unwrap(), connection: None }
+    }
+
+    /// The topmost Via of the answer to a request that came with `via` from `address`.
+    fn via_back(via: &str, address: &str) -> String {
+        let text = format!("OPTIONS sip:a@b SIP/2.0\r\nv: {via}\r\n\r\n");
+        let mut out = Vec::new();
+        Response::to(&scan(text.as_bytes()).unwrap(), &peer(address), 200, "OK", &mut out).finish();
+        let answer = String::from_utf8(out).unwrap();
+        let via = answer.strip_prefix("SIP/2.0 200 OK\r\nVia: ").unwrap();
+        via.strip_suffix("\r\nContent-Length: 0\r\n\r\n").unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_via_that_names_its_sender_comes_back_as_it_was() {
+        for via in [
+            "SIP/2.0/UDP 192.0.2.1",
+            "SIP / 2.0/UDP 192.0.2.1:5070 ;  branch=z9hG4bK1\r\n ;x , SIP/2.0/TCP a;rport",
+        ] {
+            assert_eq!(via_back(via, "192.0.2.1:9"), via);
+        }
+        assert_eq!(via_back("SIP/2.0/UDP 192.0.2.1", "[::ffff:192.0.2.1]:9"), "SIP/2.0/UDP 192.0.2.1");
+        assert_eq!(via_back("SIP/2.0/UDP [2001:db8::1]", "[2001:db8::1]:9"), "SIP/2.0/UDP [2001:db8::1]");
+    }
+
+    #[test]
+    fn rfc_3261_section_18_2_1_a_via_that_names_another_gains_received() {
+        assert_eq!(
+            via_back("SIP/2.0/UDP a.example;branch=b", "192.0.2.1:9"),
+            "SIP/2.0/UDP a.example;branch=b;received=192.0.2.1"
+        );
+        assert_eq!(
+            via_back("SIP/2.0/UDP 10.0.0.1, SIP/2.0/UDP c", "192.0.2.1:9"),
+            "SIP/2.0/UDP 10.0.0.1;received=192.0.2.1, SIP/2.0/UDP c"
+        );
+        assert_eq!(via_back("SIP/2.0/UDP a", "[2001:db8::1]:9"), "SIP/2.0/UDP a;received=2001:db8::1");
+    }
+
+    #[test]
+    fn rfc_3581_section_4_rport_is_filled_in_and_received_with_it() {
+        assert_eq!(
+            via_back("SIP/2.0/UDP 192.0.2.1;rport ;branch=b", "192.0.2.1:99"),
+            "SIP/2.0/UDP 192.0.2.1;rport=99;branch=b;received=192.0.2.1"
+        );
+        assert_eq!(
+            via_back("SIP/2.0/UDP 192.0.2.1;rport=7", "192.0.2.1:99"),
+            "SIP/2.0/UDP 192.0.2.1;rport=7"
+        );
+    }
+
+    #[test]
+    fn a_received_that_the_sender_made_up_goes() {
+        assert_eq!(
+            via_back("SIP/2.0/UDP 192.0.2.1;received=10.0.0.1;branch=b", "192.0.2.1:9"),
+            "SIP/2.0/UDP 192.0.2.1;branch=b"
+        );
+        assert_eq!(
+            via_back("SIP/2.0/UDP a;Received=10.0.0.1", "192.0.2.1:9"),
+            "SIP/2.0/UDP a;received=192.0.2.1"
+        );
+    }
+
+    #[test]
+    fn a_via_that_cannot_be_read_comes_back_as_it_was() {
+        assert_eq!(via_back("SIP/2.0/UDP a;;rport", "192.0.2.1:9"), "SIP/2.0/UDP a;;rport");
+    }
+
+    const INVITE: &[u8] = b"INVITE sip:101@u SIP/2.0\r\n\
+        Record-Route: <sip:p;lr>, <sip:q;lr>\r\n\
+        v: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+        VIA:SIP/2.0/TCP  c ;branch=z9hG4bK0\r\n\
+        f: \"A \xff\" <sip:a@b>;tag=1\r\n\
+        t:   <sip:101@u>\r\n\
+        \x20 ;x=y  \r\n\
+        Timestamp: 54.2\r\n\
+        i: 7@b\r\n\
+        CSeq:  0009   INVITE\r\n\
+        Content-Length: 0\r\n\r\n";
+
+    #[test]
+    fn a_response_copies_what_it_must_byte_for_byte_and_in_order() {
+        let mut out = b"kept".to_vec();
+        Response::to(&scan(INVITE).unwrap(), &peer("192.0.2.1:5060"), 200, "OK", &mut out)
+            .record_route()
+            .header("Contact", "<sip:u>")
+            .to_tag("t7")
+            .header_args("Expires", format_args!("{}", 300))
+            .body("application/sdp", b"v=0\r\n")
+            .finish();
+        let wanted: &[u8] = b"keptSIP/2.0 200 OK\r\n\
+            Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+            Via: SIP/2.0/TCP  c ;branch=z9hG4bK0\r\n\
+            From: \"A \xff\" <sip:a@b>;tag=1\r\n\
+            To: <sip:101@u>\r\n\
+            \x20 ;x=y;tag=t7\r\n\
+            Call-ID: 7@b\r\n\
+            CSeq: 0009   INVITE\r\n\
+            Record-Route: <sip:p;lr>, <sip:q;lr>\r\n\
+            Contact: <sip:u>\r\n\
+            Expires: 300\r\n\
+            Content-Type: application/sdp\r\n\
+            Content-Length: 5\r\n\r\nv=0\r\n";
+        assert_eq!(out.escape_ascii().to_string(), wanted.escape_ascii().to_string());
+    }
+
+    #[test]
+    fn rfc_3261_section_8_2_6_1_a_100_brings_the_timestamp_back() {
+        let mut out = Vec::new();
+        Response::to(&scan(INVITE).unwrap(), &peer("192.0.2.1:5060"), 100, "Trying", &mut out).finish();
+        assert_eq!(scan(&out).unwrap().header_named("Timestamp"), Some("54.2"));
+    }
+
+    #[test]
+    fn a_to_that_has_a_tag_keeps_it() {
+        let text = b"BYE sip:a SIP/2.0\r\nTo: <sip:b>;tag=old\r\n\r\n";
+        let mut out = Vec::new();
+        Response::to(&scan(text).unwrap(), &peer("192.0.2.1:9"), 481, "Gone", &mut out)
+            .to_tag("new")
+            .finish();
+        assert_eq!(out, b"SIP/2.0 481 Gone\r\nTo: <sip:b>;tag=old\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_request_without_its_headers_can_be_answered() {
+        let text = b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 5\r\n\r\n";
+        let mut out = Vec::new();
+        Response::to(&scan_head(text).unwrap(), &peer("192.0.2.1:9"), 400, "Bad Request", &mut out)
+            .to_tag("t")
+            .finish();
+        assert_eq!(out, b"SIP/2.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn no_value_can_begin_a_header_of_its_own() {
+        let mut out = Vec::new();
+        Request::new("BYE", "sip:a\r\nX: y", &mut out)
+            .header("Reason", "SIP;text=\"a\r\nX: y\"")
+            .header_args("Contact\r\nX", format_args!("<{}>", "sip:b\nX: y"))
+            .finish();
+        let wanted = "BYE sip:a  X: y SIP/2.0\r\nReason: SIP;text=\"a  X: y\"\r\nContact  X: <sip:b X: y>\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_grows_is_the_callers_buffer_and_only_if_it_is_too_small() {
+        let mut out = Vec::with_capacity(1024);
+        let (place, room) = (out.as_ptr(), out.capacity());
+        Response::to(&scan(INVITE).unwrap(), &peer("10.0.0.1:5060"), 180, "Ringing", &mut out)
+            .to_tag("t")
+            .finish();
+        assert_eq!((out.as_ptr(), out.capacity()), (place, room));
+    }
+}

@@ -54,7 +54,7 @@ fn rfc_5118_is_met_message_by_message() {
 }
 
 fn wire(name: &str) -> Vec<u8> {
-    RFC4475.iter().chain(&RFC5118).find(|case| case.name == name).unwrap().wire()
+    RFC4475.iter().chain(&RFC5118).find(|case| case.name == name).expect("a message of that name").wire()
 }
 
 #[test]
