@@ -2,7 +2,7 @@
 //!
 //! Decides names, defaults and help texts of the commands. Refuses to do anything.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,8 +22,53 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serve the objects of a folder: a call router and a mailbox server in one process.
+    Up(UpArguments),
     /// Place a test call and draw what happens.
     Call(CallArguments),
+    /// Say step by step where a call would go, and why.
+    Explain(ExplainArguments),
+    /// Say what is wrong with the objects of a folder.
+    Check(CheckArguments),
+}
+
+/// `umbriel up`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpArguments {
+    /// The folder with the objects; every *.yaml and *.yml file in it is read, and read again when
+    /// it changes.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Where configuration, recordings and mail are kept.
+    #[arg(long, value_name = "DIR", default_value = "run")]
+    pub state: PathBuf,
+    /// The address to listen on, and that peers are told.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// Where /livez, /readyz, /metrics and /generation are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9060")]
+    pub admin: SocketAddr,
+    /// Once it serves, leave a spoken message for this number and show how it went.
+    #[arg(long, value_name = "NUMBER")]
+    pub call: Option<String>,
+    /// End after that call: with status 0 only if the message was delivered and is what was said.
+    #[arg(long, requires = "call")]
+    pub once: bool,
+    /// Show phone numbers in full, in logs and in lines about calls.
+    #[arg(long)]
+    pub show_numbers: bool,
+    /// How logs look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line per call for people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 /// `umbriel call`
@@ -68,6 +113,51 @@ pub(crate) struct CallArguments {
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+/// `umbriel explain`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The called number.
+    #[arg(value_name = "NUMBER")]
+    pub number: String,
+    /// Who calls: the name of a UMIPGateway or an address.
+    #[arg(long, value_name = "GATEWAY")]
+    pub from: String,
+    /// The folder with the objects.
+    #[arg(long = "in", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The number that the call was diverted from.
+    #[arg(long, value_name = "NUMBER")]
+    pub diversion: Option<String>,
+    /// How the call comes.
+    #[arg(long, value_enum, default_value_t = Way::Udp)]
+    pub transport: Way,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// `umbriel check`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The folder with the objects.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How a call comes to a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS.
+    Tls,
 }
 
 /// How a result is printed.

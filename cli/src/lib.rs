@@ -7,9 +7,13 @@
 mod args;
 pub mod call;
 mod command_call;
+mod command_check;
+mod command_explain;
+mod folder;
 mod print;
 pub mod speech;
 pub mod style;
+mod up;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,7 +40,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match &arguments.command {
+        Command::Up(arguments) => up::run(arguments),
         Command::Call(arguments) => command_call::run(arguments),
+        Command::Explain(arguments) => command_explain::run(arguments),
+        Command::Check(arguments) => command_check::run(arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

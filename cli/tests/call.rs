@@ -223,7 +223,13 @@ fn a_redirected_call_keeps_the_token_speaks_after_the_beep_and_hangs_up() {
     );
     assert_eq!(
         texts[8..],
-        ["200 OK again", "RTP PCMU: greeting and beep", "RTP PCMU: 0.12 s", "BYE", "200 OK"]
+        [
+            "200 OK again",
+            "RTP PCMU: 0.40 s of greeting and beep",
+            "RTP PCMU: 0.12 s of speech",
+            "BYE",
+            "200 OK"
+        ]
     );
     assert_eq!(report.media.received_packets, 20);
     assert_eq!(report.heard.len(), 3_200);

@@ -203,12 +203,14 @@ impl Call<'_> {
             MediaEvent::FirstAudio => journal.first_audio(now),
             MediaEvent::BeepEnded => {
                 journal.beep_ended(now);
-                let text = format!("RTP {}: greeting and beep", media.codec().name());
+                let lasted = seconds(media.heard.len());
+                let text = format!("RTP {}: {lasted} of greeting and beep", media.codec().name());
                 journal.media(now, false, &text);
             }
             MediaEvent::Spoken => {
                 journal.spoken(now);
-                let text = format!("RTP {}: {}", media.codec().name(), seconds(media.audio().len()));
+                let lasted = seconds(media.audio().len());
+                let text = format!("RTP {}: {lasted} of speech", media.codec().name());
                 journal.media(now, true, &text);
             }
             MediaEvent::KeyPressed => journal.media(now, true, "RTP telephone-event: #"),
