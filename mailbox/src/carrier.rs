@@ -51,6 +51,14 @@ impl Stage {
         }
     }
 
+    /// Name of its mailbox, once that is known.
+    fn mailbox(&self) -> Option<&str> {
+        match self {
+            Stage::Recorded(_) => None,
+            Stage::Queued(entry) | Stage::Sent { entry, .. } => Some(&entry.mailbox),
+        }
+    }
+
     /// When it came into the outbox, if it has.
     pub(crate) fn queued_unix_ms(&self) -> Option<u64> {
         match self {
@@ -106,11 +114,11 @@ impl Carrier {
     }
 
     /// Says why a message waits.
-    pub(crate) fn report(&self, id: MessageId, problem: &Problem, retry_in: Duration) {
+    pub(crate) fn report(&self, stage: &Stage, problem: &Problem, retry_in: Duration) {
         self.counters.deferred.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
-            target: "umbriel::call", event = "deferred", code = Code::DeliveryDeferred.id(), message_id = %id,
-            reason = %problem, retry_in_s = retry_in.as_secs_f32(),
+            target: "umbriel::call", event = "deferred", code = Code::DeliveryDeferred.id(),
+            message_id = %stage.id(), mailbox = stage.mailbox(), reason = %problem, retry_in_s = retry_in.as_secs_f32(),
             "a message could not be delivered yet and is tried again"
         );
     }
@@ -186,7 +194,7 @@ impl Carrier {
         let audio = self.store.read(&entry.mailbox, entry.id, Object::Audio).await?;
         let place = match &config.delivery.smtp {
             Some(smtp) => match self.send_by_smtp(&config, smtp, entry, owner, facts, audio).await {
-                Err(Problem::Smtp(SmtpError::Refused(reason))) => {
+                Err(Problem::Smtp(SmtpError::Refused { reason, .. })) => {
                     self.keep_refused(entry, &reason).await?;
                     return Ok(None);
                 }

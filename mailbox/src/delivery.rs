@@ -25,10 +25,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use config::{Code, MailboxConfig};
+use runtime::metrics::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::carrier::{Carrier, Problem, Stage};
+use crate::delivery_metrics::DeliveryMetrics;
 use crate::message::MessageId;
 use crate::outbox::Outbox;
 use crate::spool_writer::{Finished, SpoolError, SpoolHandle, SpoolHealth, SpoolWriter};
@@ -86,6 +88,12 @@ pub struct DeliveryStatus {
     pub deferred: u64,
     /// Recordings since the start that a crash had cut short and that were recovered.
     pub recovered: u64,
+    /// Syncs of the spool's journal since the start.
+    pub syncs: u64,
+    /// Audio frames since the start that found no room while the disk was full.
+    pub frames_dropped: u64,
+    /// Commands since the start that the spool refused because it could not keep up.
+    pub commands_refused: u64,
     /// Whether recordings can be stored.
     pub spool: SpoolHealth,
 }
@@ -202,21 +210,13 @@ impl Deliverer {
 
     /// A snapshot for metrics and readiness.
     pub fn status(&self) -> DeliveryStatus {
-        let (outbox_len, oldest) = {
-            let since = self.shared.since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
-            (since.len(), since.values().min().copied())
-        };
-        let counters = &self.shared.counters;
-        DeliveryStatus {
-            recordings_open: self.handle.open_recordings(),
-            outbox_len,
-            oldest_age_s: oldest.map(|since| unix_ms().saturating_sub(since) / 1000),
-            refused_len: counters.refused.load(Ordering::Relaxed),
-            delivered: counters.delivered.load(Ordering::Relaxed),
-            deferred: counters.deferred.load(Ordering::Relaxed),
-            recovered: counters.recovered.load(Ordering::Relaxed),
-            spool: self.handle.health(),
-        }
+        self.shared.status(&self.handle)
+    }
+
+    /// Publishes the same figures as `um_spool_*`, `um_outbox_*` and `um_messages_*`.
+    pub fn register(&self, registry: &mut Registry) {
+        let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
+        registry.register_collector(Box::new(DeliveryMetrics(move || shared.status(&handle))));
     }
 
     /// Syncs what calls have sent, gives every message that can be delivered at once ten seconds
@@ -314,6 +314,26 @@ impl Office {
 }
 
 impl Shared {
+    fn status(&self, spool: &SpoolHandle) -> DeliveryStatus {
+        let (outbox_len, oldest) = {
+            let since = self.since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+            (since.len(), since.values().min().copied())
+        };
+        DeliveryStatus {
+            recordings_open: spool.open_recordings(),
+            outbox_len,
+            oldest_age_s: oldest.map(|since| unix_ms().saturating_sub(since) / 1000),
+            refused_len: self.counters.refused.load(Ordering::Relaxed),
+            delivered: self.counters.delivered.load(Ordering::Relaxed),
+            deferred: self.counters.deferred.load(Ordering::Relaxed),
+            recovered: self.counters.recovered.load(Ordering::Relaxed),
+            syncs: spool.syncs(),
+            frames_dropped: spool.frames_dropped(),
+            commands_refused: spool.commands_refused(),
+            spool: spool.health(),
+        }
+    }
+
     fn enter(&self, spool: &SpoolHandle, id: MessageId, since_unix_ms: u64) -> bool {
         let mut since = self.since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = since.insert(id, since_unix_ms).is_none();
@@ -349,7 +369,7 @@ async fn carry(
             Err(problem) => problem,
         };
         drop(turn);
-        carrier.report(stage.id(), &problem, wait);
+        carrier.report(&stage, &problem, wait);
         let mut stopped = carrier.stopped.clone();
         wake.mark_unchanged();
         tokio::select! {

@@ -12,6 +12,7 @@ mod carrier;
 mod chance;
 mod compose;
 mod delivery;
+mod delivery_metrics;
 mod dtmf;
 mod level;
 mod maildir;

@@ -132,6 +132,7 @@ impl Server {
         // Set once, here.
         let _ = notes.set(serving.notifier());
         metrics.register(registry);
+        deliverer.register(registry);
         settings.metrics.register(registry, "mailbox");
         let running = Mutex::new(Some(Running { workers: serving, deliverer }));
         Ok(Server { shared, metrics, running })

@@ -21,25 +21,37 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Longest wait for the answer to QUIT; nothing depends on it.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is said of a server that keeps the line open and says nothing.
+const SILENT: &str = "it does not answer";
+
 /// The message was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SmtpError {
     /// The server may take it later.
-    #[error("{step}: {reason}")]
+    #[error("{step} {server}: {reason}")]
     Deferred {
         /// What was being done.
         step: &'static str,
+        /// Host and port.
+        server: String,
         /// What went wrong.
         reason: String,
     },
     /// The server refused this message for good.
-    #[error("the mail server refused the message: {0}")]
-    Refused(String),
+    #[error("{server} refused the message: {reason}")]
+    Refused {
+        /// Host and port.
+        server: String,
+        /// What it answered.
+        reason: String,
+    },
 }
 
 /// A connection to a server that is ready for a message.
 pub(crate) struct Session {
     connection: AsyncSmtpConnection,
+    /// Host and port.
+    server: String,
 }
 
 impl Session {
@@ -52,19 +64,24 @@ impl Session {
             IpAddr::V4(address) => ClientId::Ipv4(address),
             IpAddr::V6(address) => ClientId::Ipv6(address),
         };
-        let server = (smtp.host.as_str(), smtp.port);
-        let connect = AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &hello, None, None);
-        let mut connection = in_time("connect to the mail server", CONNECT_TIMEOUT, connect).await?;
+        let server = format!("{}:{}", smtp.host, smtp.port);
+        let step = "connect to";
+        let address = (smtp.host.as_str(), smtp.port);
+        let connect = AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT_TIMEOUT), &hello, None, None);
+        let connected = in_time(CONNECT_TIMEOUT, connect).await.map_err(deferred(step, &server));
+        let mut connection = connected?;
         match smtp.security {
             SmtpSecurity::None => {}
             SmtpSecurity::StartTLS => {
-                let step = "encrypt the connection to the mail server";
+                let step = "encrypt the connection to";
                 let tls = TlsParameters::new_rustls(smtp.host.clone())
-                    .map_err(|error| SmtpError::Deferred { step, reason: in_full(&error) })?;
-                in_time(step, CONNECT_TIMEOUT, connection.starttls(tls, &hello)).await?;
+                    .map_err(|error| deferred(step, &server)(error.to_string()))?;
+                in_time(CONNECT_TIMEOUT, connection.starttls(tls, &hello))
+                    .await
+                    .map_err(deferred(step, &server))?;
             }
         }
-        Ok(Self { connection })
+        Ok(Self { connection, server })
     }
 
     /// Sends a message; returns the server's answer. The connection stays open, so that the answer
@@ -73,17 +90,17 @@ impl Session {
     /// # Errors
     /// [`SmtpError`].
     pub(crate) async fn send(&mut self, mail: &Message) -> Result<String, SmtpError> {
-        let step = "send the message";
+        let later = deferred("send the message to", &self.server);
         let bytes = mail.formatted();
         let Ok(sent) = timeout(SEND_TIMEOUT, self.connection.send(mail.envelope(), &bytes)).await else {
-            return Err(SmtpError::Deferred { step, reason: "the mail server does not answer".to_owned() });
+            return Err(later(SILENT.to_owned()));
         };
         match sent {
             Ok(response) => Ok(response.message().collect::<Vec<_>>().join(" ")),
             Err(error) if error.is_permanent() && !is_about_the_session(&error) => {
-                Err(SmtpError::Refused(in_full(&error)))
+                Err(SmtpError::Refused { server: self.server.clone(), reason: error.to_string() })
             }
-            Err(error) => Err(SmtpError::Deferred { step, reason: in_full(&error) }),
+            Err(error) => Err(later(error.to_string())),
         }
     }
 
@@ -94,27 +111,22 @@ impl Session {
     }
 }
 
-async fn in_time<T>(
-    step: &'static str,
-    most: Duration,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, SmtpError> {
+async fn in_time<T>(most: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
     match timeout(most, work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(SmtpError::Deferred { step, reason: in_full(&error) }),
-        Err(_) => Err(SmtpError::Deferred { step, reason: "the mail server does not answer".to_owned() }),
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(SILENT.to_owned()),
     }
+}
+
+fn deferred(step: &'static str, server: &str) -> impl Fn(String) -> SmtpError + use<> {
+    let server = server.to_owned();
+    move |reason| SmtpError::Deferred { step, server: server.clone(), reason }
 }
 
 /// 530 and 538 ask for encryption or a login first (RFC 3207, 4; RFC 4954, 6): a matter of
 /// configuration, which the next message would meet as well.
 fn is_about_the_session(error: &Error) -> bool {
     error.status().is_some_and(|code| ["530", "538"].contains(&code.to_string().as_str()))
-}
-
-/// The error with everything that caused it.
-fn in_full(error: &Error) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]
