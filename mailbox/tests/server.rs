@@ -1,0 +1,171 @@
+//! The whole mailbox server over real sockets: a call, an edit of its configuration, a stop.
+
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mailbox::{Server, ServerPaths};
+use runtime::admin::Component;
+use runtime::metrics::{lock, registry, text};
+use umbriel_mailbox as mailbox;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A loopback address that no other process uses, so that the port can be the usual one.
+fn own_address() -> IpAddr {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, 62, high, low])
+}
+
+fn write_config(file: &Path, generation: u64, status: &str) {
+    let address = own_address();
+    let text = format!(
+        r#"
+schemaVersion: 1
+generation: {generation}
+server: {{name: mailbox, address: {address}, status: {status}, startupMode: TCP, listeners: {{udp: 5062}}}}
+maxCallsAllowed: 2
+tokenKeys: [{{id: k1, secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}]
+directory:
+  gateways: [{{name: pbx, address: 127.0.0.1, status: Enabled}}]
+  huntGroups: [{{name: all, gateway: pbx, dialPlan: contoso}}]
+  dialPlans: [{{name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}}]
+  mailboxes: [{{name: ada, dialPlan: contoso, extensions: ["101"], server: mailbox}}]
+  mailboxServers: [{{name: mailbox, address: {address}, listeners: {{udp: 5062}}, inService: true}}]
+calls:
+  contoso: {{language: en-GB, maxCallDurationS: 60, maxRecordingDurationS: 20, recordingIdleTimeoutS: 2}}
+owners: {{ada: {{displayName: Ada, primarySmtpAddress: ada@contoso.example}}}}
+delivery: {{}}
+"#
+    );
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+/// A caller with a socket for SIP and one for media.
+struct Caller {
+    sip: UdpSocket,
+    media: UdpSocket,
+}
+
+impl Caller {
+    fn new() -> Self {
+        let socket = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(LIMIT)).unwrap();
+            socket
+        };
+        Caller { sip: socket(), media: socket() }
+    }
+
+    fn send(&self, method: &str, call_id: &str, cseq: u32, to_tag: &str, body: &str) {
+        let own = self.sip.local_addr().unwrap();
+        let server = own_address();
+        let request = format!(
+            "{method} sip:101@{server}:5062 SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-{call_id}-{method}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:555@127.0.0.1>;tag=f\r\nTo: <sip:101@{server}>{to_tag}\r\n\
+             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:555@{own}>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.sip.send_to(request.as_bytes(), (server, 5062)).unwrap();
+    }
+
+    fn invite(&self, call_id: &str) {
+        let port = self.media.local_addr().unwrap().port();
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
+        );
+        self.send("INVITE", call_id, 1, "", &body);
+    }
+
+    /// The next final answer.
+    fn answer(&self) -> String {
+        let mut buffer = [0; 4_096];
+        loop {
+            let length = self.sip.recv(&mut buffer).unwrap();
+            let answer = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            if !answer.starts_with("SIP/2.0 1") {
+                return answer;
+            }
+        }
+    }
+}
+
+fn tag(answer: &str) -> String {
+    let to = answer.lines().find(|line| line.starts_with("To:")).unwrap();
+    format!(";tag={}", to.split_once(";tag=").unwrap().1)
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} does not come true");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_server_answers_follows_its_configuration_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths =
+        ServerPaths { config: folder.path().join("mailbox.yaml"), state: folder.path().join("state") };
+    write_config(&paths.config, 1, "Enabled");
+    let registry = registry();
+    let server = Server::start(&paths, 2, &mut lock(&registry)).unwrap();
+    assert!(server.live());
+    assert_eq!((server.generation(), server.ready()), (1, Ok(())));
+
+    let caller = Caller::new();
+    caller.invite("first");
+    let answer = caller.answer();
+    assert!(answer.starts_with("SIP/2.0 200 OK\r\n"), "{answer}");
+    assert_eq!(server.active_calls(), 1);
+    caller.send("ACK", "first", 1, &tag(&answer), "");
+    let mut packet = [0; 200];
+    let (length, _) = caller.media.recv_from(&mut packet).unwrap();
+    assert_eq!((length, packet[0], packet[1]), (172, 0x80, 0x80), "the first packet of a talkspurt");
+    caller.send("BYE", "first", 2, &tag(&answer), "");
+    assert!(caller.answer().starts_with("SIP/2.0 200 OK\r\n"));
+    until("the call is over", || server.active_calls() == 0);
+
+    write_config(&paths.config, 2, "NoNewCalls");
+    until("the new generation is served", || server.generation() == 2);
+    assert_eq!(server.ready(), Err("spec.status is NoNewCalls".to_owned()));
+    caller.invite("second");
+    assert!(caller.answer().contains("UM1105 ServerNotInService: "));
+
+    // A document that makes no sense changes nothing.
+    fs::write(&paths.config, "schemaVersion: 1\nnonsense: true\n").unwrap();
+    write_config(&paths.config, 3, "Enabled");
+    until("the next good one is served", || server.generation() == 3);
+    caller.invite("third");
+    let answer = caller.answer();
+    caller.send("ACK", "third", 1, &tag(&answer), "");
+    caller.media.recv_from(&mut packet).unwrap();
+    server.stop();
+    assert!(caller.answer().starts_with("BYE "), "a stopping server hangs up");
+    assert!(!server.live());
+    assert!(server.ready().is_err());
+
+    let text = text(&registry).unwrap();
+    for line in [
+        "um_calls_active 0",
+        "um_calls_total{result=\"empty\"} 2",
+        "um_service_calls_rejected_total{code=\"UM1105\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_server_without_a_readable_configuration_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths =
+        ServerPaths { config: folder.path().join("mailbox.yaml"), state: folder.path().join("state") };
+    let registry = registry();
+    let error = Server::start(&paths, 1, &mut lock(&registry)).err().unwrap();
+    assert!(error.to_string().starts_with("read the configuration: read "), "{error}");
+}
