@@ -23,11 +23,10 @@ mod outbox;
 mod player;
 mod prompt;
 mod receiver;
+mod refusal;
 mod reorder;
 mod resample;
 mod rtp;
-#[cfg(test)]
-mod scripts;
 mod served;
 mod server;
 mod smtp;
@@ -38,6 +37,8 @@ mod spool_writer;
 mod store;
 mod surroundings;
 mod switchboard;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod tone;
 mod volumes;

@@ -22,11 +22,12 @@ use crate::delivery::{Deliverer, DeliveryStatus, StartError as StorageError};
 use crate::message::SpoolCommand;
 use crate::metrics::CallMetrics;
 use crate::prompt::{Sentence, Utterance};
+use crate::refusal::endpoint_reason;
 use crate::served::Served;
 use crate::speech::{OnSpoken, Speech, Spoken};
 use crate::spool_writer::{SpoolBusy, SpoolHandle, SpoolHealth};
 use crate::surroundings::Surroundings;
-use crate::switchboard::{Note, Switchboard, endpoint_reason};
+use crate::switchboard::{Note, Switchboard};
 
 /// SIP calls of one worker, those included that end: `maxCallsAllowed` is at most 200, and a BYE
 /// that is never answered takes 32 s.

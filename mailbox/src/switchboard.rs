@@ -12,7 +12,7 @@ use std::time::Instant;
 use config::{Code, RETRY_AFTER_S, ServerStatus};
 use runtime::{Core, Now, Outbox};
 use sip::sdp::{self, AudioOffer, SessionId};
-use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Refusal, Service};
+use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Service};
 use siphasher::sip::SipHasher13;
 
 use crate::admission::{Refused, admit, called_number};
@@ -20,8 +20,9 @@ use crate::call::{Call, CallFacts, Context, Ending, Media, Next};
 use crate::chance::Chance;
 use crate::message::MessageId;
 use crate::metrics::CallMetrics;
-use crate::negotiation::{SDP, canonical, choose, next_version, offer_in, unusable};
+use crate::negotiation::{canonical, choose, next_version, offer_in, unusable};
 use crate::prompt::Utterance;
+use crate::refusal::{reason_header, with_headers};
 use crate::rtp::Stream;
 use crate::speech::Spoken;
 use crate::surroundings::{CallSlot, Surroundings};
@@ -436,54 +437,6 @@ impl<S: Surroundings> Drop for Switchboard<S> {
         for line in self.calls.values_mut() {
             line.call.abandon(&self.surroundings);
         }
-    }
-}
-
-/// The value of `Reason` in a refusal that the endpoint makes by itself.
-pub(crate) fn endpoint_reason(status: u16) -> Option<&'static str> {
-    Some(match status {
-        400 => "SIP;cause=400;text=\"UM1101 MalformedRequest\"",
-        405 => "SIP;cause=405;text=\"UM1113 MethodNotAllowed\"",
-        416 => "SIP;cause=416;text=\"UM1123 UnsupportedScheme\"",
-        420 => "SIP;cause=420;text=\"UM1115 BadExtension\"",
-        481 => "SIP;cause=481;text=\"UM1119 NoSuchDialog\"",
-        501 => "SIP;cause=501;text=\"UM1114 MethodUnknown\"",
-        503 => "SIP;cause=503;text=\"UM1105 ServerNotInService\"",
-        505 => "SIP;cause=505;text=\"UM1124 VersionNotSupported\"",
-        _ => return None,
-    })
-}
-
-/// The value of a `Reason` header (RFC 3326) with our code.
-fn reason_header(code: Code, text: &str) -> String {
-    format!("SIP;cause={};text=\"{code}: {text}\"", code.sip_status())
-}
-
-/// Hands on a refusal with its headers: `Reason`, and what its status asks for.
-fn with_headers(refused: &Refused, send: impl FnOnce(Refusal<'_>)) {
-    let reason = reason_header(refused.code, &refused.text);
-    let retry_after = refused.code.retry_after_s().map(|seconds| seconds.to_string());
-    let mut headers = vec![("Reason", reason.as_str())];
-    headers.extend(retry_after.as_deref().map(|seconds| ("Retry-After", seconds)));
-    if refused.code == Code::UnsupportedMediaType {
-        headers.push(("Accept", SDP));
-    }
-    let status = refused.code.sip_status();
-    send(Refusal { status, reason: phrase(status), headers: &headers });
-}
-
-/// The reason phrases of what is refused here (RFC 3261 section 21).
-const fn phrase(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        415 => "Unsupported Media Type",
-        481 => "Call/Transaction Does Not Exist",
-        484 => "Address Incomplete",
-        488 => "Not Acceptable Here",
-        503 => "Service Unavailable",
-        _ => "Server Internal Error",
     }
 }
 

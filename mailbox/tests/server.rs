@@ -1,5 +1,7 @@
 //! The whole mailbox server over real sockets: a call, an edit of its configuration, a stop.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;

@@ -60,11 +60,12 @@ impl Caller {
     pub(super) fn request_to(&self, uri: &str, method: &str, cseq: u32, body: &str) -> String {
         let (call_id, number, tag) = (&self.call_id, self.number, &self.to_tag);
         // A CANCEL has the branch of what it cancels; everything else has its own.
-        let branch = if method == "CANCEL" { "INVITE" } else { method };
+        let of = if method == "CANCEL" { "INVITE" } else { method };
+        let branch = format!("{}-{of}-{cseq}", call_id.replace('@', "-"));
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let cseq_method = method;
         format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK-{call_id}-{branch}-{cseq}\r\n\
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK-{branch}\r\n\
              Max-Forwards: 70\r\nFrom: \"Carol\" <sip:555@192.0.2.7>;tag=from\r\nTo: <sip:{number}@192.0.2.20>{tag}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} {cseq_method}\r\nContact: <sip:555@192.0.2.7:5060>\r\n{kind}\
              Content-Length: {}\r\n\r\n{body}",

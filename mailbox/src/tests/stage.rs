@@ -13,12 +13,13 @@ use sip::{Endpoint, EndpointSettings, Peer, Transport};
 use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
 use crate::metrics::CallMetrics;
 use crate::prompt::{Prompt, Sentence, Utterance};
+use crate::refusal::endpoint_reason;
 use crate::rtp::Packet;
 use crate::served::Served;
 use crate::speech::Spoken;
 use crate::spool_writer::{SpoolBusy, SpoolHealth};
 use crate::surroundings::Surroundings;
-use crate::switchboard::{Note, Switchboard, endpoint_reason};
+use crate::switchboard::{Note, Switchboard};
 
 /// Where the gateway signals from.
 pub(super) const GATEWAY: &str = "192.0.2.7:5060";
