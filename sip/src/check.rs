@@ -7,9 +7,10 @@ use thiserror::Error;
 
 use crate::header::{Flaw, HeaderError};
 use crate::lex::decimal;
-use crate::message::{Message, StartLine};
+use crate::message::Message;
 use crate::name::{Method, Name};
 use crate::name_addr::NameAddr;
+use crate::start_line::StartLine;
 use crate::uri::{Scheme, Uri, UriError};
 use crate::via::Via;
 

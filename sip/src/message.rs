@@ -10,30 +10,8 @@ use crate::lex::Split;
 use crate::name::{Method, Name};
 use crate::name_addr::NameAddr;
 use crate::scan::{Header, MAX_HEADERS};
+use crate::start_line::StartLine;
 use crate::via::Via;
-
-/// The first line of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartLine<'a> {
-    /// `method uri SIP/x.y` (RFC 3261 section 7.1).
-    Request {
-        /// The method.
-        method: Method,
-        /// The method as written.
-        method_text: &'a str,
-        /// The Request-URI as written; surplus white space around it stays with it.
-        uri: &'a str,
-        /// Whether the version is 2.0. Any other is answered by 505.
-        version_is_2_0: bool,
-    },
-    /// `SIP/2.0 status reason` (RFC 3261 section 7.2).
-    Response {
-        /// 100 to 699.
-        status: u16,
-        /// The reason phrase, which may be empty.
-        reason: &'a str,
-    },
-}
 
 /// One SIP message, borrowed from the bytes that it was scanned from. About one kilobyte on the stack
 /// and nothing on the heap.

@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use crate::header::Flaw;
+use crate::host::{Host, parse_hostport, parse_port, parse_v6};
 use crate::lex::{is_space_char, is_token, trim};
 use crate::params::Params;
-use crate::uri::{Host, UriError, parse_hostport, parse_port, parse_v6};
+use crate::uri::UriError;
 
 /// What a `Via` says about the port to answer to (RFC 3581).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,93 @@
+//! Hosts and ports, as URIs and `Via` write them (RFC 3261 section 25.1).
+//!
+//! Decides what is an address, what is a name and what is neither. Refuses to resolve names.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::lex::decimal;
+use crate::uri::UriError;
+
+/// The host of a URI or of a `Via`'s sent-by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A domain name, as written.
+    HostName(&'a str),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address, written in brackets.
+    V6(Ipv6Addr),
+}
+
+impl Host<'_> {
+    /// The address, unless it is a name.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::HostName(_) => None,
+            Host::V4(address) => Some(IpAddr::V4(*address)),
+            Host::V6(address) => Some(IpAddr::V6(*address)),
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::HostName(name) => f.write_str(name),
+            Host::V4(address) => address.fmt(f),
+            Host::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// Reads `host[:port]`, with an IPv6 address in brackets.
+pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(UriError::Host)?;
+        let host = Host::V6(parse_v6(address).ok_or(UriError::Host)?);
+        match port.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if port.is_empty() => (host, None),
+            None => return Err(UriError::Host),
+        }
+    } else {
+        let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+        (parse_name_or_v4(host)?, port)
+    };
+    let port = port.map(parse_port).transpose()?;
+    Ok((host, port))
+}
+
+pub(crate) fn parse_port(text: &str) -> Result<u16, UriError> {
+    decimal(text).and_then(|port| u16::try_from(port).ok()).ok_or(UriError::Port)
+}
+
+fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
+    if let Ok(address) = text.parse() {
+        return Ok(Host::V4(address));
+    }
+    // The underscore is no part of RFC 3261's hostname, but names in private networks have it.
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if text.is_empty() || !text.bytes().all(is_name) {
+        return Err(UriError::Host);
+    }
+    Ok(Host::HostName(text))
+}
+
+/// Reads an IPv6 address without brackets. `:::` in front of an IPv4 address is taken for `::`, because
+/// RFC 3261's grammar made implementations write it (RFC 5118 section 4.10, put right by RFC 5954).
+pub(crate) fn parse_v6(text: &str) -> Option<Ipv6Addr> {
+    let Some((before, after)) = text.split_once(":::") else {
+        return text.parse().ok();
+    };
+    after.parse::<Ipv4Addr>().ok()?;
+    // The longest IPv6 address has 45 characters (INET6_ADDRSTRLEN less its NUL).
+    let mut buffer = [0_u8; 45];
+    let mut length = 0;
+    for part in [before, "::", after] {
+        buffer.get_mut(length..length + part.len())?.copy_from_slice(part.as_bytes());
+        length += part.len();
+    }
+    std::str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()
+}
