@@ -203,17 +203,14 @@ impl Shared {
         }
     }
 
-    /// New listeners first, so that there is no gap; but where they need a port of the old ones,
-    /// those have to go before, and come back if the new ones cannot be had after all.
+    /// New listeners first, so that there is no gap. Only where they need a port of the old ones do
+    /// those go before, and come back if the new ones cannot be had after all.
     fn relisten(&self, listening: &mut Listening, wanted: &ServerIdentity) -> Result<(), ListenError> {
-        let server = match self.listen(wanted) {
-            Ok(server) => Ok(server),
-            Err(_) => {
-                drop(listening.server.take());
-                self.listen(wanted)
-            }
-        };
-        match server {
+        let old = listening.server.as_ref().map(|server| server.addresses().clone()).unwrap_or_default();
+        if shares_a_port(&old, wanted) {
+            drop(listening.server.take());
+        }
+        match self.listen(wanted) {
             Ok(server) => {
                 listening.server = Some(server);
                 listening.wanted = Some(wanted.clone());
@@ -221,7 +218,9 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                listening.server = listening.wanted.as_ref().and_then(|before| self.listen(before).ok());
+                if listening.server.is_none() {
+                    listening.server = listening.wanted.as_ref().and_then(|before| self.listen(before).ok());
+                }
                 Err(error)
             }
         }
@@ -275,6 +274,20 @@ fn read(text: &str) -> Result<Snapshot, String> {
             .map_err(|error| format!("{}: {error}", Code::CertificateUnusable))?;
     }
     Snapshot::compile(&config).map_err(|error| error.to_string())
+}
+
+/// Whether listeners that are open stand in the way of those that are wanted.
+fn shares_a_port(open: &Addresses, wanted: &ServerIdentity) -> bool {
+    let taken = |address: Option<SocketAddr>, port: Option<u16>| {
+        address.is_some_and(|address| {
+            address.ip() == wanted.address && port.is_some_and(|port| port == address.port())
+        })
+    };
+    let listeners = wanted.listeners;
+    taken(open.udp, listeners.udp)
+        || [open.tcp, open.tls]
+            .into_iter()
+            .any(|address| taken(address, listeners.tcp) || taken(address, listeners.tls))
 }
 
 /// Whether two configurations ask for the same listeners.

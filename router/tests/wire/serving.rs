@@ -1,0 +1,242 @@
+//! The router with its file and its sockets.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use config::Code;
+use router::{Dropped, Server, ServerPaths, StartError};
+use runtime::admin::Component;
+use runtime::metrics::{SharedRegistry, lock, registry, text};
+
+use crate::fixture::{COMPANY, header, invite, status};
+
+/// Whatever a test waits for comes well within this, or never.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A router of two workers, with its folder.
+struct House {
+    server: Server,
+    config: PathBuf,
+    registry: SharedRegistry,
+    _folder: tempfile::TempDir,
+}
+
+fn house(config_text: &str) -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("router.yaml");
+    std::fs::write(&config, config_text).unwrap();
+    let registry = registry();
+    let server = Server::start(&ServerPaths { config: config.clone() }, 2, &mut lock(&registry)).unwrap();
+    House { server, config, registry, _folder: folder }
+}
+
+impl House {
+    fn replace_config(&self, config_text: &str) {
+        let next = self.config.with_extension("next");
+        std::fs::write(&next, config_text).unwrap();
+        std::fs::rename(next, &self.config).unwrap();
+    }
+
+    fn udp(&self) -> UdpSocket {
+        udp(self.server.addresses().udp.unwrap())
+    }
+}
+
+fn udp(to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket.connect(to).unwrap();
+    socket
+}
+
+/// Asks by UDP, again and again as SIP does, until there is an answer.
+fn ask(socket: &UdpSocket, asked: &str) -> String {
+    let here = socket.local_addr().unwrap().to_string();
+    let asked = asked.replace("192.0.2.1:5060", &here);
+    let mut buffer = vec![0; 65_536];
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        socket.send(asked.as_bytes()).unwrap();
+        if let Ok(length) = socket.recv(&mut buffer) {
+            return String::from_utf8(buffer[..length].to_vec()).unwrap();
+        }
+    }
+    panic!("no answer");
+}
+
+fn until(what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() {
+        assert!(began.elapsed() < PATIENCE, "never came true");
+        std::thread::yield_now();
+    }
+}
+
+/// The company at another generation, with the mailbox server at another address.
+fn moved(generation: u64, address: &str) -> String {
+    COMPANY.replace("generation: 7", &format!("generation: {generation}")).replace("192.0.2.11", address)
+}
+
+#[test]
+fn it_redirects_over_udp_and_tcp_and_counts() {
+    let house = house(COMPANY);
+    let by_udp = ask(&house.udp(), &invite("101", ""));
+    assert!(header(&by_udp, "Contact")[0].starts_with("<sip:101@192.0.2.11:5062;transport=udp;"), "{by_udp}");
+    let mut stream = TcpStream::connect(house.server.addresses().tcp.unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(invite("101", "").replace("SIP/2.0/UDP", "SIP/2.0/TCP").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0; 1];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    let by_tcp = String::from_utf8(answer).unwrap();
+    assert!(header(&by_tcp, "Contact")[0].starts_with("<sip:101@192.0.2.11:5062;transport=tcp;"), "{by_tcp}");
+    assert!(house.server.addresses().tls.is_some());
+    let counted = text(&house.registry).unwrap();
+    assert!(counted.contains("um_router_calls_redirected_total 2"), "{counted}");
+    assert!(
+        counted.contains("um_sip_messages_received_total{server=\"router\",transport=\"tcp\"} 1"),
+        "{counted}"
+    );
+}
+
+#[test]
+fn noise_moves_nothing() {
+    let house = house(COMPANY);
+    let socket = house.udp();
+    socket.send(b"\x80\x00noise").unwrap();
+    socket.send(&[0xff; 1400]).unwrap();
+    assert_eq!(status(&ask(&socket, &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
+    until(|| house.server.counters().dropped(Dropped::Noise) == 2);
+    assert!(house.server.live());
+}
+
+#[test]
+fn a_configuration_is_swapped_under_a_flood_and_no_answer_is_wrong() {
+    let house = house(&moved(1, "192.0.2.20"));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let flood = || {
+            let socket = house.udp();
+            let mut answers = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                // What is served when the answer is made lies between what is before and after.
+                let before = house.server.generation();
+                let answer = ask(&socket, &invite("101", ""));
+                let after = house.server.generation();
+                let contact = header(&answer, "Contact")[0];
+                let fits =
+                    |generation| contact.starts_with(&format!("<sip:101@192.0.2.{}:5062;", 19 + generation));
+                assert!((before..=after).any(fits), "{contact} between {before} and {after}");
+                answers += 1;
+            }
+            answers
+        };
+        let floods = [threads.spawn(flood), threads.spawn(flood)];
+        for generation in 2..=6 {
+            house.replace_config(&moved(generation, &format!("192.0.2.{}", 19 + generation)));
+            until(|| house.server.generation() == generation);
+        }
+        stop.store(true, Ordering::Relaxed);
+        for flood in floods {
+            assert!(flood.join().unwrap() > 5);
+        }
+    });
+    let counters = house.server.counters();
+    assert_eq!(counters.received(), counters.redirected());
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_changes_nothing_and_is_named() {
+    let house = house(COMPANY);
+    house.replace_config(&COMPANY.replace("generation: 7", "generation: eight"));
+    until(|| house.server.problem().is_some());
+    assert_eq!(house.server.generation(), 7);
+    assert_eq!(house.server.ready(), Ok(()));
+    assert_eq!(status(&ask(&house.udp(), &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
+    let bad = "certificate: {chain: x, key: y}\n  startupMode";
+    house.replace_config(&COMPANY.replace("startupMode", bad));
+    until(|| house.server.problem().is_some_and(|problem| problem.contains("UM1018")));
+    assert_eq!(house.server.generation(), 7);
+    house.replace_config(&moved(9, "192.0.2.11"));
+    until(|| house.server.generation() == 9);
+    assert_eq!(house.server.problem(), None);
+}
+
+#[test]
+fn other_ports_in_the_configuration_become_other_listeners() {
+    let house = house(COMPANY);
+    let before = house.server.addresses();
+    house.replace_config(&moved(8, "192.0.2.11").replace("tcp: 0, tls: 0", "tls: 0"));
+    until(|| house.server.addresses().tcp.is_none());
+    assert_eq!(house.server.generation(), 8);
+    assert_eq!(status(&ask(&house.udp(), &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
+    assert!(TcpStream::connect(before.tcp.unwrap()).is_err());
+}
+
+#[test]
+fn an_edit_that_keeps_a_port_and_changes_the_others_takes_it_over() {
+    let house = house(COMPANY);
+    let port = house.server.addresses().udp.unwrap().port();
+    house.replace_config(
+        &moved(8, "192.0.2.11").replace("{udp: 0, tcp: 0, tls: 0}", &format!("{{udp: {port}}}")),
+    );
+    until(|| house.server.addresses().tcp.is_none());
+    assert_eq!(house.server.addresses().udp.unwrap().port(), port);
+    assert_eq!(status(&ask(&house.udp(), &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
+    assert_eq!(house.server.problem(), None);
+}
+
+#[test]
+fn a_port_that_cannot_be_had_leaves_the_listeners_before() {
+    let house = house(COMPANY);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let before = house.server.addresses();
+    house.replace_config(&moved(8, "192.0.2.11").replace("tcp: 0", &format!("tcp: {port}")));
+    until(|| house.server.problem().is_some());
+    assert!(house.server.problem().unwrap().starts_with(&format!("listen on tcp 127.0.0.1:{port}: ")));
+    assert_eq!(house.server.addresses(), before);
+    assert_eq!(house.server.generation(), 8);
+    assert_eq!(status(&ask(&house.udp(), &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
+}
+
+#[test]
+fn a_router_that_drains_is_not_ready_and_one_that_is_stopped_is_gone() {
+    let house = house(COMPANY);
+    let socket = house.udp();
+    assert_eq!(house.server.ready(), Ok(()));
+    house.server.drain();
+    assert_eq!(house.server.ready(), Err("is draining".to_owned()));
+    assert_eq!(status(&ask(&socket, &invite("101", ""))), "SIP/2.0 503 Service Unavailable");
+    assert_eq!(house.server.counters().rejected(Code::ServerNotInService), 1);
+    let tcp = house.server.addresses().tcp.unwrap();
+    house.server.stop();
+    assert_eq!(house.server.ready(), Err("is stopped".to_owned()));
+    assert!(TcpStream::connect(tcp).is_err());
+}
+
+#[test]
+fn a_disabled_router_says_so_and_is_not_ready() {
+    let house = house(&COMPANY.replace("status: Enabled\n  startup", "status: Disabled\n  startup"));
+    assert_eq!(house.server.ready(), Err("status is Disabled".to_owned()));
+    assert!(house.server.live());
+}
+
+#[test]
+fn it_does_not_start_without_a_configuration_or_without_its_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ServerPaths { config: folder.path().join("router.yaml") };
+    let missing = Server::start(&paths, 1, &mut lock(&registry())).unwrap_err();
+    assert!(matches!(missing, StartError::Config(_)), "{missing}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    std::fs::write(&paths.config, COMPANY.replace("tcp: 0", &format!("tcp: {port}"))).unwrap();
+    let taken = Server::start(&paths, 1, &mut lock(&registry())).unwrap_err();
+    assert!(matches!(taken, StartError::Listen(_)), "{taken}");
+}
