@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::reply::{SIP_PORT, SIPS_PORT};
+use crate::reply::default_port;
 use crate::{Flaw, HeaderError, Message, Name, NameAddr, Peer, Request, Scheme, Transport, Uri, unfold};
 
 /// One dialog, made by an INVITE that we received.
@@ -124,15 +124,17 @@ impl Dialog {
             .header_args("CSeq", format_args!("{} {method}", self.local_cseq))
     }
 
-    /// Where a request of ours goes: by the connection that the INVITE came by; on UDP to the first
-    /// proxy or else the target, where that is an IP address (RFC 3261 section 12.2.1.1), and else
-    /// back to where the INVITE came from, because names are not looked up here.
+    /// Where a request of ours goes: to the first proxy or else the target, where that is an IP
+    /// address (RFC 3261 section 12.2.1.1), and else back to where the INVITE came from, because names
+    /// are not looked up here. An INVITE that came by a connection keeps it for our requests; the
+    /// address is then for the case that it is gone.
     pub(crate) fn next_hop(&self) -> Peer {
-        if self.peer.transport.is_reliable() {
-            return self.peer;
-        }
         let hop = self.route_set.first().map_or(self.remote_target.as_str(), |route| uri_of(route));
-        address_of(hop).unwrap_or(self.peer)
+        match address_of(hop) {
+            Some(hop) if self.peer.transport.is_reliable() => Peer { address: hop.address, ..self.peer },
+            Some(hop) => hop,
+            None => self.peer,
+        }
     }
 }
 
@@ -148,11 +150,7 @@ fn address_of(uri: &str) -> Option<Peer> {
             .find(|transport| name.eq_ignore_ascii_case(transport.uri_parameter()))?,
         (Scheme::Tel | Scheme::Other, _) => return None,
     };
-    let default_port = match transport {
-        Transport::Udp | Transport::Tcp => SIP_PORT,
-        Transport::Tls => SIPS_PORT,
-    };
-    let port = uri.port.unwrap_or(default_port);
+    let port = uri.port.unwrap_or(default_port(transport));
     (port != 0).then(|| Peer { transport, address: SocketAddr::new(ip, port), connection: None })
 }
 

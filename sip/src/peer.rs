@@ -57,6 +57,7 @@ pub struct Peer {
     /// The far end's address and port.
     pub address: SocketAddr,
     /// The connection that it came by. `None` on UDP, and for a message of ours that needs a
-    /// connection which does not exist yet.
+    /// connection which does not exist yet. A message of ours that names one goes by it while it is
+    /// open, and else by a new one to the address.
     pub connection: Option<ConnectionId>,
 }

@@ -4,16 +4,20 @@
 
 use std::net::SocketAddr;
 
-use crate::{Message, Peer, Rport};
+use crate::{Message, Peer, Rport, Transport};
 
-/// The port of SIP where none is written (RFC 3261 section 19.1.2).
-pub(crate) const SIP_PORT: u16 = 5060;
-/// The port of SIP over TLS where none is written (RFC 3261 section 19.1.2).
-pub(crate) const SIPS_PORT: u16 = 5061;
+/// The port of a transport where none is written (RFC 3261 section 19.1.2).
+pub(crate) const fn default_port(transport: Transport) -> u16 {
+    match transport {
+        Transport::Udp | Transport::Tcp => 5060,
+        Transport::Tls => 5061,
+    }
+}
 
-/// Where the response to `request` goes that `peer` sent: back by the same connection; on UDP to the
-/// source address, and there to the source port if the topmost `Via` has `rport` (RFC 3581
-/// section 4), else to the port that it names.
+/// Where the response to `request` goes that `peer` sent: to the source address, and there to the
+/// source port if the topmost `Via` of a datagram has `rport` (RFC 3581 section 4), else to the port
+/// that it names. On a stream it takes the connection of the request, and the address is for the case
+/// that this is gone.
 ///
 /// `maddr` is not followed: a response goes only to where its request came from.
 #[must_use]
@@ -21,17 +25,17 @@ pub fn reply_peer(request: &Message<'_>, peer: Peer) -> Peer {
     let Ok(via) = request.top_via() else {
         return peer;
     };
-    if peer.transport.is_reliable() || via.rport != Rport::Absent {
+    if peer.transport == Transport::Udp && via.rport != Rport::Absent {
         return peer;
     }
-    let port = via.port.unwrap_or(SIP_PORT);
+    let port = via.port.unwrap_or(default_port(peer.transport));
     Peer { address: SocketAddr::new(peer.address.ip(), port), ..peer }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConnectionId, Transport, scan};
+    use crate::{ConnectionId, scan};
 
     fn replied(via: &str, transport: Transport) -> String {
         let text = format!("OPTIONS sip:a@192.0.2.9 SIP/2.0\r\nVia: {via};branch=z9hG4bK1\r\n\r\n");
@@ -55,7 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn on_tcp_the_response_takes_the_connection_of_the_request() {
-        assert_eq!(replied("SIP/2.0/TCP 10.0.0.1:5060", Transport::Tcp), "192.0.2.1:1024");
+    fn on_a_stream_the_response_keeps_the_connection_and_knows_where_to_open_another() {
+        assert_eq!(replied("SIP/2.0/TCP 10.0.0.1:5070", Transport::Tcp), "192.0.2.1:5070");
+        assert_eq!(replied("SIP/2.0/TCP 10.0.0.1;rport", Transport::Tcp), "192.0.2.1:5060");
+        assert_eq!(replied("SIP/2.0/TLS 10.0.0.1", Transport::Tls), "192.0.2.1:5061");
     }
 }

@@ -64,7 +64,9 @@ fn a_contact_may_ask_for_tcp_or_tls() {
 #[test]
 fn on_tcp_a_bye_takes_the_connection_of_the_invite_and_is_sent_once() {
     let bye = bye_after(tcp(), |text| text);
-    assert_eq!(bye.peer, tcp());
+    let target = "192.0.2.1:5070".parse().unwrap();
+    assert_eq!(bye.peer, Peer { address: target, ..tcp() }, "the address is for a new connection");
+    assert_eq!(bye_after(tcp(), contact("sip:alice@pbx.example.com")).peer, tcp());
     assert!(header(&text(&bye), "Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.9:5062;"));
     let mut line = Line::with(settings(), tcp());
     let (call, _) = line.established();

@@ -3,6 +3,7 @@
 mod calls;
 mod chance;
 mod dialogs;
+mod loss;
 mod races;
 mod refusals;
 

@@ -324,7 +324,8 @@ fn a_reply_on_tcp_is_not_repeated_and_takes_the_connection_of_its_request() {
     let call = line.new_call();
     line.endpoint.refuse(call, Refusal { status: 486, reason: "Busy Here", headers: &[] }, line.now).unwrap();
     line.drain();
-    assert!(line.sent.iter().all(|(_, transmit)| transmit.peer == tcp()));
+    let back = Peer { address: "192.0.2.1:5060".parse().unwrap(), ..tcp() };
+    assert!(line.sent.iter().all(|(_, transmit)| transmit.peer == back));
     line.wait_until(60_000);
     assert_eq!(line.sent(), ["0 SIP/2.0 100 Trying", "0 SIP/2.0 486 Busy Here"]);
     assert_eq!(line.endpoint.counters().given_up, 1, "no ACK came");
