@@ -71,7 +71,11 @@ fn is_tone(frame: &[i16]) -> bool {
 mod tests {
     use super::*;
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "a few thousand samples below full scale"
+    )]
     fn tone(hz: f64, amplitude: f64, samples: usize) -> Vec<i16> {
         (0..samples)
             .map(|n| (amplitude * (std::f64::consts::TAU * hz * n as f64 / 8_000.0).sin()) as i16)

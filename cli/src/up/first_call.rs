@@ -20,7 +20,7 @@ use crate::speech;
 use crate::style::{Colour, Style};
 
 /// What the caller says.
-const SENTENCE: &str = "Good morning, this is a test call. If you can hear me, voice mail works.";
+const SENTENCE: &str = "Good morning, this is a test call.";
 /// How long the message may take to arrive after the call.
 const DELIVERY: Duration = Duration::from_secs(20);
 /// How often is looked for it.

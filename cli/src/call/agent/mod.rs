@@ -10,24 +10,25 @@
 //!    '-------3xx, 5xx-----'
 //! ```
 
+mod pending;
+mod responses;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rsip::prelude::{HeadersExt, UntypedHeader};
 use rsip::{Method, Request, SipMessage, Uri};
 
 use super::journal::Journal;
 use super::message::{self, Hop, Identity, Parts, Reply};
-use super::plan::{Codec, Transport};
-use super::report::{EndedBy, Outcome, StepKind, read_reason};
-use super::sdp::{self, Agreed};
+use super::plan::Codec;
+use super::report::{EndedBy, Outcome, StepKind};
+use super::sdp::Agreed;
+use pending::{GIVE_UP, Pending, T2};
+use responses::kind;
 
-/// The estimate of a round trip, RFC 3261 section 17.1.1.1.
-const T1: Duration = Duration::from_millis(500);
-/// The longest pause between two copies of a request that is no INVITE.
-const T2: Duration = Duration::from_secs(4);
-/// How long a request waits for its answer: 64 × T1.
-const GIVE_UP: Duration = Duration::from_secs(32);
 /// Contacts that are tried for one call; a ring of redirects ends here.
 const MAX_LEGS: usize = 6;
 
@@ -42,18 +43,6 @@ pub(crate) enum Command {
     Talk(Agreed),
     /// Nothing more will come.
     Over,
-}
-
-/// A request that waits for its answer and is repeated until it has one.
-#[derive(Debug)]
-struct Pending {
-    bytes: Vec<u8>,
-    hop: Hop,
-    label: String,
-    repeat_at: Option<Instant>,
-    interval: Duration,
-    longest: Duration,
-    give_up_at: Instant,
 }
 
 /// One INVITE of the call.
@@ -272,118 +261,6 @@ impl Agent {
         }
     }
 
-    fn response(&mut self, reply: &Reply, now: Instant) {
-        let Some(index) = usize::try_from(reply.cseq).ok().and_then(|cseq| cseq.checked_sub(1)) else {
-            return;
-        };
-        if reply.method == Method::Bye {
-            if let State::HangingUp { bye } = &self.state
-                && reply.status >= 200
-            {
-                let hop = bye.hop;
-                self.journal.received(now, &hop, kind(reply.status), &status_line(reply));
-                self.over(now);
-            }
-            return;
-        }
-        if reply.method == Method::Cancel && reply.status >= 200 {
-            self.cancel = None;
-        }
-        let Some(leg) = self.legs.get(index).filter(|_| reply.method == Method::Invite) else { return };
-        let hop = leg.hop;
-        if let Some(ack) = &leg.ack {
-            // The same final response once more: our ACK was lost (RFC 3261 sections 13.2.2.4, 17.1.1.2).
-            self.journal.received(now, &hop, StepKind::Again, &format!("{} again", status_line(reply)));
-            self.commands.push_back(Command::Send(hop, ack.clone()));
-            return;
-        }
-        match reply.status {
-            100..=199 => self.provisional(reply, &hop, now),
-            200..=299 => self.accepted(reply, index, now),
-            300..=399 => self.redirected(reply, index, now),
-            _ => self.refused(reply, index, now),
-        }
-    }
-
-    fn provisional(&mut self, reply: &Reply, hop: &Hop, now: Instant) {
-        let State::Inviting { invite, proceeding } = &mut self.state else { return };
-        invite.repeat_at = None;
-        // It is being worked on: from here on, the caller's patience decides.
-        invite.give_up_at = now + GIVE_UP * 8;
-        *proceeding = true;
-        let giving_up = self.giving_up;
-        self.journal.received(now, hop, StepKind::Response, &status_line(reply));
-        if reply.status == 180 {
-            self.journal.ringing(now);
-        }
-        if giving_up && self.cancel.is_none() {
-            self.send_cancel(now);
-        }
-    }
-
-    fn accepted(&mut self, reply: &Reply, index: usize, now: Instant) {
-        let Some(leg) = self.legs.get(index) else { return };
-        let hop = leg.hop;
-        let target = reply.contacts.first().cloned().unwrap_or_else(|| leg.uri.clone());
-        let answer = sdp::read_answer(&reply.body, &self.codecs);
-        let note = answer.as_ref().map(|agreed| format!(" ({})", agreed.codec.name())).unwrap_or_default();
-        self.journal.received(now, &hop, StepKind::Response, &format!("{}{note}", status_line(reply)));
-        self.journal.answered(now);
-        // In a dialog, requests go where the far end said that it is; a connection stays the one it was.
-        let mut remote = hop;
-        if hop.transport == Transport::Udp
-            && let Some(address) = literal_address(&target)
-        {
-            remote.remote = address;
-            self.journal.alias(&remote, &hop);
-        }
-        self.dialog = Some((reply.to.clone(), target, remote));
-        self.cancel = None;
-        self.state = State::Talking;
-        let branch = self.next_branch();
-        self.acknowledge(index, branch, &reply.to, now);
-        match answer {
-            Ok(agreed) if !self.giving_up => self.commands.push_back(Command::Talk(agreed)),
-            Ok(_) => self.send_bye(now),
-            Err(error) => {
-                self.outcome =
-                    Some(Outcome::Failed { step: "SDP answer".to_owned(), error: error.to_string() });
-                self.send_bye(now);
-            }
-        }
-    }
-
-    fn redirected(&mut self, reply: &Reply, index: usize, now: Instant) {
-        let Some(leg) = self.legs.get(index) else { return };
-        let (hop, branch) = (leg.hop, leg.branch);
-        self.journal.received(now, &hop, StepKind::Redirect, &status_line(reply));
-        self.journal.redirected(now, &hop);
-        self.acknowledge(index, branch, &reply.to, now);
-        for contact in reply.contacts.iter().rev() {
-            self.contacts.push_front(contact.clone());
-        }
-        if !self.try_next_contact() {
-            let error = "the redirect names no place that could be tried; see its Contact header";
-            self.fail("redirect", error, now);
-        }
-    }
-
-    fn refused(&mut self, reply: &Reply, index: usize, now: Instant) {
-        let Some(leg) = self.legs.get(index) else { return };
-        let (hop, branch) = (leg.hop, leg.branch);
-        self.journal.received(now, &hop, StepKind::Refusal, &status_line(reply));
-        self.acknowledge(index, branch, &reply.to, now);
-        // A server that cannot is no reason not to ask its sibling; one that will not, is.
-        let sibling = matches!(reply.status, 408 | 500..=599) && !self.giving_up;
-        if sibling && self.try_next_contact() {
-            return;
-        }
-        let (code, text) = reply.reason.as_deref().map(read_reason).unwrap_or_default();
-        let phrase = reply.phrase.clone();
-        self.outcome.get_or_insert(Outcome::Refused { status: reply.status, phrase, code, text });
-        self.over(now);
-    }
-
     fn request(&mut self, request: &Request, hop: &Hop, now: Instant) {
         if request.call_id_header().is_ok_and(|call_id| call_id.value() != self.identity.call_id) {
             self.answer(request, hop, 481, "Call Does Not Exist", now);
@@ -483,48 +360,5 @@ impl Agent {
         self.state = State::Over;
         self.journal.ended(now);
         self.commands.push_back(Command::Over);
-    }
-}
-
-impl Pending {
-    fn new(bytes: Vec<u8>, hop: Hop, label: String, longest: Duration, now: Instant) -> Self {
-        let repeat_at = match hop.transport {
-            Transport::Udp => Some(now + T1),
-            Transport::Tcp => None,
-        };
-        Self { bytes, hop, label, repeat_at, interval: T1, longest, give_up_at: now + GIVE_UP }
-    }
-
-    fn deadline(&self) -> Instant {
-        self.repeat_at.map_or(self.give_up_at, |at| at.min(self.give_up_at))
-    }
-
-    /// Whether a copy is due; the next one then is due after twice the time, at most `longest`.
-    fn repeat(&mut self, now: Instant) -> bool {
-        let Some(at) = self.repeat_at.filter(|at| now >= *at) else { return false };
-        self.interval = (self.interval * 2).min(self.longest);
-        self.repeat_at = Some(at + self.interval);
-        true
-    }
-}
-
-/// The address of a URI whose host is one, with SIP's own port where it names none.
-fn literal_address(uri: &Uri) -> Option<std::net::SocketAddr> {
-    let port = uri.port().map_or(5060, |port| *port.value());
-    match uri.host() {
-        rsip::Host::IpAddr(address) => Some(std::net::SocketAddr::new(*address, port)),
-        rsip::Host::Domain(_) => None,
-    }
-}
-
-fn status_line(reply: &Reply) -> String {
-    format!("{} {}", reply.status, reply.phrase)
-}
-
-fn kind(status: u16) -> StepKind {
-    match status {
-        0..=299 => StepKind::Response,
-        300..=399 => StepKind::Redirect,
-        _ => StepKind::Refusal,
     }
 }

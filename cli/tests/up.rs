@@ -1,0 +1,177 @@
+//! The standalone server as a person starts it: the real program, real sockets, a real call.
+
+mod common;
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{object, room, told, umbriel, write};
+
+/// A loopback address of our own, so that the documented ports are free.
+fn address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    // 127.128 to 127.255: the other half is left to the end-to-end tests.
+    Ipv4Addr::new(127, 128 | low, high, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn up(room: &Path, address: Ipv4Addr, more: &[&str]) -> Command {
+    let address = address.to_string();
+    let admin = format!("{address}:9060");
+    let mut command = umbriel(room, &["up", "site", "--address", &address, "--admin", &admin]);
+    command.args(more).stdin(Stdio::null());
+    command
+}
+
+/// A server that runs, and what it has printed.
+struct Running {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Running {
+    fn start(room: &Path, address: Ipv4Addr) -> Self {
+        let log = room.join("log");
+        let out = std::fs::File::create(&log).expect("a log");
+        let mut command = up(room, address, &[]);
+        let child =
+            command.stderr(out.try_clone().expect("a handle")).stdout(out).spawn().expect("umbriel starts");
+        let running = Self { child, log };
+        running.wait_for("Ctrl-C");
+        running
+    }
+
+    fn told(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log")
+    }
+
+    fn wait_for(&self, text: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.told().contains(text) {
+            assert!(Instant::now() < until, "{text} was never told:\n{}", self.told());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let status =
+            Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.child.wait().expect("umbriel ends").code()
+    }
+}
+
+#[test]
+fn the_first_call_is_delivered_and_is_what_was_said() {
+    let room = room();
+    let output = up(room.path(), address(), &["--call", "101", "--once"]).output().expect("umbriel runs");
+    let (status, out, error) = told(&output);
+    assert_eq!(status, Some(0), "{out}\n{error}");
+    for part in [
+        "Umbriel serves site.",
+        "INVITE sip:101@",
+        "302 Moved Temporarily",
+        "with token",
+        "200 OK (PCMU)",
+        "of greeting and beep",
+        "of speech",
+        "Completed after",
+        "  mail   run/mail/alice/new/",
+        "  audio  run/store/alice/",
+        "  said   run/caller.wav",
+        "bytes that were said are in the message, in order and without a gap",
+        "  delivered   to *01  for alice",
+    ] {
+        assert!(out.contains(part), "{part} is missing:\n{out}\n{error}");
+    }
+    assert!(out.lines().all(|line| !line.contains('\u{1b}')), "colours without a terminal");
+}
+
+#[test]
+fn a_first_call_that_is_refused_ends_with_status_1_and_its_code() {
+    let room = room();
+    let output = up(room.path(), address(), &["--call", "777", "--once"]).output().expect("umbriel runs");
+    let (status, out, error) = told(&output);
+    assert_eq!(status, Some(1), "{out}\n{error}");
+    assert!(out.contains("Refused: 404 "), "{out}");
+    assert!(out.contains("docs/codes/UM1110.md"), "{out}");
+}
+
+#[test]
+fn a_mistake_is_told_once_and_so_is_its_repair_and_a_signal_ends_with_status_0() {
+    let room = room();
+    let running = Running::start(room.path(), address());
+    let plan = |idle: u8| {
+        let spec = format!("  numberOfDigitsInExtension: 3\n  recordingIdleTimeout: {idle}\n");
+        object("UMDialPlan", "contoso", &spec)
+    };
+    write(room.path(), "contoso.yaml", &plan(99));
+    running.wait_for("site/contoso.yaml:7: UM1006 OutOfRange: UMDialPlan default/contoso");
+    running.wait_for("rule   2 to 10 seconds");
+    write(room.path(), "contoso.yaml", &plan(9));
+    running.wait_for("site/contoso.yaml: resolved UM1006 OutOfRange: UMDialPlan default/contoso");
+    assert_eq!(running.told().matches("UM1006 OutOfRange").count(), 2, "{}", running.told());
+    running.signal("-TERM");
+    assert_eq!(running.end(), Some(0));
+}
+
+#[test]
+fn a_folder_that_cannot_serve_yet_is_waited_for() {
+    let room = room();
+    let router = std::fs::read_to_string(room.path().join("site/router.yaml")).expect("the router");
+    std::fs::remove_file(room.path().join("site/router.yaml")).expect("removed");
+    let address = address();
+    let output = up(room.path(), address, &["--call", "101", "--once"]).output().expect("umbriel runs");
+    let (status, out, error) = told(&output);
+    assert_eq!(status, Some(1), "{out}\n{error}");
+    assert!(out.contains("UM1023 ServerMissing"), "{out}");
+    assert!(error.contains("no call can be served from site"), "{error}");
+
+    let mut command = up(room.path(), address, &[]);
+    let child = command.stdout(Stdio::piped()).spawn().expect("umbriel starts");
+    // It waits; the object arrives, and it serves.
+    write(room.path(), "router.yaml", &router);
+    let until = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect((address, 9060)).is_err() {
+        assert!(Instant::now() < until, "it never served");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(status.success());
+    let output = child.wait_with_output().expect("umbriel ends");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_code_and_nothing_runs_on() {
+    let room = room();
+    let address = address();
+    let sip = UdpSocket::bind((address, 5060)).expect("the port is free");
+    let (status, _, error) = told(&up(room.path(), address, &[]).output().expect("umbriel runs"));
+    assert_eq!(status, Some(1));
+    assert!(error.contains("UM1205 PortUnavailable"), "{error}");
+    assert!(error.contains(":5060"), "{error}");
+    drop(sip);
+    let admin = TcpListener::bind((address, 9060)).expect("the port is free");
+    let (status, _, error) = told(&up(room.path(), address, &[]).output().expect("umbriel runs"));
+    assert_eq!(status, Some(1));
+    assert!(error.contains("UM1205 PortUnavailable"), "{error}");
+    assert!(error.contains("--admin"), "{error}");
+    drop(admin);
+}
+
+#[test]
+fn without_espeak_ng_the_first_call_says_how_to_install_it() {
+    let room = room();
+    let mut command = up(room.path(), address(), &["--call", "101", "--once"]);
+    let (status, _, error) = told(&command.env("PATH", room.path()).output().expect("umbriel runs"));
+    assert_eq!(status, Some(1));
+    assert!(error.contains("UM1204 SpeechUnavailable"), "{error}");
+    assert!(error.contains("apt-get install espeak-ng"), "{error}");
+}
