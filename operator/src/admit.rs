@@ -261,7 +261,7 @@ fn named(field: &str, node: &Node) -> Option<Fault> {
             field: field.into(),
             value: node.value.shown(),
             rule: format!("a text; without quotes YAML reads this as {}", node.value.type_name()),
-            fix: "write it in quotes, exactly as it is meant".into(),
+            fix: format!("write {:?}, with the quotes", node.value.shown()),
         });
     };
     let violation = check_name(field, name)?;
@@ -325,7 +325,7 @@ fn not_yaml(fault: &NotYaml) -> (usize, Problem) {
         object: None,
         field: String::new(),
         value: String::new(),
-        rule: format!("a YAML document; here is {}", fault.reason),
+        rule: format!("a YAML document; the parser says: {}", fault.reason),
         fix: "repair the syntax at or just above this line; indent with spaces".into(),
     };
     (fault.line, problem)

@@ -221,7 +221,7 @@ impl<'w> Links<'w, '_> {
     ) {
         let Reference { from, field, kind, name } = reference;
         let namespace = &from.key.namespace;
-        let (rule, fix) = if exists {
+        let (rule, fix) = if exists || self.world.is_refused(kind, &from.key.beside(name)) {
             (
                 format!("a {kind} that is ready; {kind} {namespace}/{name} exists but is not"),
                 format!("repair {kind} {namespace}/{name}"),

@@ -15,9 +15,11 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
-    Bool(bool),
-    Integer(i64),
-    /// A number with a fraction, or one that does not fit; as it was written.
+    /// As it was written, like the numbers: `no` and `0101` may have been meant as texts.
+    Bool(String),
+    /// A whole number that fits into 64 bits.
+    Integer(String),
+    /// Any other number.
     OtherNumber(String),
     Text(String),
     List(Vec<Node>),
@@ -26,16 +28,7 @@ pub(crate) enum Value {
 
 /// What a plain scalar means to programs that read YAML 1.1, `kubectl` among them: a word of these
 /// that is meant as a text has to stand in quotes.
-const YAML_1_1_BOOLEANS: [(&str, bool); 8] = [
-    ("y", true),
-    ("yes", true),
-    ("on", true),
-    ("true", true),
-    ("n", false),
-    ("no", false),
-    ("off", false),
-    ("false", false),
-];
+const YAML_1_1_BOOLEANS: [&str; 8] = ["true", "yes", "on", "y", "false", "no", "off", "n"];
 
 /// Longest value that a problem repeats.
 const MAX_SHOWN_CHARS: usize = 80;
@@ -49,12 +42,13 @@ impl Value {
         // Either all letters in one case, or only the first large: yes, Yes, YES.
         let lower = text.to_ascii_lowercase();
         let one_case = text == lower || text[1..] == lower[1..] || text == text.to_ascii_uppercase();
-        if let Some((_, value)) = YAML_1_1_BOOLEANS.iter().find(|(word, _)| *word == lower && one_case) {
-            return Value::Bool(*value);
+        if one_case && YAML_1_1_BOOLEANS.contains(&lower.as_str()) {
+            return Value::Bool(text.into());
         }
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return text.parse().map_or_else(|_| Value::OtherNumber(text.into()), Value::Integer);
+            let fits = text.parse::<i64>().is_ok();
+            return if fits { Value::Integer(text.into()) } else { Value::OtherNumber(text.into()) };
         }
         let starts_like_a_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
         let is_number = starts_like_a_number
@@ -79,9 +73,8 @@ impl Value {
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match self {
             Value::Null => serde_json::Value::Null,
-            Value::Bool(value) => (*value).into(),
-            Value::Integer(value) => (*value).into(),
-            Value::OtherNumber(text) | Value::Text(text) => text.clone().into(),
+            Value::Integer(text) => text.parse::<i64>().unwrap_or_default().into(),
+            Value::Bool(text) | Value::OtherNumber(text) | Value::Text(text) => text.clone().into(),
             Value::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Value::Map(fields) => {
                 let fields = fields.iter().map(|(name, node)| (name.clone(), node.value.to_json()));
@@ -93,9 +86,11 @@ impl Value {
     /// The value as a problem shows it.
     pub(crate) fn shown(&self) -> String {
         let text = match self {
-            Value::Text(text) | Value::OtherNumber(text) => text.clone(),
+            Value::Text(text) | Value::Bool(text) | Value::Integer(text) | Value::OtherNumber(text) => {
+                text.clone()
+            }
             Value::Null => "(nothing)".into(),
-            Value::Bool(_) | Value::Integer(_) | Value::List(_) | Value::Map(_) => self.to_json().to_string(),
+            Value::List(_) | Value::Map(_) => self.to_json().to_string(),
         };
         if text.chars().count() <= MAX_SHOWN_CHARS {
             return text;
@@ -157,12 +152,12 @@ mod tests {
         for (text, value) in [
             ("", Value::Null),
             ("~", Value::Null),
-            ("NO", Value::Bool(false)),
-            ("Yes", Value::Bool(true)),
+            ("NO", Value::Bool("NO".into())),
+            ("Yes", Value::Bool("Yes".into())),
             ("yEs", Value::Text("yEs".into())),
-            ("101", Value::Integer(101)),
-            ("-5", Value::Integer(-5)),
-            ("0101", Value::Integer(101)),
+            ("101", Value::Integer("101".into())),
+            ("-5", Value::Integer("-5".into())),
+            ("0101", Value::Integer("0101".into())),
             ("99999999999999999999", Value::OtherNumber("99999999999999999999".into())),
             ("1.5", Value::OtherNumber("1.5".into())),
             ("0x1F", Value::OtherNumber("0x1F".into())),

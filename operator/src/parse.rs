@@ -209,7 +209,7 @@ mod tests {
         let documents = parse("a: \"101\"\nb: 101\nc: '~'\nd: |\n  1\ne: !!str 7\n");
         let node = documents[0].as_ref().expect("a document");
         assert_eq!(node.text("a"), Some("101"));
-        assert_eq!(node.get("b").map(|node| node.value.clone()), Some(Value::Integer(101)));
+        assert_eq!(node.get("b").map(|node| node.value.clone()), Some(Value::Integer("101".into())));
         assert_eq!(node.text("c"), Some("~"));
         assert_eq!(node.text("d"), Some("1\n"));
         assert_eq!(node.text("e"), Some("7"));
@@ -226,7 +226,7 @@ mod tests {
         let node = documents[0].as_ref().expect("a document");
         assert_eq!(
             node.get("c").and_then(|node| node.get("b")).map(|node| node.value.clone()),
-            Some(Value::Integer(1))
+            Some(Value::Integer("1".into()))
         );
     }
 

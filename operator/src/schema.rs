@@ -21,32 +21,34 @@ pub(crate) struct Fault {
     pub(crate) fix: String,
 }
 
-/// Fields that every object's `metadata` may have.
-const METADATA: [&str; 15] = [
-    "name",
-    "namespace",
-    "labels",
-    "annotations",
-    "generateName",
+/// Fields of every document.
+const DOCUMENT: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
+/// Fields of `metadata` that a person writes.
+const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+
+/// Fields of `metadata` that an API server writes, so that what `kubectl get -o yaml` shows can be
+/// put into a folder as it is.
+const METADATA_OF_SERVERS: [&str; 10] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
     "generation",
-    "uid",
+    "managedFields",
+    "ownerReferences",
     "resourceVersion",
     "selfLink",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
+    "uid",
 ];
 
 /// What is wrong with the structure of a document whose kind has `schema`.
 pub(crate) fn walk(document: &Node, schema: &Json) -> Vec<Fault> {
     let mut faults = Vec::new();
     let fields = fields_of(&document.value);
-    unknown_fields(document, "", &["apiVersion", "kind", "metadata", "spec", "status"], &mut faults);
+    unknown_fields(document, "", &DOCUMENT, &[], &mut faults);
     if let Some(metadata) = document.get("metadata") {
-        unknown_fields(metadata, "metadata", &METADATA, &mut faults);
+        unknown_fields(metadata, "metadata", &METADATA, &METADATA_OF_SERVERS, &mut faults);
     }
     let spec = fields.iter().find(|(name, _)| name == "spec").map(|(_, node)| node);
     let spec_schema = &schema["properties"]["spec"];
@@ -82,9 +84,10 @@ fn below(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { format!("{path}.{name}") }
 }
 
-fn unknown_fields(node: &Node, path: &str, known: &[&str], faults: &mut Vec<Fault>) {
+/// Reports the fields that are neither `known` nor `tolerated`.
+fn unknown_fields(node: &Node, path: &str, known: &[&str], tolerated: &[&str], faults: &mut Vec<Fault>) {
     for (name, field) in fields_of(&node.value) {
-        if known.contains(&name.as_str()) {
+        if known.contains(&name.as_str()) || tolerated.contains(&name.as_str()) {
             continue;
         }
         let place = if path.is_empty() { "the document" } else { path };
@@ -134,7 +137,7 @@ fn value(path: &str, node: &Node, schema: &Json, faults: &mut Vec<Fault>) {
 fn group(path: &str, node: &Node, fields: &[(String, Node)], schema: &Json, faults: &mut Vec<Fault>) {
     let properties = schema["properties"].as_object();
     let known: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    unknown_fields(node, path, &known, faults);
+    unknown_fields(node, path, &known, &[], faults);
     let required = required(schema);
     for name in &required {
         let absent = node.get(name).is_none_or(|field| field.value == Value::Null);
@@ -171,11 +174,12 @@ fn word(path: &str, line: usize, text: &str, schema: &Json, faults: &mut Vec<Fau
 }
 
 fn wrong_type(path: &str, line: usize, expected: &str, found: &Value, schema: &Json) -> Fault {
-    let shown = found.shown();
+    let in_quotes = matches!(found, Value::Text(_));
+    let shown = if in_quotes { format!("{:?}", found.shown()) } else { found.shown() };
     let (rule, fix) = match (expected, found) {
-        ("string", Value::Integer(_) | Value::OtherNumber(_) | Value::Bool(_)) => (
+        ("string", Value::Integer(text) | Value::OtherNumber(text) | Value::Bool(text)) => (
             format!("a text; without quotes YAML reads this as {}", found.type_name()),
-            String::from("write it in quotes, exactly as it is meant, such as \"101\""),
+            format!("write {text:?}, with the quotes"),
         ),
         ("string", _) => (String::from("a text"), String::from("write one text, in quotes")),
         ("integer", Value::Text(text)) if text.parse::<i64>().is_ok() => {

@@ -149,24 +149,26 @@ struct Servers {
 impl Servers {
     fn of(world: &World, linked: &Linked<'_>, wanted: &Wanted) -> Servers {
         let served = world.observed.served;
-        let router = wanted.router.as_ref().map(|document| {
+        // A server that was withdrawn serves nobody.
+        let router = wanted.router.as_ref().filter(|document| document.namespace.is_some()).map(|document| {
             let mut holds = directory_objects(linked, document.namespace.as_deref());
             holds.extend(linked.routers.keys().map(|key| ObjectRef::new(Kind::UMCallRouter, key)));
             Server { name: "call router", wanted: document.config.generation, serves: served.router, holds }
         });
-        let mailbox = wanted.mailbox.as_ref().map(|document| {
-            let namespace = document.namespace.as_deref();
-            let mut holds = directory_objects(linked, namespace);
-            holds.extend(linked.services.keys().map(|key| ObjectRef::new(Kind::UMService, key)));
-            let policies = linked.policies.keys().filter(|key| Some(key.namespace.as_str()) == namespace);
-            holds.extend(policies.map(|key| ObjectRef::new(Kind::UMMailboxPolicy, key)));
-            Server {
-                name: "mailbox server",
-                wanted: document.config.generation,
-                serves: served.mailbox,
-                holds,
-            }
-        });
+        let mailbox =
+            wanted.mailbox.as_ref().filter(|document| document.namespace.is_some()).map(|document| {
+                let namespace = document.namespace.as_deref();
+                let mut holds = directory_objects(linked, namespace);
+                holds.extend(linked.services.keys().map(|key| ObjectRef::new(Kind::UMService, key)));
+                let policies = linked.policies.keys().filter(|key| Some(key.namespace.as_str()) == namespace);
+                holds.extend(policies.map(|key| ObjectRef::new(Kind::UMMailboxPolicy, key)));
+                Server {
+                    name: "mailbox server",
+                    wanted: document.config.generation,
+                    serves: served.mailbox,
+                    holds,
+                }
+            });
         Servers { router, mailbox }
     }
 

@@ -167,6 +167,12 @@ impl World {
         }
     }
 
+    /// Whether an object of this kind and key was written and refused.
+    pub(crate) fn is_refused(&self, kind: &str, key: &Key) -> bool {
+        let mut named = self.refused.iter().filter_map(|problem| problem.object.as_ref());
+        named.any(|object| object.kind == kind && object.key == *key)
+    }
+
     /// Every object, with its generation.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectRef, i64)> {
         fn of<S>(kind: Kind, objects: &BTreeMap<Key, Object<S>>) -> impl Iterator<Item = (ObjectRef, i64)> {

@@ -232,7 +232,7 @@ fn a_file_that_is_not_yaml_keeps_what_it_said_and_everything_else_goes_on() {
     assert_eq!(directory.gateways.len(), 1);
     assert_eq!(directory.mailboxes[1].extensions, ["103"]);
     house.restart();
-    assert_eq!(house.step().changed, false, "a restart does not forget the gateway");
+    assert!(!house.step().changed, "a restart does not forget the gateway");
 }
 
 #[test]
