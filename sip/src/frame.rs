@@ -54,6 +54,9 @@ pub struct Framer {
     done: usize,
     /// How far the end of the header section was looked for.
     searched: usize,
+    /// How long the message in front is, once its head is there: a body that comes byte by byte does
+    /// not have its head scanned for each of them.
+    length: Option<usize>,
     failed: Option<FrameError>,
 }
 
@@ -93,16 +96,19 @@ impl Framer {
             return Err(error);
         }
         self.drop_done();
+        if self.waiting.starts_with(b"\r\n\r\n") {
+            self.done = 4;
+            return Ok(Some(Frame::Ping));
+        }
         match self.measure() {
-            Ok(Some(Measured::Ping)) => {
-                self.done = 4;
-                Ok(Some(Frame::Ping))
-            }
-            Ok(Some(Measured::Message(length))) => {
-                (self.done, self.searched) = (length, 0);
+            Ok(Some(length)) if length <= self.waiting.len() => {
+                (self.done, self.searched, self.length) = (length, 0, None);
                 Ok(Some(Frame::Message(&self.waiting[..length])))
             }
-            Ok(None) => Ok(None),
+            Ok(length) => {
+                self.length = length;
+                Ok(None)
+            }
             Err(error) => {
                 self.failed = Some(error);
                 self.waiting = Vec::new();
@@ -116,10 +122,10 @@ impl Framer {
         self.done = 0;
     }
 
-    /// What stands at the front of the waiting bytes.
-    fn measure(&mut self) -> Result<Option<Measured>, FrameError> {
-        if self.waiting.starts_with(b"\r\n\r\n") {
-            return Ok(Some(Measured::Ping));
+    /// The length of the message at the front of the waiting bytes, once its head is there.
+    fn measure(&mut self) -> Result<Option<usize>, FrameError> {
+        if self.length.is_some() {
+            return Ok(self.length);
         }
         // One CRLF may be half a ping, or a stray line end in front of a message (RFC 3261 section 7.5).
         if let [b'\r', b'\n', third, ..] = self.waiting[..]
@@ -143,31 +149,18 @@ impl Framer {
         let message: Message<'_> = scan_head(&self.waiting[..head_bytes])?;
         let body_bytes = content_length(&message)?.ok_or(FrameError::NoContentLength)?;
         let length = usize::try_from(body_bytes).ok().and_then(|bytes| bytes.checked_add(head_bytes));
-        let length =
-            length.filter(|length| *length <= MAX_MESSAGE_BYTES).ok_or(FrameError::MessageTooLong)?;
-        Ok((length <= self.waiting.len()).then_some(Measured::Message(length)))
+        let length = length.filter(|length| *length <= MAX_MESSAGE_BYTES);
+        length.map(Some).ok_or(FrameError::MessageTooLong)
     }
 
     /// The length of the header section with its empty line, once that is there.
     fn head_bytes(&mut self) -> Option<usize> {
         let end = self.waiting[self.searched..].windows(4).position(|bytes| bytes == b"\r\n\r\n");
-        match end {
-            Some(at) => {
-                // Looked for again while the body comes: it is found at once.
-                self.searched += at;
-                Some(self.searched + 4)
-            }
-            None => {
-                self.searched = self.waiting.len().saturating_sub(3);
-                None
-            }
+        if end.is_none() {
+            self.searched = self.waiting.len().saturating_sub(3);
         }
+        end.map(|at| self.searched + at + 4)
     }
-}
-
-enum Measured {
-    Ping,
-    Message(usize),
 }
 
 #[cfg(test)]

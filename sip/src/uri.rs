@@ -43,7 +43,7 @@ pub enum UriError {
     /// No host, or one that is neither a name nor an address.
     #[error("the URI's host cannot be read")]
     Host,
-    /// An empty or repeated parameter, or more than [`MAX_PARAMETERS`](crate::MAX_PARAMETERS) of them.
+    /// An empty parameter or header, a repeated parameter, or more than [`MAX_PARAMETERS`](crate::MAX_PARAMETERS) of them.
     #[error("the URI's parameters cannot be read")]
     Parameter,
     /// A port that is not a number from 0 to 65535.
@@ -114,6 +114,9 @@ impl<'a> Uri<'a> {
         };
         let (rest, headers) = split_tail(rest, '?')?;
         let (hostport, params) = split_tail(rest, ';')?;
+        if !headers.is_empty() && headers.split('&').any(|header| name_of(header).is_empty()) {
+            return Err(UriError::Parameter);
+        }
         if !params.is_empty() && !are_distinct(params.split(';').map(name_of)) {
             return Err(UriError::Parameter);
         }
@@ -298,6 +301,7 @@ mod tests {
             ("sip:a@b;c;;d", UriError::Parameter),
             ("sip:a@b;c=1;C=2", UriError::Parameter),
             ("sip:a@b?", UriError::Parameter),
+            ("sip:a@b;user?=phone", UriError::Parameter),
             ("tel:", UriError::User),
         ] {
             assert_eq!(Uri::parse(text), Err(error), "{text}");

@@ -12,7 +12,7 @@ use rsip::headers::{ToTypedHeader, UntypedHeader};
 use rsip::message::HeadersExt;
 use rsip::typed;
 use sipx_sip::headers::{CSeq, CallId, From, To, Via};
-use umbriel_sip::{StartLine, scan};
+use umbriel_sip::{Name, StartLine, scan, unfold};
 
 /// What every reader of a message has to agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,12 @@ fn head(bytes: &[u8]) -> Vec<String> {
     text(bytes).split("\r\n").take_while(|line| !line.is_empty()).map(Into::into).collect()
 }
 
+/// The hops in Via, unfolded.
+fn hops(bytes: &[u8]) -> Vec<String> {
+    let message = scan(bytes).expect("a message that we read");
+    message.values(Name::Via).map(|hop| unfold(hop).into_owned()).collect()
+}
+
 /// Another parser, and where it is known to read otherwise.
 struct Oracle {
     name: &'static str,
@@ -127,14 +133,20 @@ const SIPX: Oracle = Oracle {
     read: of_sipx,
     refuses: &[],
     differs: &[],
-    lacks: Some(&[(
-        "COLON is `SWS \":\" SWS` (RFC 3261 section 25.1), and it takes no white space before the port of Via",
-        |bytes, _, _| {
-            let vias = head(bytes).into_iter().filter(|line| line.to_lowercase().starts_with('v'));
-            vias.map(|line| line.split(';').next().unwrap_or_default().to_owned())
-                .any(|sent_by| sent_by.contains(": ") && sent_by.matches(':').count() > 1)
-        },
-    )]),
+    lacks: Some(&[
+        ("it does not skip line ends in front of a datagram (RFC 3261 section 7.5)", |bytes, _, _| {
+            bytes.starts_with(b"\r\n")
+        }),
+        (
+            "it takes no white space around the colon before a port, which RFC 3261 section 25.1 allows",
+            |bytes, _, _| {
+                hops(bytes).iter().any(|hop| {
+                    let sent_by = hop.split(';').next().unwrap_or_default();
+                    sent_by.contains(": ") || sent_by.contains(" :")
+                })
+            },
+        ),
+    ]),
 };
 
 const RSIP: Oracle = Oracle {
@@ -169,11 +181,15 @@ const RSIP: Oracle = Oracle {
                 })
             },
         ),
-        ("it does not trim white space behind values and around parameters", |bytes, _, _| {
+        ("it does not trim white space behind values and within them", |bytes, _, _| {
+            let spaces = [" ;", "; ", " =", "= ", " :"];
             head(bytes).iter().any(|line| {
                 let line = line.replace('\t', " ");
-                line.ends_with(' ') || [" ;", "; ", " =", "= "].iter().any(|space| line.contains(space))
+                line.ends_with(' ') || spaces.iter().any(|space| line.contains(space))
             })
+        }),
+        ("it takes the last colon of a Via for the one before the port", |bytes, _, _| {
+            hops(bytes).iter().any(|hop| hop.split(';').skip(1).any(|parameter| parameter.contains(':')))
         }),
     ],
     lacks: None,
