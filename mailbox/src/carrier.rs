@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::compose::{ComposeError, LOCAL_SENDER, compose};
 use crate::delivery::{Counters, CurrentConfig, unix_ms};
 use crate::maildir;
-use crate::message::{MessageId, StoredFacts};
+use crate::message::{EndedBy, MessageId, StoredFacts};
 use crate::outbox::{Entry, Outbox};
 use crate::smtp::{Session, SmtpError};
 use crate::spool_writer::{self, Finished, SpoolHandle};
@@ -163,7 +163,7 @@ impl Carrier {
         let entry = Entry { id, mailbox, queued_unix_ms: unix_ms() };
         self.outbox.add(&entry).map_err(Problem::Outbox)?;
         self.step("queued");
-        if finished.crashed {
+        if facts.ended_by == EndedBy::Crash {
             self.counters.recovered.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 target: "umbriel::call", event = "recovered", code = Code::RecordingRecovered.id(), message_id = %id,

@@ -78,8 +78,6 @@ pub enum SpoolError {
 pub(crate) struct Finished {
     /// The recording.
     pub(crate) id: MessageId,
-    /// Whether it was left behind by a process that crashed while it was made.
-    pub(crate) crashed: bool,
     places: Vec<Place>,
 }
 
@@ -237,9 +235,9 @@ impl SpoolWriter {
             next_probe: Instant::now(),
             retry_at: None,
         };
-        for (id, places) in found.recordings {
+        for (id, places) in found {
             writer.care.insert(id, places.clone());
-            writer.tell(Finished { id, crashed: !found.ended.contains(&id), places });
+            writer.tell(Finished { id, places });
         }
         writer.retire();
         writer.probe(Instant::now());
@@ -392,7 +390,7 @@ impl Writer {
                 Effect::Ends => {
                     places.push(place.part(&part.place));
                     let places = places.clone();
-                    self.tell(Finished { id: part.id, crashed: false, places });
+                    self.tell(Finished { id: part.id, places });
                 }
                 Effect::Goes => {}
             }

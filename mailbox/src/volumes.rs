@@ -39,15 +39,6 @@ impl Place {
     }
 }
 
-/// What was found when the spool was opened.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// Recordings that need care, and where their segments lie.
-    pub(crate) recordings: BTreeMap<MessageId, Vec<Place>>,
-    /// Those among them whose end was written.
-    pub(crate) ended: HashSet<MessageId>,
-}
-
 /// The volumes in one folder.
 #[derive(Debug)]
 pub(crate) struct Volumes {
@@ -73,11 +64,12 @@ struct Current {
 }
 
 impl Volumes {
-    /// Opens the volumes in `dir`. What is written from now on has the salt `salt`.
+    /// Opens the volumes in `dir`, and says which recordings in them need care and where their
+    /// segments lie. What is written from now on has the salt `salt`.
     ///
     /// # Errors
     /// When the folder or a volume in it cannot be read.
-    pub(crate) fn open(dir: &Path, salt: u32) -> io::Result<(Self, Found)> {
+    pub(crate) fn open(dir: &Path, salt: u32) -> io::Result<(Self, BTreeMap<MessageId, Vec<Place>>)> {
         let mut volumes =
             Self { dir: dir.to_owned(), salt, all: BTreeMap::new(), current: None, next_number: 0 };
         let mut names = Vec::new();
@@ -88,14 +80,14 @@ impl Volumes {
             }
         }
         names.sort_by_key(|(number, _, _)| *number);
-        let mut found = Found::default();
+        let mut found = BTreeMap::new();
         let mut gone = HashSet::new();
         for (number, salt, path) in names {
             volumes.next_number = number + 1;
             let members = recover(&path, salt, &mut found, &mut gone)?;
             volumes.all.insert(number, Volume { path, members });
         }
-        found.recordings.retain(|id, _| !gone.contains(id));
+        found.retain(|id, _| !gone.contains(id));
         Ok((volumes, found))
     }
 
@@ -191,7 +183,7 @@ fn parse_name(name: &str) -> Option<(u64, u32)> {
 fn recover(
     path: &Arc<Path>,
     salt: u32,
-    found: &mut Found,
+    found: &mut BTreeMap<MessageId, Vec<Place>>,
     gone: &mut HashSet<MessageId>,
 ) -> io::Result<HashSet<MessageId>> {
     let scan = spool::scan(&fs::read(path)?, salt);
@@ -204,19 +196,13 @@ fn recover(
     }
     let mut members = HashSet::new();
     for (place, segment) in scan.segments {
-        match segment.entry {
-            Entry::Gone => {
-                gone.insert(segment.id);
-                continue;
-            }
-            Entry::End(_) => {
-                found.ended.insert(segment.id);
-            }
-            Entry::Begin(_) | Entry::Audio(_) => {}
+        if segment.entry == Entry::Gone {
+            gone.insert(segment.id);
+            continue;
         }
         members.insert(segment.id);
         let place = Place { path: Arc::clone(path), salt, offset: place.start as u64, length: place.len() };
-        found.recordings.entry(segment.id).or_default().push(place);
+        found.entry(segment.id).or_default().push(place);
     }
     Ok(members)
 }
