@@ -41,7 +41,7 @@ impl Sipp {
             .args([&house.router().to_string(), "-sf", "leave.xml", "-s", self.called, "-m", "1", "-nostdin"])
             .args(["-i", &PBX.to_string(), "-mi", &PBX.to_string()])
             .args(["-t", if self.transport == "udp" { "u1" } else { "tn" }, "-max_socket", "64"])
-            .args(["-min_rtp_port", &media_port(&self.caller).to_string(), "-timeout", "60"])
+            .args(["-mp", &media_port(&self.caller).to_string(), "-timeout", "60"])
             .args(["-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

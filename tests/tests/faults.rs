@@ -83,8 +83,10 @@ fn a_call_for_nobody_is_refused_with_404_and_a_number_of_another_length_with_484
     let wire = Wire::new(umbriel_tests::house::PBX, house.router());
     refused(&wire.invite(&invite("199", "nobody")), 404, "UM1110");
     refused(&wire.invite(&invite("19", "short")), 484, "UM1109");
+    // The Contact keeps the called number; whose mailbox it is travels in the token.
     let diverted = Invite { called: "900", diverting: Some("102"), call_id: "diverted" };
-    assert!(wire.invite(&diverted).contains("Contact: <sip:102@"), "the diverting user is called");
+    assert!(wire.invite(&diverted).contains("Contact: <sip:900@"), "the diverted call is taken");
+    house.wait_for_log(r#""mailbox":"bob""#);
 }
 
 #[test]
