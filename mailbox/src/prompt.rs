@@ -76,34 +76,30 @@ impl Prompt {
 
 fn greeting(language: Language, name: &str) -> String {
     match language {
-        Language::EnUs => format!(
-            "Please leave a message for {name} after the tone. When you are done, hang up or press the pound key."
-        ),
-        Language::EnGb => format!(
-            "Please leave a message for {name} after the tone. When you have finished, hang up or press the hash key."
-        ),
+        Language::EnUs => {
+            format!("Please leave a message for {name} after the tone, then hang up or press the pound key.")
+        }
+        Language::EnGb => {
+            format!("Please leave a message for {name} after the tone, then hang up or press the hash key.")
+        }
         Language::DeDe => format!(
-            "Bitte hinterlassen Sie nach dem Signalton eine Nachricht für {name}. Wenn Sie fertig sind, legen Sie auf oder drücken Sie die Rautetaste."
+            "Bitte hinterlassen Sie nach dem Signalton eine Nachricht für {name}. Danach legen Sie auf oder drücken die Rautetaste."
         ),
         Language::FrFr => format!(
-            "Veuillez laisser un message pour {name} après le signal sonore. Quand vous avez terminé, raccrochez ou appuyez sur la touche dièse."
+            "Veuillez laisser un message pour {name} après le signal sonore, puis raccrochez ou appuyez sur la touche dièse."
         ),
     }
 }
 
 fn generic_greeting(language: Language) -> &'static str {
     match language {
-        Language::EnUs => {
-            "Please leave a message after the tone. When you are done, hang up or press the pound key."
-        }
-        Language::EnGb => {
-            "Please leave a message after the tone. When you have finished, hang up or press the hash key."
-        }
+        Language::EnUs => "Please leave a message after the tone, then hang up or press the pound key.",
+        Language::EnGb => "Please leave a message after the tone, then hang up or press the hash key.",
         Language::DeDe => {
-            "Bitte hinterlassen Sie nach dem Signalton eine Nachricht. Wenn Sie fertig sind, legen Sie auf oder drücken Sie die Rautetaste."
+            "Bitte hinterlassen Sie nach dem Signalton eine Nachricht. Danach legen Sie auf oder drücken die Rautetaste."
         }
         Language::FrFr => {
-            "Veuillez laisser un message après le signal sonore. Quand vous avez terminé, raccrochez ou appuyez sur la touche dièse."
+            "Veuillez laisser un message après le signal sonore, puis raccrochez ou appuyez sur la touche dièse."
         }
     }
 }
@@ -145,7 +141,7 @@ mod tests {
     fn greetings_name_the_owner_in_the_language_of_the_dial_plan() {
         assert_eq!(
             said(Language::EnUs, "Ada Lovelace"),
-            "Please leave a message for Ada Lovelace after the tone. When you are done, hang up or press the pound key."
+            "Please leave a message for Ada Lovelace after the tone, then hang up or press the pound key."
         );
         assert!(said(Language::EnGb, "Ada").ends_with("press the hash key."));
         assert!(said(Language::DeDe, "Ada").starts_with("Bitte hinterlassen Sie"));

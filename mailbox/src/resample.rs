@@ -4,9 +4,9 @@
 
 use std::f64::consts::PI;
 
-/// Samples of the input on either side of each output sample. At 22,050 Hz that is a transition
-/// of some 700 Hz below 4 kHz.
-const HALF_WIDTH: i64 = 48;
+/// Samples of the input on either side of each output sample. At 22,050 Hz that is a transition of
+/// some 700 Hz around [`CUTOFF`].
+const HALF_WIDTH: usize = 32;
 
 /// Where the filter is half open, as a part of the output's Nyquist frequency: 3,600 of 4,000 Hz.
 const CUTOFF: f64 = 0.9;
@@ -18,43 +18,45 @@ pub(crate) fn resample(input: &[i16], from_hz: u32, to_hz: u32) -> Vec<i16> {
         return input.to_vec();
     }
     let shared = gcd(from_hz, to_hz);
-    let (up, down) = (i64::from(to_hz / shared), i64::from(from_hz / shared));
+    let (up, down) = (as_usize(to_hz / shared), as_usize(from_hz / shared));
     let cutoff = CUTOFF * (f64::from(to_hz) / f64::from(from_hz)).min(1.0);
-    let kernels: Vec<Vec<f64>> = (0..up).map(|phase| kernel(phase, up, cutoff)).collect();
-    let length = input.len() * usize::try_from(up).unwrap_or(1) / usize::try_from(down).unwrap_or(1);
-    let at =
-        |index: i64| usize::try_from(index).ok().and_then(|index| input.get(index)).copied().unwrap_or(0);
-    (0i64..)
-        .take(length)
-        .map(|n| {
-            let (base, phase) = (n * down / up, n * down % up);
-            let kernel = kernels.get(usize::try_from(phase).unwrap_or(0)).map_or(&[][..], Vec::as_slice);
-            let sum: f64 = kernel
-                .iter()
-                .zip(base - HALF_WIDTH + 1..)
-                .map(|(tap, index)| tap * f64::from(at(index)))
-                .sum();
-            #[allow(clippy::cast_possible_truncation, reason = "clamped to the range of samples")]
-            {
-                sum.round().clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16
-            }
-        })
-        .collect()
+    let kernels: Vec<Vec<f32>> = (0..up).map(|phase| kernel(phase, up, cutoff)).collect();
+    // Silence before and after, so that every output sample has all its neighbours.
+    let mut padded = vec![0.0; HALF_WIDTH - 1];
+    padded.extend(input.iter().map(|sample| f32::from(*sample)));
+    padded.extend([0.0; HALF_WIDTH]);
+    let length = input.len() * up / down;
+    (0..length).map(|n| filtered(&padded[n * down / up..], &kernels[n * down % up])).collect()
+}
+
+/// One output sample.
+fn filtered(neighbours: &[f32], kernel: &[f32]) -> i16 {
+    let sum: f32 = kernel.iter().zip(neighbours).map(|(tap, sample)| tap * sample).sum();
+    #[allow(clippy::cast_possible_truncation, reason = "clamped to the range of samples")]
+    {
+        sum.round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i16
+    }
 }
 
 /// The filter for output samples that lie `phase / up` after an input sample; its sum is 1.
-fn kernel(phase: i64, up: i64, cutoff: f64) -> Vec<f64> {
+fn kernel(phase: usize, up: usize, cutoff: f64) -> Vec<f32> {
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-    let taps: Vec<f64> = (1 - HALF_WIDTH..=HALF_WIDTH)
-        .map(|tap| {
-            let x = tap as f64 - phase as f64 / up as f64;
-            let sinc = if x == 0.0 { 1.0 } else { (PI * x * cutoff).sin() / (PI * x * cutoff) };
-            let window = 0.5 + 0.5 * (PI * x / HALF_WIDTH as f64).cos();
-            sinc * window
-        })
-        .collect();
+    let (half_width, after) = (HALF_WIDTH as f64, phase as f64 / up as f64);
+    let mut x = 1.0 - half_width - after;
+    let mut taps = Vec::with_capacity(2 * HALF_WIDTH);
+    while taps.len() < 2 * HALF_WIDTH {
+        let sinc = if x == 0.0 { 1.0 } else { (PI * x * cutoff).sin() / (PI * x * cutoff) };
+        let window = 0.5 + 0.5 * (PI * x / half_width).cos();
+        taps.push(sinc * window);
+        x += 1.0;
+    }
     let sum: f64 = taps.iter().sum();
-    taps.into_iter().map(|tap| tap / sum).collect()
+    #[allow(clippy::cast_possible_truncation, reason = "samples have 16 bits, f32 has 24")]
+    taps.iter().map(|tap| (tap / sum) as f32).collect()
+}
+
+fn as_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 const fn gcd(a: u32, b: u32) -> u32 {

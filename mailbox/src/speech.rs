@@ -43,7 +43,13 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const MAX_SAMPLES: usize = 60 * 8_000;
 
 /// Words a minute; the default of 175 is hard to follow on a telephone.
-const WORDS_PER_MINUTE: &str = "155";
+const WORDS_PER_MINUTE: &str = "165";
+
+/// Samples quieter than this are the silence that `espeak-ng` ends with: -50 dB.
+const QUIET: u16 = 100;
+
+/// How much of that silence stays, samples at 8 kHz: 100 ms. The beep follows a greeting.
+const TAIL_SAMPLES: usize = 800;
 
 /// How far a sentence is from being audio.
 #[derive(Clone, Debug)]
@@ -214,7 +220,9 @@ impl Shelf {
         let spoken = self.say(utterance, &raw).and_then(|()| Ok(read(&raw)?));
         // It may never have been written.
         let _ = fs::remove_file(&raw);
-        let samples = spoken?;
+        let mut samples = spoken?;
+        let end = samples.iter().rposition(|sample| sample.unsigned_abs() > QUIET).map_or(0, |last| last + 1);
+        samples.truncate(end + TAIL_SAMPLES);
         write(&new, &samples)?;
         fs::rename(&new, &file).map_err(SpeechError::Keep)?;
         Ok(Prompt::from_samples(&samples))
