@@ -43,7 +43,8 @@ pub enum UriError {
     /// No host, or one that is neither a name nor an address.
     #[error("the URI's host cannot be read")]
     Host,
-    /// An empty parameter or header, a repeated parameter, or more than [`MAX_PARAMETERS`](crate::MAX_PARAMETERS) of them.
+    /// An empty parameter or header, a repeated parameter, or more parameters than
+    /// [`MAX_PARAMETERS`](crate::MAX_PARAMETERS).
     #[error("the URI's parameters cannot be read")]
     Parameter,
     /// A port that is not a number from 0 to 65535.

@@ -107,10 +107,10 @@ fn head(bytes: &[u8]) -> Vec<String> {
     text(bytes).split("\r\n").take_while(|line| !line.is_empty()).map(Into::into).collect()
 }
 
-/// The hops in Via, unfolded.
+/// The hops in Via, with spaces for folds and tabs.
 fn hops(bytes: &[u8]) -> Vec<String> {
     let message = scan(bytes).expect("a message that we read");
-    message.values(Name::Via).map(|hop| unfold(hop).into_owned()).collect()
+    message.values(Name::Via).map(|hop| unfold(hop).replace('\t', " ")).collect()
 }
 
 /// Another parser, and where it is known to read otherwise.
