@@ -9,6 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -17,7 +18,15 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
 
+use crate::capped::Capped;
 use crate::metrics::{self, SharedRegistry};
+
+/// Connections at once; a scraper and the probes of one node need fewer than ten.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A connection is closed after this, also one that is kept open between two scrapes: those are up to
+/// 60 s apart.
+const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
 /// A part of the process that lives, serves, and follows a configuration.
 pub trait Component: Send + Sync {
@@ -86,7 +95,8 @@ pub fn serve(
         .with_state(Observed { registry, components: components.into() });
     let listener = {
         let _inside = executor.enter();
-        tokio::net::TcpListener::from_std(listener).map_err(failed)?
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        Capped::new(listener, MAX_CONNECTIONS, CONNECTION_TIME)
     };
     let thread = std::thread::Builder::new()
         .name("admin".into())

@@ -6,6 +6,7 @@
 //! core is a pure machine that is given bytes, a peer and the time, and is asked for the next
 //! deadline. It knows of SIP only where a stream must be cut into messages.
 
+mod capped;
 mod connection;
 mod outbox;
 mod serve;

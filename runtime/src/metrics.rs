@@ -73,16 +73,59 @@ pub(crate) enum Closed {
 }
 
 /// Counters of one server's transports; clones count into the same place.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServeMetrics {
-    received: Family<Label, Counter>,
-    sent: Family<Label, Counter>,
+    received: PerTransport,
+    sent: PerTransport,
     lost: Family<Label, Counter>,
     closed: Family<Label, Counter>,
     connections: Gauge,
     media_received: Counter,
     media_sent: Counter,
+    notes_lost: Counter,
     restarts: Counter,
+}
+
+/// A counter for each transport, found once: these count every message.
+#[derive(Clone, Debug)]
+struct PerTransport {
+    all: Family<Label, Counter>,
+    udp: Counter,
+    tcp: Counter,
+    tls: Counter,
+}
+
+impl PerTransport {
+    fn new() -> Self {
+        let all: Family<Label, Counter> = Family::default();
+        let one = |transport: Transport| all.get_or_create_owned(&[("transport", transport.uri_parameter())]);
+        let (udp, tcp, tls) = (one(Transport::Udp), one(Transport::Tcp), one(Transport::Tls));
+        PerTransport { all, udp, tcp, tls }
+    }
+
+    fn by(&self, transport: Transport) -> &Counter {
+        match transport {
+            Transport::Udp => &self.udp,
+            Transport::Tcp => &self.tcp,
+            Transport::Tls => &self.tls,
+        }
+    }
+}
+
+impl Default for ServeMetrics {
+    fn default() -> Self {
+        ServeMetrics {
+            received: PerTransport::new(),
+            sent: PerTransport::new(),
+            lost: Family::default(),
+            closed: Family::default(),
+            connections: Gauge::default(),
+            media_received: Counter::default(),
+            media_sent: Counter::default(),
+            notes_lost: Counter::default(),
+            restarts: Counter::default(),
+        }
+    }
 }
 
 impl ServeMetrics {
@@ -95,8 +138,8 @@ impl ServeMetrics {
     /// Publishes them with the label `server`.
     pub fn register(&self, registry: &mut Registry, server: &'static str) {
         let registry = registry.sub_registry_with_label(("server".into(), server.into()));
-        registry.register("um_sip_messages_received", "SIP messages that arrived", self.received.clone());
-        registry.register("um_sip_messages_sent", "SIP messages that were sent", self.sent.clone());
+        registry.register("um_sip_messages_received", "SIP messages that arrived", self.received.all.clone());
+        registry.register("um_sip_messages_sent", "SIP messages that were sent", self.sent.all.clone());
         registry.register("um_sip_messages_lost", "SIP messages that were not handed on", self.lost.clone());
         registry.register("um_sip_connections_closed", "Connections that we closed", self.closed.clone());
         registry.register("um_sip_connections", "Connections that are open", self.connections.clone());
@@ -106,6 +149,8 @@ impl ServeMetrics {
             self.media_received.clone(),
         );
         registry.register("um_media_packets_sent", "Media packets that were sent", self.media_sent.clone());
+        let notes = self.notes_lost.clone();
+        registry.register("um_worker_notes_lost", "Notes that a worker did not take", notes);
         registry.register(
             "um_worker_restarts",
             "Workers that failed and were restarted",
@@ -116,7 +161,7 @@ impl ServeMetrics {
     /// SIP messages that arrived by a transport.
     #[must_use]
     pub fn received(&self, transport: Transport) -> u64 {
-        self.received.get_or_create(&by(transport)).get()
+        self.received.by(transport).get()
     }
 
     /// How often a worker failed and was restarted.
@@ -132,11 +177,11 @@ impl ServeMetrics {
     }
 
     pub(crate) fn count_received(&self, transport: Transport) {
-        self.received.get_or_create(&by(transport)).inc();
+        self.received.by(transport).inc();
     }
 
     pub(crate) fn count_sent(&self, transport: Transport) {
-        self.sent.get_or_create(&by(transport)).inc();
+        self.sent.by(transport).inc();
     }
 
     pub(crate) fn count_lost(&self, why: Lost) {
@@ -159,13 +204,13 @@ impl ServeMetrics {
         self.media_sent.inc();
     }
 
+    pub(crate) fn count_note_lost(&self) {
+        self.notes_lost.inc();
+    }
+
     pub(crate) fn count_restart(&self) {
         self.restarts.inc();
     }
-}
-
-fn by(transport: Transport) -> Label {
-    [("transport", transport.uri_parameter())]
 }
 
 fn lost_label(why: Lost) -> Label {

@@ -211,23 +211,29 @@ pub struct Server<N> {
 #[derive(Debug)]
 pub struct Notifier<N> {
     workers: Arc<[mpsc::Sender<N>]>,
+    metrics: ServeMetrics,
 }
 
 impl<N> Clone for Notifier<N> {
     fn clone(&self) -> Self {
-        Notifier { workers: Arc::clone(&self.workers) }
+        Notifier { workers: Arc::clone(&self.workers), metrics: self.metrics.clone() }
     }
 }
 
 impl<N> Notifier<N> {
-    /// Tells one worker. False if it is not there or does not keep up; the note is then lost.
+    /// Tells one worker. False if it is not there or does not keep up; the note is then lost, and
+    /// counted.
     pub fn to(&self, worker: usize, note: N) -> bool {
-        self.workers.get(worker).is_some_and(|worker| worker.try_send(note).is_ok())
+        let taken = self.workers.get(worker).is_some_and(|worker| worker.try_send(note).is_ok());
+        if !taken {
+            self.metrics.count_note_lost();
+        }
+        taken
     }
 
     /// Tells every worker. False if one of them did not take it.
     pub fn all(&self, note: impl Fn() -> N) -> bool {
-        self.workers.iter().filter(|worker| worker.try_send(note()).is_err()).count() == 0
+        (0..self.workers.len()).filter(|worker| !self.to(*worker, note())).count() == 0
     }
 
     /// How many workers there are.
@@ -322,7 +328,8 @@ pub fn serve<C: Core>(
             }
         }
     }
-    Ok(Server { addresses, notifier: Notifier { workers: notes.into() }, stop, threads })
+    let notifier = Notifier { workers: notes.into(), metrics: settings.metrics.clone() };
+    Ok(Server { addresses, notifier, stop, threads })
 }
 
 /// The sockets of one worker, bound and not yet in an executor.

@@ -235,7 +235,10 @@ fn every_code_is_used_outside_of_its_list() {
         .filter(|(path, _)| path != "config/src/code.rs" && !is_test(path))
         .map(|(_, text)| production(text))
         .collect();
-    let unused = config::Code::ALL.iter().filter(|code| !used.contains(&format!("Code::{}", code.name())));
+    // The runtime does not see `config`, and writes the few codes of its logs as text.
+    let unused = config::Code::ALL.iter().filter(|code| {
+        !used.contains(&format!("Code::{}", code.name())) && !used.contains(&format!("\"{}\"", code.id()))
+    });
     let unused: Vec<_> = unused.map(|code| format!("{} {}", code.id(), code.name())).collect();
     report(&unused, "a code that nothing gives");
 }
