@@ -98,16 +98,24 @@ fn arrow(columns: &[usize], from: usize, to: usize, kind: StepKind, text: &str, 
     let fill = room.saturating_sub(text.chars().count() + 4);
     let line = |length: usize| shaft.to_string().repeat(length);
     let body = if from < to {
-        format!("{} {text} {}▶", shaft, line(fill))
+        format!("{shaft} {text} {}▶", line(fill))
     } else {
-        format!("◀{} {text} {}", line(fill), shaft)
+        format!("◀{} {text} {shaft}", line(fill))
     };
+    let body = cross(&body, columns, start, shaft);
     let mut row: Vec<char> = vec![' '; columns.last().map_or(1, |last| last + 1)];
     for &column in columns {
         row[column] = '│';
     }
     let [before, after] = [&row[..=start], &row[end..]].map(|part| part.iter().collect::<String>());
     format!("{before}{}{after}", style.paint(colour(kind), &body))
+}
+
+/// Lets the lines of the parties in between show through, where no word is in the way.
+fn cross(body: &str, columns: &[usize], start: usize, shaft: char) -> String {
+    let crossing = if shaft == '═' { '╪' } else { '┼' };
+    let is_crossed = |at: usize, drawn: char| drawn == shaft && columns.contains(&(start + 1 + at));
+    body.chars().enumerate().map(|(at, drawn)| if is_crossed(at, drawn) { crossing } else { drawn }).collect()
 }
 
 fn colour(kind: StepKind) -> Colour {
@@ -161,7 +169,8 @@ mod tests {
                 step(0, 0, 1, StepKind::Request, "INVITE sip:101@127.0.0.1"),
                 step(1, 1, 0, StepKind::Redirect, "302 Moved Temporarily"),
                 step(2, 0, 2, StepKind::Request, "INVITE sip:101@127.0.0.1:5062 with token"),
-                step(5_021, 2, 0, StepKind::Media, "RTP PCMU: greeting and beep"),
+                step(1_002, 0, 2, StepKind::Request, "ACK"),
+                step(5_021, 2, 0, StepKind::Media, "RTP PCMU: 4.96 s of greeting and beep"),
             ],
             codec: None,
             timings: Timings { ended: Some(Duration::from_millis(7_250)), ..Timings::default() },

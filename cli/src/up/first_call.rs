@@ -23,7 +23,9 @@ use crate::style::{Colour, Style};
 const SENTENCE: &str = "Good morning, this is a test call.";
 /// How long the message may take to arrive after the call.
 const DELIVERY: Duration = Duration::from_secs(20);
-/// How often is looked for it.
+/// How long the servers may take until they are ready for it.
+const READY: Duration = Duration::from_secs(30);
+/// How often is looked for the message.
 const POLL: Duration = Duration::from_millis(50);
 
 /// What will be said, and the file that it lies in.
@@ -49,6 +51,7 @@ pub(crate) struct FirstCall {
     sentence: Option<Sentence>,
     state: PathBuf,
     style: Style,
+    since: Instant,
     result: Option<Receiver<bool>>,
 }
 
@@ -59,6 +62,7 @@ impl FirstCall {
             sentence: Some(sentence),
             state: state.to_owned(),
             style,
+            since: Instant::now(),
             result: None,
         }
     }
@@ -81,6 +85,11 @@ impl FirstCall {
             .wrap_err("cannot start the call")?;
         self.result = Some(receiver);
         Ok(())
+    }
+
+    /// Whether it should have begun long ago.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.sentence.is_some() && self.since.elapsed() > READY
     }
 
     /// Whether it succeeded, once it has ended.

@@ -101,6 +101,7 @@ struct CallEvent {
     seconds: String,
     path: String,
     reason: String,
+    message: String,
 }
 
 impl CallEvent {
@@ -115,16 +116,19 @@ impl CallEvent {
             other => (Colour::Yellow, other),
         };
         let nothing = &String::new();
+        // The router tells why as the event's own text.
+        let told = if self.event == "refused" { &self.message } else { nothing };
+        let reason = if self.reason.is_empty() { told } else { &self.reason };
         let mut line =
             format!("{}  {}", style.paint(Colour::Dim, time), style.paint(colour, &format!("{what:<10}")));
         for (before, value, after) in [
-            ("", if self.reason.contains(&self.code) { nothing } else { &self.code }, ""),
+            ("", if reason.contains(&self.code) { nothing } else { &self.code }, ""),
             ("to ", &self.to, ""),
             ("for ", &self.mailbox, ""),
             ("from ", &self.from, ""),
             ("by ", &self.gateway, ""),
             ("", &self.seconds, " s"),
-            ("", &self.reason, ""),
+            ("", reason, ""),
             ("", &self.path, ""),
         ] {
             if !value.is_empty() {
@@ -144,8 +148,7 @@ impl CallEvent {
             "to" => &mut self.to,
             "seconds" => &mut self.seconds,
             "path" => &mut self.path,
-            // The router tells why as the event's own text.
-            "message" if self.event == "refused" && self.reason.is_empty() => &mut self.reason,
+            "message" => &mut self.message,
             "reason" => &mut self.reason,
             _ => return,
         };
@@ -196,6 +199,21 @@ mod tests {
         assert_eq!(
             delivered.line("09:00:01", Style::Plain).unwrap(),
             "09:00:01  delivered   to 101  for alice  2.5 s  run/mail/alice/new/1"
+        );
+    }
+
+    #[test]
+    fn a_refusal_of_the_router_tells_its_text_and_its_code_once() {
+        let refused = CallEvent {
+            event: "refused".into(),
+            code: "UM1110".into(),
+            to: "*77".into(),
+            message: "UM1110 NoSuchUser: nobody has *77".into(),
+            ..CallEvent::default()
+        };
+        assert_eq!(
+            refused.line("09:00:00", Style::Plain).unwrap(),
+            "09:00:00  refused     to *77  UM1110 NoSuchUser: nobody has *77"
         );
     }
 

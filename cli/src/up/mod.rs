@@ -113,9 +113,10 @@ impl<'a> Up<'a> {
                 }
             };
             let Some(call) = &mut first_call else { continue };
-            if step.is_served(served) && servers.ready().is_ok() {
-                let (router, _) = self.configs()?;
-                call.begin(&router)?;
+            match servers.ready() {
+                Ok(()) if step.is_served(served) => call.begin(&self.configs()?.0)?,
+                Err(why) if self.arguments.once && call.is_overdue() => return Err(servers::not_ready(&why)),
+                Ok(()) | Err(_) => {}
             }
             if let Some(result) = call.ended() {
                 succeeded = result;

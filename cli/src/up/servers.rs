@@ -75,6 +75,11 @@ pub(crate) fn nothing_to_serve(folder: &Path) -> Report {
     miette!("no call can be served from {}; repair the problems above", folder.display())
 }
 
+/// Why `--once` ends although the servers run.
+pub(crate) fn not_ready(why: &str) -> Report {
+    miette!("the servers run but take no calls: {why}")
+}
+
 /// A router that did not start.
 fn router_not_started(error: &router::StartError) -> Report {
     match error {
