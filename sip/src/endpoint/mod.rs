@@ -29,7 +29,7 @@ use table::Table;
 
 use crate::{
     Message, Name, Peer, reply_peer, scan,
-    transaction::{ClientOther, Tick},
+    transaction::{ClientOther, ServerInvite, Tick},
 };
 
 /// All calls of one worker. Drain [`Endpoint::poll_transmit`] and [`Endpoint::poll_event`] after each
@@ -123,7 +123,7 @@ impl Endpoint {
         };
         let reply = DialogReply { call, secure, status: 180, reason: "Ringing", sdp: None };
         let bytes = self.identity.dialog_reply(&request, &invite.peer, &reply);
-        let step = |machine: &mut crate::transaction::ServerInvite| machine.provisional(bytes.clone());
+        let step = |machine: &mut ServerInvite| machine.provisional(bytes.clone());
         if let Some(peer) = self.table.move_invite(invite.transaction, &mut self.schedule, step) {
             self.transmits.push_back(Transmit { peer, bytes });
         }
@@ -270,7 +270,8 @@ impl Endpoint {
         let bytes = self.identity.dialog_reply(&request, &peer, &reply);
         let to = reply_peer(&request, peer);
         it.answered(Repeated::new(bytes.clone(), to, cseq, offers, now));
-        let _ = self.table.move_invite(transaction, &mut self.schedule, |machine| machine.accept(now));
+        // The 200 is the dialog's: the transaction only learns of it (RFC 6026 section 7.1).
+        let _peer = self.table.move_invite(transaction, &mut self.schedule, |machine| machine.accept(now));
         self.transmits.push_back(Transmit { peer: to, bytes });
         self.settle(call);
         Ok(())
@@ -300,7 +301,7 @@ impl Endpoint {
         } else {
             self.identity.refusal(&request, &invite.peer, &tag, refusal)
         };
-        let step = |machine: &mut crate::transaction::ServerInvite| machine.refuse(bytes.clone(), now);
+        let step = |machine: &mut ServerInvite| machine.refuse(bytes.clone(), now);
         if let Some(peer) = self.table.move_invite(invite.transaction, &mut self.schedule, step) {
             self.transmits.push_back(Transmit { peer, bytes });
         }
