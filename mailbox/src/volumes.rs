@@ -226,3 +226,7 @@ pub(crate) fn read(places: &[Place]) -> io::Result<Vec<Segment>> {
     }
     Ok(segments)
 }
+
+#[cfg(test)]
+#[path = "volumes_tests.rs"]
+mod tests;
