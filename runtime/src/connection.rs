@@ -31,6 +31,11 @@ const READ_BYTES: usize = 8 * 1024;
 /// The answer to a keep-alive of two line ends (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
 
+/// Of what comes in one go and any worker may take, a worker keeps this many messages to itself and
+/// shares the rest, so that one busy peer is not one core's worth. Below that a hand-over costs more
+/// than it saves.
+const SHARE_AFTER: usize = 16;
+
 /// Line ends that wait for the rest of a keep-alive are no message that has begun.
 const HALF_A_PING: usize = b"\r\n\r".len();
 
@@ -46,6 +51,23 @@ pub(crate) enum Mail {
     Message(Vec<u8>, Peer),
     /// A message for one of its connections.
     Answer(Peer, Vec<u8>),
+}
+
+/// Another worker for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// The only one that may take it.
+    Owner(usize),
+    /// One that may as well.
+    Helper(usize),
+}
+
+impl Elsewhere {
+    pub(crate) const fn worker(self) -> usize {
+        match self {
+            Elsewhere::Owner(worker) | Elsewhere::Helper(worker) => worker,
+        }
+    }
 }
 
 /// A bound listener, in the clear or with what it shows to who connects.
@@ -154,24 +176,31 @@ impl Connections {
         }
     }
 
-    /// The worker that a message belongs to, if it is another one.
-    pub(crate) fn elsewhere(&self, bytes: &[u8]) -> Option<usize> {
-        (self.steer)(bytes, self.place.workers)
-            .filter(|owner| *owner != self.place.index && *owner < self.place.workers)
+    /// The other worker that a message belongs to, or that takes it off this one: it is the
+    /// `number`th of those that came in one go, from 0.
+    pub(crate) fn elsewhere(&self, bytes: &[u8], number: usize) -> Option<Elsewhere> {
+        let WorkerPlace { index, workers, .. } = self.place;
+        let elsewhere = match (self.steer)(bytes, workers) {
+            Some(owner) => Elsewhere::Owner(owner),
+            None if number < SHARE_AFTER => return None,
+            None => Elsewhere::Helper((index + number) % workers),
+        };
+        Some(elsewhere).filter(|elsewhere| elsewhere.worker() != index && elsewhere.worker() < workers)
     }
 
-    /// Hands something to another worker, unless its queue is full: then it is lost, and counted.
-    pub(crate) fn post(&self, owner: usize, mail: Mail) {
-        if self.mail.get(owner).is_none_or(|worker| worker.try_send(mail).is_err()) {
-            self.metrics.count_lost(Lost::QueueFull);
-        }
+    /// Hands something to another worker; false if its queue is full.
+    pub(crate) fn post(&self, worker: usize, mail: Mail) -> bool {
+        self.mail.get(worker).is_some_and(|worker| worker.try_send(mail).is_ok())
     }
 
     /// Sends a message by the connection that its peer names. If that is gone, or none is named, by
     /// any to the same address, and failing that by a new one (RFC 3261 section 18.2.2).
     pub(crate) fn send(self: &Arc<Self>, peer: Peer, bytes: &[u8]) {
         if let Some(owner) = peer.connection.map(worker_of).filter(|owner| *owner != self.place.index) {
-            return self.post(owner, Mail::Answer(peer, bytes.to_vec()));
+            if !self.post(owner, Mail::Answer(peer, bytes.to_vec())) {
+                self.metrics.count_lost(Lost::QueueFull);
+            }
+            return;
         }
         let open = lock(&self.open);
         let known = peer.connection.and_then(|id| open.get(&id)).or_else(|| {
@@ -327,9 +356,10 @@ impl Ticket {
                 Frame::Ping => write(stream, PONG, connections.limits.write_timeout).await?,
                 Frame::Message(bytes) => {
                     connections.metrics.count_received(self.peer.transport);
-                    let owner = connections.elsewhere(bytes).unwrap_or(connections.place.index);
+                    let elsewhere = connections.elsewhere(bytes, messages);
+                    let worker = elsewhere.map_or(connections.place.index, Elsewhere::worker);
                     let mail = Mail::Message(bytes.to_vec(), self.peer);
-                    connections.mail[owner].send(mail).await.map_err(|_| None)?;
+                    connections.mail[worker].send(mail).await.map_err(|_| None)?;
                     messages += 1;
                 }
             }

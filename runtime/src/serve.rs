@@ -70,7 +70,8 @@ pub trait Core: 'static {
     /// When [`Core::handle_timeout`] is due; asked after every other call.
     fn deadline(&self) -> Option<Instant>;
 
-    /// The worker, below `workers`, that a message belongs to; `None` if any will do.
+    /// The worker, below `workers`, that a message belongs to; `None` if any will do. Then the worker
+    /// whose socket it came by takes it, unless that one is given many at once.
     #[must_use]
     fn steer(bytes: &[u8], workers: usize) -> Option<usize> {
         let _any_will_do = (bytes, workers);

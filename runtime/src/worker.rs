@@ -13,7 +13,7 @@ use sip::{Peer, Transport};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::{self, Connections, Mail};
+use crate::connection::{self, Connections, Elsewhere, Mail};
 use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
 use crate::serve::{Core, Limits, Now, Sockets, WorkerPlace};
@@ -163,25 +163,39 @@ impl<C: Core> Worker<C> {
 
     fn take_datagrams(&mut self) {
         let now = Now::read();
-        for _ in 0..BUDGET {
+        for number in 0..BUDGET {
             let Some(udp) = &self.udp else { return };
             match udp.try_recv_from(&mut self.buffer) {
                 Ok((length, address)) => {
                     self.metrics.count_received(Transport::Udp);
                     let peer = Peer { transport: Transport::Udp, address, connection: None };
-                    let bytes = &self.buffer[..length];
-                    match self.connections.elsewhere(bytes) {
-                        Some(owner) => self.connections.post(owner, Mail::Message(bytes.to_vec(), peer)),
-                        None => {
-                            self.guarded.with(|core, out| core.handle(bytes, peer, now, out));
-                            self.send();
-                        }
+                    if !self.hand_over(length, peer, number) {
+                        let bytes = &self.buffer[..length];
+                        self.guarded.with(|core, out| core.handle(bytes, peer, now, out));
+                        self.send();
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 // An earlier datagram of ours was refused by its target; the next one may be there.
                 Err(_) => self.metrics.count_lost(Lost::SendFailed),
             }
+        }
+    }
+
+    /// Whether the datagram in the buffer is no longer this worker's to handle. One that has an owner
+    /// is lost if that one's queue is full; one that anybody may take then stays here.
+    fn hand_over(&self, length: usize, peer: Peer, number: usize) -> bool {
+        let bytes = &self.buffer[..length];
+        let Some(elsewhere) = self.connections.elsewhere(bytes, number) else { return false };
+        let taken = self.connections.post(elsewhere.worker(), Mail::Message(bytes.to_vec(), peer));
+        match elsewhere {
+            Elsewhere::Owner(_) => {
+                if !taken {
+                    self.metrics.count_lost(Lost::QueueFull);
+                }
+                true
+            }
+            Elsewhere::Helper(_) => taken,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use config::Code;
 use router::{Dropped, Server, ServerPaths, StartError};
 use runtime::admin::Component;
 use runtime::metrics::{SharedRegistry, lock, registry, text};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::fixture::{COMPANY, header, invite, status};
 
@@ -190,6 +193,59 @@ fn an_edit_that_keeps_a_port_and_changes_the_others_takes_it_over() {
     assert_eq!(house.server.addresses().udp.unwrap().port(), port);
     assert_eq!(status(&ask(&house.udp(), &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
     assert_eq!(house.server.problem(), None);
+}
+
+/// One INVITE over TLS, by a client that trusts this chain alone.
+fn ask_by_tls(to: SocketAddr, trusted_chain: &str) -> std::io::Result<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusted_chain.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = rustls::StreamOwned::new(session, stream);
+    stream.write_all(invite("101", "").replace("SIP/2.0/UDP", "SIP/2.0/TLS").as_bytes())?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+    }
+    Ok(String::from_utf8(answer).unwrap())
+}
+
+/// The company with a certificate of its own.
+fn with_certificate(generation: u64, (chain, key): &(String, String)) -> String {
+    let indented = |pem: &str| pem.trim().replace('\n', "\n      ");
+    let certificate = format!(
+        "certificate:\n    chain: |\n      {}\n    key: |\n      {}\n  startupMode",
+        indented(chain),
+        indented(key)
+    );
+    moved(generation, "192.0.2.11").replace("startupMode", &certificate)
+}
+
+#[test]
+fn a_call_over_tls_stays_on_tls_and_a_new_certificate_is_shown_from_then_on() {
+    let made = || runtime::tls::self_signed("router", [127, 0, 0, 1].into()).unwrap();
+    let (first, second) = (made(), made());
+    let house = house(&with_certificate(1, &first));
+    let tls = || house.server.addresses().tls.unwrap();
+    let answer = ask_by_tls(tls(), &first.0).unwrap();
+    assert!(header(&answer, "Contact")[0].starts_with("<sip:101@192.0.2.11:5063;transport=tls;"), "{answer}");
+    let before = tls();
+    house.replace_config(&with_certificate(2, &second));
+    until(|| tls() != before);
+    assert!(ask_by_tls(tls(), &second.0).is_ok());
+    assert!(ask_by_tls(tls(), &first.0).is_err());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Workers, datagrams, notes, deadlines and panics.
 
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::echo::{Note, PATIENCE, loopback, message, receive, settings, start, subject, udp};
@@ -146,4 +148,49 @@ fn no_worker_at_all_is_refused() {
         serve(&nobody, |_| Answering).unwrap_err().to_string(),
         "start 0 workers: 1 to 256 can be had"
     );
+}
+
+/// Says which worker it is, but waits at the gate when it hears `wait`.
+struct Gated {
+    index: u8,
+    gate: Arc<Mutex<Receiver<()>>>,
+}
+
+impl runtime::Core for Gated {
+    type Note = ();
+    fn handle(&mut self, bytes: &[u8], peer: Peer, _: runtime::Now, out: &mut runtime::Outbox) {
+        if bytes == b"wait" {
+            self.gate.lock().unwrap().recv().unwrap();
+        } else {
+            out.sip(peer, &[self.index]);
+        }
+    }
+    fn handle_note(&mut self, (): (), _: runtime::Now, _: &mut runtime::Outbox) {}
+    fn handle_timeout(&mut self, _: runtime::Now, _: &mut runtime::Outbox) {}
+    fn deadline(&self) -> Option<std::time::Instant> {
+        None
+    }
+}
+
+#[test]
+fn a_burst_from_one_port_is_shared_among_workers_where_none_owns_it() {
+    let (open, gate) = channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let server = serve(&settings(), move |place| Gated {
+        index: u8::try_from(place.index).unwrap(),
+        gate: Arc::clone(&gate),
+    })
+    .unwrap();
+    let socket = udp(server.addresses().udp.unwrap());
+    // All of them lie in the socket of one worker by the time that it looks again.
+    socket.send(b"wait").unwrap();
+    for _ in 0..50 {
+        socket.send(b"who").unwrap();
+    }
+    open.send(()).unwrap();
+    let answers: Vec<u8> = (0..50).map(|_| receive(&socket)[0]).collect();
+    let by_first = answers.iter().filter(|index| **index == 0).count();
+    // The worker keeps 16, or 15 if the gate was in the same go, and every other one of the rest.
+    let by_owner = by_first.max(50 - by_first);
+    assert!((30..=34).contains(&by_owner), "{by_owner} of 50");
 }
