@@ -330,3 +330,75 @@ fn not_yaml(fault: &NotYaml) -> (usize, Problem) {
     };
     (fault.line, problem)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reasons(text: &str) -> Vec<Code> {
+        admit_all(text)
+            .iter()
+            .flat_map(|document| &document.problems)
+            .map(|(_, problem)| problem.code)
+            .collect()
+    }
+
+    /// Pieces that documents are made of, so that chance finds more than syntax errors.
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("apiVersion: umbriel.dev/v1alpha1\n".into()),
+            Just("kind: UMMailbox\n".into()),
+            Just("kind: Secret\n".into()),
+            Just("metadata: {name: a}\n".into()),
+            Just("spec:\n".into()),
+            Just("  extensions: [\"101\", 7, *a, &a x]\n".into()),
+            Just("  smtp: {port: 1.5}\n".into()),
+            Just("---\n".into()),
+            Just("data: {tls.crt: a, tls.key: ÉA}\n".into()),
+            ".{0,12}\n",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_admitted_or_refused_with_a_line_of_the_text(pieces in prop::collection::vec(piece(), 0..12)) {
+            let text = pieces.concat();
+            // In YAML a carriage return ends a line too.
+            let lines = text.matches(['\n', '\r']).count() + 1;
+            for document in admit_all(&text) {
+                prop_assert_eq!(document.spec.is_none(), !document.problems.is_empty());
+                for (line, problem) in &document.problems {
+                    prop_assert!((1..=lines).contains(line), "line {} of {}: {}", line, lines, problem);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_accepted_with_or_without_a_certificate() {
+        assert_eq!(reasons("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n"), []);
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {tls.crt: aGVsbG8=}\n";
+        let documents = admit_all(text);
+        assert_eq!(documents[0].spec, Some(json!({"chain": "hello"})));
+    }
+
+    #[test]
+    fn what_kubectl_shows_can_be_put_into_a_folder() {
+        let text = "apiVersion: umbriel.dev/v1alpha1\nkind: UMIPGateway\n\
+            metadata: {name: pbx, uid: x, resourceVersion: \"7\", generation: 1, creationTimestamp: 2026-11-21T08:00:00Z}\n\
+            spec: {address: 192.0.2.1}\nstatus: {observedGeneration: 1}\n";
+        assert_eq!(reasons(text), []);
+    }
+
+    #[test]
+    fn a_field_that_says_nothing_is_left_out() {
+        let text = "apiVersion: umbriel.dev/v1alpha1\nkind: UMService\nmetadata: {name: a}\nspec:\n  smtp:\n";
+        assert_eq!(reasons(text), []);
+        assert_eq!(
+            reasons("apiVersion: umbriel.dev/v1alpha1\nkind: UMService\nmetadata: {name: a}\nspec:\n"),
+            []
+        );
+    }
+}

@@ -44,20 +44,46 @@ impl Wanted {
 
 /// The documents that follow from `linked`.
 pub(crate) fn build(world: &World, linked: &Linked<'_>) -> Wanted {
-    Wanted { router: router(world, linked), mailbox: mailbox(world, linked) }
+    let service = service(world, linked);
+    Wanted { router: router(world, linked, service.as_ref()), mailbox: mailbox(world, linked, service) }
 }
 
-fn router(world: &World, linked: &Linked<'_>) -> Option<Document<RouterConfig>> {
+/// The mailbox server as it should be, and the namespace that it belongs to.
+struct Service {
+    namespace: String,
+    identity: ServerIdentity,
+    max_calls_allowed: u32,
+    delivery: Delivery,
+}
+
+/// The mailbox server as it is written, or else as it was last given.
+fn service(world: &World, linked: &Linked<'_>) -> Option<Service> {
+    if let Some((key, server)) = linked.services.iter().next() {
+        let spec = server.spec;
+        let listeners = service_listeners(spec);
+        return Some(Service {
+            namespace: key.namespace.clone(),
+            identity: identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret),
+            max_calls_allowed: small(spec.max_calls_allowed),
+            delivery: delivery(spec),
+        });
+    }
+    let observed = world.observed.mailbox.as_ref()?;
+    let (namespace, identity) = last_good(&world.services, &observed.server)?;
+    let (max_calls_allowed, delivery) = (observed.max_calls_allowed, observed.delivery.clone());
+    Some(Service { namespace, identity, max_calls_allowed, delivery })
+}
+
+fn router(world: &World, linked: &Linked<'_>, service: Option<&Service>) -> Option<Document<RouterConfig>> {
     let observed = world.observed.router.as_ref();
     let own = linked.routers.iter().next().map(|(key, server)| {
         let spec = server.spec;
-        let identity =
-            identity(world, key, spec.status, spec.um_startup_mode, router_listeners(spec), server.secret);
+        let listeners = router_listeners(spec);
+        let identity = identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret);
         (key.namespace.clone(), identity)
     });
-    let Some((namespace, server)) =
-        own.or_else(|| last_good(&world.routers, observed.map(|config| &config.server)))
-    else {
+    let last = || last_good(&world.routers, &observed?.server);
+    let Some((namespace, server)) = own.or_else(last) else {
         return observed.map(|config| {
             let mut config = config.clone();
             withdraw(&mut config.server, &mut config.generation);
@@ -69,7 +95,7 @@ fn router(world: &World, linked: &Linked<'_>) -> Option<Document<RouterConfig>> 
         generation: observed.map_or(0, |config| config.generation),
         server,
         token_keys: world.token_keys.clone(),
-        directory: directory(world, linked, &namespace),
+        directory: directory(linked, &namespace, service),
     };
     if observed != Some(&config) {
         config.generation += 1;
@@ -77,33 +103,24 @@ fn router(world: &World, linked: &Linked<'_>) -> Option<Document<RouterConfig>> 
     Some(Document { namespace: Some(namespace), config })
 }
 
-fn mailbox(world: &World, linked: &Linked<'_>) -> Option<Document<MailboxConfig>> {
+fn mailbox(world: &World, linked: &Linked<'_>, service: Option<Service>) -> Option<Document<MailboxConfig>> {
     let observed = world.observed.mailbox.as_ref();
-    let own = linked.services.iter().next().map(|(key, server)| {
-        let spec = server.spec;
-        let identity =
-            identity(world, key, spec.status, spec.um_startup_mode, service_listeners(spec), server.secret);
-        (key.namespace.clone(), identity, small(spec.max_calls_allowed), delivery(spec))
-    });
-    let last = || {
-        let observed = observed?;
-        let (namespace, server) = last_good(&world.services, Some(&observed.server))?;
-        Some((namespace, server, observed.max_calls_allowed, observed.delivery.clone()))
-    };
-    let Some((namespace, server, max_calls_allowed, delivery)) = own.or_else(last) else {
+    let Some(service) = service else {
         return observed.map(|config| {
             let mut config = config.clone();
             withdraw(&mut config.server, &mut config.generation);
             Document { namespace: None, config }
         });
     };
+    let directory = directory(linked, &service.namespace, Some(&service));
+    let Service { namespace, identity, max_calls_allowed, delivery } = service;
     let mut config = MailboxConfig {
         schema_version: SCHEMA_VERSION,
         generation: observed.map_or(0, |config| config.generation),
-        server,
+        server: identity,
         max_calls_allowed,
         token_keys: world.token_keys.clone(),
-        directory: directory(world, linked, &namespace),
+        directory,
         calls: calls(linked, &namespace),
         owners: owners(linked, &namespace),
         delivery,
@@ -138,9 +155,8 @@ fn identity(
 /// The identity that a server was last given, if its object is still there.
 fn last_good<S>(
     objects: &BTreeMap<Key, Object<S>>,
-    observed: Option<&ServerIdentity>,
+    observed: &ServerIdentity,
 ) -> Option<(String, ServerIdentity)> {
-    let observed = observed?;
     let key = objects.keys().find(|key| key.name == observed.name)?;
     Some((key.namespace.clone(), observed.clone()))
 }
@@ -155,9 +171,11 @@ fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
 }
 
 /// Everything that calls of a namespace are decided on.
-fn directory(world: &World, linked: &Linked<'_>, namespace: &str) -> Directory {
+fn directory(linked: &Linked<'_>, namespace: &str, service: Option<&Service>) -> Directory {
     let within = |key: &&&Key| key.namespace == namespace;
-    let mailbox_servers = mailbox_servers(world, linked, namespace);
+    // One machine has at most one mailbox server; it is the host of every mailbox.
+    let service = service.filter(|service| service.namespace == namespace);
+    let mailbox_servers: Vec<MailboxServer> = service.map(mailbox_server).into_iter().collect();
     let host = mailbox_servers.first().map(|server| server.name.clone()).unwrap_or_default();
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
@@ -191,28 +209,15 @@ fn directory(world: &World, linked: &Linked<'_>, namespace: &str) -> Directory {
     }
 }
 
-/// The mailbox servers of a namespace, which is at most one on one machine: as it is written, or
-/// else as it was last given.
-fn mailbox_servers(world: &World, linked: &Linked<'_>, namespace: &str) -> Vec<MailboxServer> {
-    let written = linked.services.iter().find(|(key, _)| key.namespace == namespace).map(|(key, server)| {
-        MailboxServer {
-            name: key.name.clone(),
-            address: world.address,
-            listeners: service_listeners(server.spec),
-            in_service: server.spec.status == crds::ServerStatus::Enabled,
-        }
-    });
-    let last = || {
-        let observed = world.observed.mailbox.as_ref().map(|config| &config.server);
-        let (home, server) = last_good(&world.services, observed)?;
-        (home == namespace).then(|| MailboxServer {
-            name: server.name,
-            address: server.address,
-            listeners: server.listeners,
-            in_service: server.status == ServerStatus::Enabled,
-        })
-    };
-    written.or_else(last).into_iter().collect()
+/// A mailbox server as routers see it.
+fn mailbox_server(service: &Service) -> MailboxServer {
+    let ServerIdentity { name, address, status, listeners, .. } = &service.identity;
+    MailboxServer {
+        name: name.clone(),
+        address: *address,
+        listeners: *listeners,
+        in_service: *status == ServerStatus::Enabled,
+    }
 }
 
 fn calls(linked: &Linked<'_>, namespace: &str) -> BTreeMap<String, CallSettings> {

@@ -33,7 +33,7 @@ pub(crate) struct Folder {
 }
 
 /// What a folder says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
     /// Its files, by name; `None` if the folder itself cannot be read.
     pub(crate) files: Option<BTreeMap<PathBuf, Text>>,
@@ -63,6 +63,26 @@ struct Identity {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,
+}
+
+impl Listing {
+    /// Whether nothing was read anew since `other`, and the same could not be read.
+    pub(crate) fn is_still(&self, other: &Listing) -> bool {
+        let same = |(ours, theirs): ((&PathBuf, &Text), (&PathBuf, &Text))| {
+            let texts = match (ours.1, theirs.1) {
+                (Text::Read(ours), Text::Read(theirs)) => Arc::ptr_eq(ours, theirs),
+                (Text::Unreadable, Text::Unreadable) => true,
+                (Text::Read(_), Text::Unreadable) | (Text::Unreadable, Text::Read(_)) => false,
+            };
+            texts && ours.0 == theirs.0
+        };
+        let files = match (&self.files, &other.files) {
+            (Some(ours), Some(theirs)) => ours.len() == theirs.len() && ours.iter().zip(theirs).all(same),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        files && self.problems == other.problems
+    }
 }
 
 impl Folder {

@@ -39,10 +39,10 @@ impl Value {
         if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
             return Value::Null;
         }
-        // Either all letters in one case, or only the first large: yes, Yes, YES.
         let lower = text.to_ascii_lowercase();
-        let one_case = text == lower || text[1..] == lower[1..] || text == text.to_ascii_uppercase();
-        if one_case && YAML_1_1_BOOLEANS.contains(&lower.as_str()) {
+        // Either all letters in one case, or only the first large: yes, Yes, YES. All are ASCII.
+        let one_case = || text[1..] == lower[1..] || text == text.to_ascii_uppercase();
+        if YAML_1_1_BOOLEANS.contains(&lower.as_str()) && one_case() {
             return Value::Bool(text.into());
         }
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -164,6 +164,7 @@ mod tests {
             ("127.0.0.1", Value::Text("127.0.0.1".into())),
             ("::1", Value::Text("::1".into())),
             ("é", Value::Text("é".into())),
+            ("ÉA", Value::Text("ÉA".into())),
             ("-", Value::Text("-".into())),
             ("infinity", Value::Text("infinity".into())),
         ] {

@@ -14,6 +14,9 @@ const MAX_DEPTH: usize = 32;
 /// an endless tree.
 const MAX_NODES: usize = 100_000;
 
+/// Documents of one file: every mailbox of the largest company.
+const MAX_DOCUMENTS: usize = 100_000;
+
 /// Why a document is not one, and on which line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NotYaml {
@@ -28,6 +31,10 @@ pub(crate) fn parse(text: &str) -> Vec<Result<Node, NotYaml>> {
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut documents = Vec::new();
     loop {
+        if documents.len() > MAX_DOCUMENTS {
+            documents.push(Err(fault(1, format!("more than {MAX_DOCUMENTS} documents in one file"))));
+            return documents;
+        }
         let mut reader = Reader { parser: &mut parser, anchors: Vec::new(), nodes: 0 };
         match reader.document() {
             Ok(Some(Node { value: Value::Null, .. })) => {}

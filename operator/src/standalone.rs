@@ -19,7 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use config::{Keyring, MailboxConfig, RouterConfig, TokenKey};
 
-use crate::folder::Folder;
+use crate::folder::{Folder, Listing};
 use crate::plan::{Plan, Write};
 use crate::problem::Located;
 use crate::reconcile::reconcile;
@@ -42,6 +42,8 @@ pub struct Standalone {
     token_keys: Vec<TokenKey>,
     store: Store,
     observed: Observed,
+    /// What the last step saw and came to, if it was carried out.
+    last: Option<(Listing, Step)>,
 }
 
 /// What one step came to.
@@ -145,6 +147,7 @@ impl Standalone {
             token_keys: token_keys(&state.join("token-keys.yaml"))?,
             store: Store::default(),
             observed: Observed::default(),
+            last: None,
         };
         let store = read(&standalone.objects_path())?;
         standalone.store =
@@ -186,6 +189,13 @@ impl Standalone {
     /// [`StandaloneError`], if something cannot be written; the next step tries it again.
     pub fn step(&mut self, now: SystemTime, served: Served) -> Result<Step, StandaloneError> {
         let listing = self.folder.read(now);
+        if let Some((before, step)) = &self.last
+            && listing.is_still(before)
+            && served == self.observed.served
+        {
+            return Ok(Step { changed: false, ..step.clone() });
+        }
+        self.last = None;
         let mut store = self.store.clone();
         let refused = store.fold(&listing);
         let mut changed = false;
@@ -205,7 +215,9 @@ impl Standalone {
         let problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
         let wanted = plan.wanted;
         changed |= self.carry_out(plan)?;
-        Ok(Step { problems, changed, wanted })
+        let step = Step { problems, changed, wanted };
+        self.last = Some((listing, step.clone()));
+        Ok(step)
     }
 
     /// Carries out the writes of a plan, in their order.

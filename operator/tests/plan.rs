@@ -1,0 +1,312 @@
+//! What holds of every plan, whatever the world: it is made without failing, carrying out any part
+//! of it and planning again ends in the same place, and once it holds nothing is written.
+
+// Helpers of tests may stop the test where they stand.
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+
+use config::{Code, TokenKey};
+use crds::{
+    GatewayStatus, Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
+    UMMailboxPolicySpec, UMMailboxSpec, UMServiceSpec,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use umbriel_operator::{
+    Key, Object, ObjectRef, Observed, Plan, Problem, Served, TlsSecret, World, reconcile,
+};
+
+fn now() -> jiff::Timestamp {
+    "2026-11-21T08:00:00Z".parse().unwrap()
+}
+
+fn empty() -> World {
+    World::empty(IpAddr::from([127, 0, 0, 1]), now())
+}
+
+fn object<S: DeserializeOwned>(generation: i64, spec: Value) -> Object<S> {
+    Object { generation, spec: serde_json::from_value(spec).unwrap() }
+}
+
+fn key(name: &str) -> Key {
+    Key::new("default", name)
+}
+
+/// A dial plan, a policy and both servers.
+fn company() -> World {
+    let mut world = empty();
+    world.dial_plans.insert(key("contoso"), object(1, json!({"numberOfDigitsInExtension": 3})));
+    world.policies.insert(key("staff"), object(1, json!({"umDialPlan": "contoso"})));
+    world.routers.insert(key("router"), object(1, json!({})));
+    world.services.insert(key("mailbox"), object(1, json!({})));
+    world
+}
+
+fn add_gateways(world: &mut World, count: u16) {
+    for number in 0..count {
+        let name = format!("gw-{number:04}");
+        let [high, low] = number.to_be_bytes();
+        let address = format!("10.0.{high}.{low}");
+        world.gateways.insert(key(&name), object(1, json!({"address": address})));
+        let spec = json!({"umIPGateway": name, "umDialPlan": "contoso"});
+        world.hunt_groups.insert(key(&format!("{name}-default")), object(1, spec));
+    }
+}
+
+/// Carries out `count` writes of a plan.
+fn apply(observed: &mut Observed, plan: Plan, count: usize) {
+    plan.writes.into_iter().take(count).for_each(|write| write.apply(observed));
+}
+
+#[test]
+fn two_hundred_gateways_lead_to_a_dial_plan_and_one_more_does_not() {
+    let mut world = company();
+    add_gateways(&mut world, 200);
+    assert_eq!(reconcile(&world).problems, []);
+    add_gateways(&mut world, 201);
+    let plan = reconcile(&world);
+    let found: Vec<(Code, String)> = plan
+        .problems
+        .iter()
+        .map(|problem| (problem.code, problem.object.as_ref().unwrap().to_string()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Code::TooManyGateways, "UMDialPlan default/contoso".into()),
+            (Code::TooManyGateways, "UMHuntGroup default/gw-0200-default".into()),
+            (Code::GatewayWithoutHuntGroup, "UMIPGateway default/gw-0200".into()),
+        ]
+    );
+    assert_eq!(plan.problems[0].value, "201 gateways");
+    let mut observed = Observed::default();
+    apply(&mut observed, plan, usize::MAX);
+    assert_eq!(observed.router.unwrap().directory.hunt_groups.len(), 200);
+}
+
+#[test]
+fn a_certificate_and_its_key_reach_the_server() {
+    let (chain, private_key) = runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
+    let mut world = company();
+    let spec = json!({"umStartupMode": "Dual", "certificateSecret": "tls"});
+    world.routers.insert(key("router"), object(2, spec));
+    world.secrets.insert(key("tls"), TlsSecret { chain: Some(chain.clone()), key: Some(private_key) });
+    let plan = reconcile(&world);
+    assert_eq!(plan.problems, []);
+    let mut observed = Observed::default();
+    apply(&mut observed, plan, usize::MAX);
+    assert_eq!(observed.router.unwrap().server.certificate.unwrap().chain, chain);
+    let (_, other_key) = runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
+    world.secrets.insert(key("tls"), TlsSecret { chain: Some(chain), key: Some(other_key) });
+    let codes: Vec<Code> = reconcile(&world).problems.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, [Code::CertificateUnusable], "a key of another certificate");
+}
+
+#[test]
+fn a_world_that_nobody_checked_gets_its_problems_here() {
+    let mut world = company();
+    let spec = json!({"numberOfDigitsInExtension": 99, "maxCallDuration": 1});
+    world.dial_plans.insert(key("contoso"), object(1, spec));
+    let found: Vec<(Code, String)> =
+        reconcile(&world).problems.into_iter().map(|problem| (problem.code, problem.field)).collect();
+    assert_eq!(
+        found,
+        [
+            (Code::OutOfRange, "spec.numberOfDigitsInExtension".into()),
+            (Code::OutOfRange, "spec.maxCallDuration".into()),
+            (Code::DurationOrder, "spec.maxRecordingDuration".into()),
+            (Code::DanglingReference, "spec.umDialPlan".into()),
+        ]
+    );
+}
+
+#[test]
+fn the_mailbox_server_learns_of_a_user_before_the_router_does() {
+    let plan = reconcile(&company());
+    let order: Vec<String> = plan.writes.iter().map(|write| format!("{write:?}")[..6].to_owned()).collect();
+    assert_eq!(order, ["Mailbo", "Router", "Status", "Status", "Status", "Status"]);
+}
+
+#[test]
+fn a_condition_that_stays_keeps_its_time_and_one_that_moves_gets_a_new_one() {
+    let mut world = company();
+    let plan = reconcile(&world);
+    apply(&mut world.observed, plan, usize::MAX);
+    world.now = "2026-11-21T09:00:00Z".parse().unwrap();
+    world.observed.served = Served { router: Some(1), mailbox: Some(1) };
+    let plan = reconcile(&world);
+    apply(&mut world.observed, plan, usize::MAX);
+    let status = &world.observed.statuses[&ObjectRef::new(Kind::UMDialPlan, &key("contoso"))];
+    assert_eq!(status.condition("Ready").unwrap().last_transition_time, "2026-11-21T08:00:00Z");
+    assert_eq!(status.condition("Served").unwrap().last_transition_time, "2026-11-21T09:00:00Z");
+}
+
+/// A few names, so that references meet, and one that is none.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a"), Just("b"), Just("c"), Just("No Name")].prop_map(String::from)
+}
+
+fn some_key() -> impl Strategy<Value = Key> {
+    (prop_oneof![Just("default"), Just("other")], name())
+        .prop_map(|(namespace, name)| Key::new(namespace, &name))
+}
+
+/// A number that is mostly allowed and sometimes as wrong as it can be.
+fn number(usual: i64) -> impl Strategy<Value = i64> {
+    prop_oneof![6 => Just(usual), 1 => Just(usual + 1), 1 => any::<i64>()]
+}
+
+fn objects<S: std::fmt::Debug + Clone>(
+    spec: impl Strategy<Value = S>,
+) -> impl Strategy<Value = std::collections::BTreeMap<Key, Object<S>>> {
+    btree_map(some_key(), (1..3_i64, spec).prop_map(|(generation, spec)| Object { generation, spec }), 0..4)
+}
+
+prop_compose! {
+    fn dial_plan()(digits in number(3), call in number(30), recording in number(20), idle in number(5)) -> UMDialPlanSpec {
+        serde_json::from_value(json!({
+            "numberOfDigitsInExtension": digits, "maxCallDuration": call,
+            "maxRecordingDuration": recording, "recordingIdleTimeout": idle,
+        })).unwrap()
+    }
+}
+
+fn gateway() -> impl Strategy<Value = UMIPGatewaySpec> {
+    prop_oneof!["192\\.0\\.2\\.[12]", Just(String::from("::ffff:192.0.2.1")), ".{0,9}"]
+        .prop_map(|address| UMIPGatewaySpec { address, status: GatewayStatus::Enabled })
+}
+
+prop_compose! {
+    fn hunt_group()(um_ip_gateway in name(), um_dial_plan in name(), pilot_identifier in option::of("[+]?[0-9x]{0,3}")) -> UMHuntGroupSpec {
+        UMHuntGroupSpec { um_ip_gateway, um_dial_plan, pilot_identifier }
+    }
+}
+
+prop_compose! {
+    fn policy()(um_dial_plan in name(), voice_mail_text in option::of(".{0,5}")) -> UMMailboxPolicySpec {
+        UMMailboxPolicySpec { um_dial_plan, voice_mail_text }
+    }
+}
+
+prop_compose! {
+    fn mailbox()(um_mailbox_policy in name(), extensions in vec("[12]0[12]|.{0,4}", 0..4), display_name in option::of(".{0,4}")) -> UMMailboxSpec {
+        UMMailboxSpec { um_mailbox_policy, extensions, display_name, primary_smtp_address: "a@b.example".into() }
+    }
+}
+
+fn server(udp: i64) -> impl Strategy<Value = Value> {
+    let mode = prop_oneof![Just("TCP"), Just("TLS"), Just("Dual")];
+    let secret = option::weighted(0.2, name());
+    (number(udp), number(udp), number(udp + 1), mode, secret).prop_map(|(udp, tcp, tls, mode, secret)| {
+        let mut spec = json!({
+            "sipUdpListeningPort": udp, "sipTcpListeningPort": tcp, "sipTlsListeningPort": tls,
+            "umStartupMode": mode,
+        });
+        if let Some(secret) = secret {
+            spec["certificateSecret"] = secret.into();
+        }
+        spec
+    })
+}
+
+fn refused() -> impl Strategy<Value = Problem> {
+    option::of((prop_oneof![Just("UMMailbox"), Just("Unheard"), Just("UMCallRouter")], some_key())).prop_map(
+        |object| Problem {
+            code: Code::UnknownField,
+            object: object.map(|(kind, key)| ObjectRef { kind: kind.into(), key }),
+            field: "spec.x".into(),
+            value: "y".into(),
+            rule: "z".into(),
+            fix: String::new(),
+        },
+    )
+}
+
+fn generation() -> impl Strategy<Value = Option<u64>> {
+    option::of(0..3_u64)
+}
+
+prop_compose! {
+    fn some_world()(
+        (dial_plans, gateways, hunt_groups) in (objects(dial_plan()), objects(gateway()), objects(hunt_group())),
+        (policies, mailboxes) in (objects(policy()), objects(mailbox())),
+        routers in objects(server(5060).prop_map(|spec| serde_json::from_value::<UMCallRouterSpec>(spec).unwrap())),
+        services in objects(server(5062).prop_map(|spec| serde_json::from_value::<UMServiceSpec>(spec).unwrap())),
+        secrets in btree_map(some_key(), Just(TlsSecret::default()), 0..2),
+        refused in vec(refused(), 0..3),
+        (router, mailbox) in (generation(), generation()),
+    ) -> World {
+        let token_keys = vec![TokenKey { id: "a".into(), secret: "b".into() }];
+        let observed = Observed { served: Served { router, mailbox }, ..Observed::default() };
+        World {
+            dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services, secrets, refused,
+            token_keys, observed, ..empty()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_part_of_a_plan_and_then_the_next_plan_end_where_the_whole_plan_ends(
+        earlier in some_world(),
+        mut world in some_world(),
+    ) {
+        // The world has a past: an earlier one, whose plan was carried out.
+        let served = world.observed.served;
+        apply(&mut world.observed, reconcile(&earlier), usize::MAX);
+        world.observed.served = served;
+
+        let plan = reconcile(&world);
+        let mut whole = world.observed.clone();
+        apply(&mut whole, plan.clone(), usize::MAX);
+        for count in 0..=plan.writes.len() {
+            let mut crashed = world.clone();
+            apply(&mut crashed.observed, plan.clone(), count);
+            let next = reconcile(&crashed);
+            prop_assert_eq!(&next.problems, &plan.problems);
+            apply(&mut crashed.observed, next, usize::MAX);
+            prop_assert_eq!(&crashed.observed, &whole, "after {} of {}", count, plan.writes.len());
+        }
+        world.observed = whole;
+        prop_assert_eq!(reconcile(&world).writes, []);
+    }
+
+    #[test]
+    fn a_problem_always_says_what_and_what_to_do(world in some_world()) {
+        for problem in reconcile(&world).problems.iter().skip(world.refused.len()) {
+            prop_assert!(problem.object.is_some(), "{}", problem);
+            prop_assert!(!problem.field.is_empty() && !problem.rule.is_empty() && !problem.fix.is_empty(), "{}", problem);
+        }
+    }
+
+    #[test]
+    fn an_object_is_ready_if_and_only_if_no_problem_names_it(world in some_world()) {
+        let plan = reconcile(&world);
+        let named: Vec<ObjectRef> = plan.problems.iter().filter_map(|problem| problem.object.clone()).collect();
+        let mut observed = Observed::default();
+        apply(&mut observed, plan, usize::MAX);
+        for (object, status) in &observed.statuses {
+            let ready = status.condition("Ready").unwrap().status == crds::ConditionStatus::True;
+            prop_assert_eq!(ready, !named.contains(object), "{}", object);
+        }
+    }
+
+    #[test]
+    fn no_two_mailboxes_of_a_document_share_an_extension(world in some_world()) {
+        let mut observed = Observed::default();
+        apply(&mut observed, reconcile(&world), usize::MAX);
+        let Some(router) = observed.router else { return Ok(()) };
+        let mut seen = std::collections::BTreeSet::new();
+        for mailbox in &router.directory.mailboxes {
+            for extension in &mailbox.extensions {
+                prop_assert!(seen.insert((&mailbox.dial_plan, extension)), "{} twice", extension);
+            }
+        }
+    }
+}
