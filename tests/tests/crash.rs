@@ -1,6 +1,8 @@
 //! kill -9 at random instants of a recording: what had been synced is delivered, once.
 
 use std::collections::BTreeMap;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use umbriel_tests::phone::Phone;
@@ -30,35 +32,36 @@ fn random(limit_ms: u64) -> Duration {
 
 /// One kill during `CALLS` recordings, and the restart after it.
 fn crash_once(house: &mut House, round: usize, said: &mut BTreeMap<String, Said>) {
-    let mut phones: Vec<Phone> = std::thread::scope(|scope| {
-        let house = &*house;
-        let call = |n: usize| {
+    let calls: Vec<_> =
+        (0..CALLS).map(|n| Phone::call(house, "101", (round * CALLS + n + 1) as u64)).collect();
+    let (recorded, over) = (Barrier::new(CALLS + 1), AtomicBool::new(false));
+    let (killed, phones) = std::thread::scope(|scope| {
+        let speak = |mut phone: Phone| {
+            let (recorded, over) = (&recorded, &over);
             scope.spawn(move || {
-                let mut phone = Phone::call(house, "101", (round * CALLS + n + 1) as u64);
                 phone.speak_through_the_greeting();
-                phone
+                let at_tone = phone.said().len();
+                // Nobody falls silent while another one still listens to the greeting.
+                std::thread::scope(|inner| {
+                    let waits = inner.spawn(|| recorded.wait());
+                    while !waits.is_finished() || !over.load(Ordering::Relaxed) {
+                        phone.speak(Duration::from_millis(20));
+                    }
+                });
+                (phone, at_tone)
             })
         };
-        (0..CALLS)
-            .map(call)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|thread| thread.join().expect("a call"))
-            .collect()
-    });
-    let tones: Vec<usize> = phones.iter().map(|phone| phone.said().len()).collect();
-    let length = random(3000);
-    let killed = std::thread::scope(|scope| {
-        for phone in &mut phones {
-            scope.spawn(move || phone.speak(length + Duration::from_millis(100)));
-        }
-        std::thread::sleep(length);
+        let threads: Vec<_> = calls.into_iter().map(speak).collect();
+        recorded.wait();
+        std::thread::sleep(random(3000));
+        let killed = Instant::now();
         house.kill();
-        Instant::now()
+        over.store(true, Ordering::Relaxed);
+        (killed, threads.into_iter().map(|thread| thread.join().expect("a call")).collect::<Vec<_>>())
     });
-    for (phone, at_tone) in phones.iter().zip(tones) {
-        let at_kill = phone.said_at(killed);
-        said.insert(phone.call_id.clone(), Said { sound: phone.said().to_vec(), at_kill, at_tone });
+    for (phone, at_tone) in &phones {
+        let (sound, at_kill) = (phone.said().to_vec(), phone.said_at(killed));
+        said.insert(phone.call_id.clone(), Said { sound, at_kill, at_tone: *at_tone });
     }
     drop(phones);
     house.up();
