@@ -19,6 +19,9 @@ use crate::fixture::{COMPANY, header, invite, status};
 /// Whatever a test waits for comes well within this, or never.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A question that got no answer is asked again after this; on loopback that hardly happens.
+const REPEAT_AFTER: Duration = Duration::from_secs(2);
+
 /// A router of two workers, with its folder.
 struct House {
     server: Server,
@@ -50,7 +53,7 @@ impl House {
 
 fn udp(to: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket.set_read_timeout(Some(REPEAT_AFTER)).unwrap();
     socket.connect(to).unwrap();
     socket
 }
@@ -125,9 +128,10 @@ fn a_configuration_is_swapped_under_a_flood_and_no_answer_is_wrong() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {
         let flood = || {
-            let socket = house.udp();
             let mut answers = 0_u32;
             while !stop.load(Ordering::Relaxed) {
+                // A socket of its own, so that no late answer to the question before is taken for it.
+                let socket = house.udp();
                 // What is served when the answer is made lies between what is before and after.
                 let before = house.server.generation();
                 let answer = ask(&socket, &invite("101", ""));
