@@ -13,6 +13,7 @@ mod chance;
 mod compose;
 mod delivery;
 mod delivery_metrics;
+mod desk;
 mod dtmf;
 mod level;
 mod maildir;

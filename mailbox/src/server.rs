@@ -1,33 +1,39 @@
 //! The shell of the mailbox server: it reads the configuration, starts the threads and wires calls
 //! to storage and speech.
 //!
-//! Decides what is started in which order and what stops it. Refuses to know what happens in a call.
+//! Decides what is started in which order and what stops it; and that a change of address, ports,
+//! startup mode or certificate starts the workers anew, which ends the calls in progress and keeps
+//! what they recorded. Refuses to know what happens in a call.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use config::{Language, MailboxConfig, ServerStatus};
+use arc_swap::ArcSwap;
+use config::{Certificate, Code, ServerIdentity, ServerStatus};
 use runtime::admin::Component;
-use runtime::metrics::Registry;
+use runtime::metrics::{Registry, ServeMetrics};
+use runtime::tls::TlsError;
 use runtime::watch::{WatchError, Watched};
-use runtime::{Notifier, ServeError, ServeSettings, WorkerPlace};
+use runtime::{Addresses, ServeError, ServeSettings, WorkerPlace, serve, tls};
 use sip::{Endpoint, EndpointSettings};
 
 use crate::delivery::{Deliverer, DeliveryStatus, StartError as StorageError};
-use crate::message::SpoolCommand;
+use crate::desk::{Desk, Notes};
 use crate::metrics::CallMetrics;
-use crate::prompt::{Sentence, Utterance};
 use crate::refusal::endpoint_reason;
-use crate::served::Served;
-use crate::speech::{OnSpoken, Speech, Spoken};
-use crate::spool_writer::{SpoolBusy, SpoolHandle, SpoolHealth};
+use crate::served::{Served, listeners, listens_alike};
+use crate::speech::Speech;
+use crate::spool_writer::SpoolHealth;
 use crate::surroundings::Surroundings;
 use crate::switchboard::{Note, Switchboard};
+
+/// The server's name in threads, metrics and on the admin port.
+const NAME: &str = "mailbox";
+
+/// The program that speaks.
+const SPEECH_PROGRAM: &str = "espeak-ng";
 
 /// SIP calls of one worker, those included that end: `maxCallsAllowed` is at most 200, and a BYE
 /// that is never answered takes 32 s.
@@ -36,11 +42,8 @@ const MAX_CALLS_PER_WORKER: usize = 1_024;
 /// SIP transactions of one worker: each call has three at most, the rest is OPTIONS.
 const MAX_TRANSACTIONS_PER_WORKER: usize = 8_192;
 
-/// How long a stopping server waits for its calls to hang up.
+/// How long stopping workers wait for their calls to hang up.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// The program that speaks.
-const SPEECH_PROGRAM: &str = "espeak-ng";
 
 /// Where a mailbox server finds its configuration and keeps its state.
 #[derive(Clone, Debug)]
@@ -68,34 +71,37 @@ pub enum StartError {
     Serve(#[from] ServeError),
     /// The certificate cannot be used (`UM1018`).
     #[error("use the certificate: {0}")]
-    Certificate(#[from] runtime::tls::TlsError),
+    Certificate(#[from] TlsError),
 }
 
 /// A running mailbox server. Dropping it stops it.
 pub struct Server {
     shared: Arc<Shared>,
-    metrics: CallMetrics,
-    running: Mutex<Option<Running>>,
-}
-
-/// What ends when the server is stopped.
-struct Running {
-    workers: runtime::Server<Note>,
     deliverer: Deliverer,
+    /// Ends with the server, so that nothing changes it any more.
+    watched: Mutex<Option<Watched<Served>>>,
 }
 
-/// What all workers ask.
+/// What the watch of the configuration changes.
 struct Shared {
-    watched: Watched<Served>,
-    spool: SpoolHandle,
-    speech: Speech,
-    draining: AtomicBool,
+    desk: Arc<Desk>,
+    notes: Arc<Notes>,
+    metrics: CallMetrics,
+    serve_metrics: ServeMetrics,
+    workers: usize,
+    /// For a configuration without a certificate; made once, so that it outlives changes.
+    own_certificate: OnceLock<Certificate>,
+    listening: Mutex<Listening>,
 }
 
-/// One worker's way to ask it.
-struct Desk(Arc<Shared>);
-
-type Notes = Arc<OnceLock<Notifier<Note>>>;
+/// The workers, and what they were started for.
+#[derive(Default)]
+struct Listening {
+    identity: Option<ServerIdentity>,
+    workers: Option<runtime::Server<Note>>,
+    problem: Option<String>,
+    stopped: bool,
+}
 
 impl Server {
     /// Starts `workers` threads for calls, and those for storage, delivery and speech. What an
@@ -104,89 +110,79 @@ impl Server {
     /// # Errors
     /// [`StartError`], and then nothing is left running.
     pub fn start(paths: &ServerPaths, workers: usize, registry: &mut Registry) -> Result<Self, StartError> {
-        let notes = Notes::default();
-        let shared_later: Arc<OnceLock<Weak<Shared>>> = Arc::default();
-        let watched = watch(paths, &notes, &shared_later)?;
+        let started: Arc<OnceLock<Arc<Shared>>> = Arc::default();
+        let follower = Arc::clone(&started);
+        let watched = Watched::start(&paths.config, Served::parse, move |served| {
+            if let Some(shared) = follower.get() {
+                shared.apply(served);
+            }
+        })?;
         let first = watched.current();
-        // Delivery follows the configuration, whose watch will be shared only when all is there.
-        let current = Arc::clone(&shared_later);
-        let at_first = Arc::clone(&first.config);
-        let deliverer = Deliverer::start(
-            &paths.state,
-            Arc::new(move || {
-                let shared = current.get().and_then(Weak::upgrade);
-                shared.map_or_else(|| Arc::clone(&at_first), |shared| Arc::clone(&shared.served().config))
-            }),
-        )?;
-        let speech = Speech::start(&paths.state.join("prompts"), SPEECH_PROGRAM, tell_spoken(&notes))
-            .map_err(StartError::Prompts)?;
-        let spool = deliverer.spool();
-        let shared = Arc::new(Shared { watched, spool, speech, draining: AtomicBool::new(false) });
-        // Set once, here.
-        let _ = shared_later.set(Arc::downgrade(&shared));
-        shared.order_prompts();
-
-        let metrics = CallMetrics::default();
-        let settings = serve_settings(&first.config, workers)?;
-        let (desk, counting) = (Arc::clone(&shared), metrics.clone());
-        let serving = runtime::serve(&settings, move |place| switchboard(&desk, &counting, place))?;
-        // Set once, here.
-        let _ = notes.set(serving.notifier());
-        metrics.register(registry);
+        let current = Arc::new(ArcSwap::new(Arc::clone(&first)));
+        let of_delivery = Arc::clone(&current);
+        let deliverer =
+            Deliverer::start(&paths.state, Arc::new(move || Arc::clone(&of_delivery.load().config)))?;
+        let notes = Arc::<Notes>::default();
+        let speech = start_speech(&paths.state, &notes).map_err(StartError::Prompts)?;
+        let desk = Arc::new(Desk::new(current, deliverer.spool(), speech));
+        desk.order_prompts();
+        let shared = Arc::new(Shared {
+            desk,
+            notes,
+            metrics: CallMetrics::default(),
+            serve_metrics: ServeMetrics::new(),
+            workers,
+            own_certificate: OnceLock::new(),
+            listening: Mutex::default(),
+        });
+        shared.listen(&mut shared.listening(), &first.config.server)?;
+        shared.metrics.register(registry);
+        shared.serve_metrics.register(registry, NAME);
         deliverer.register(registry);
-        settings.metrics.register(registry, "mailbox");
-        let running = Mutex::new(Some(Running { workers: serving, deliverer }));
-        Ok(Server { shared, metrics, running })
+        let shared = Arc::clone(started.get_or_init(|| shared));
+        // What changed before the follower was there.
+        let latest = watched.current();
+        if !Arc::ptr_eq(&latest, &first) {
+            shared.apply(&latest);
+        }
+        Ok(Server { shared, deliverer, watched: Mutex::new(Some(watched)) })
     }
 
     /// Takes no new calls (`503`, `UM1105`), for good; those that there are go on.
     pub fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Release);
-        self.tell(&Note::ServiceChanged);
+        self.shared.desk.drain();
+        self.shared.notes.tell(&Note::ServiceChanged);
     }
 
     /// Calls that are being conducted.
     #[must_use]
     pub fn active_calls(&self) -> u32 {
-        self.metrics.slots().taken()
+        self.shared.metrics.slots().taken()
     }
 
-    /// What is being stored and delivered; `None` once the server is stopped.
+    /// What is being stored and delivered.
     #[must_use]
-    pub fn delivery(&self) -> Option<DeliveryStatus> {
-        self.running().as_ref().map(|running| running.deliverer.status())
+    pub fn delivery(&self) -> DeliveryStatus {
+        self.deliverer.status()
     }
 
-    /// Where it listens; `None` once it is stopped.
+    /// Where it listens.
     #[must_use]
-    pub fn addresses(&self) -> Option<runtime::Addresses> {
-        self.running().as_ref().map(|running| running.workers.addresses().clone())
+    pub fn addresses(&self) -> Addresses {
+        let listening = self.shared.listening();
+        listening.workers.as_ref().map(|workers| workers.addresses().clone()).unwrap_or_default()
     }
 
     /// Ends every call by BYE, keeps what was recorded, and stops. What waits for delivery is
     /// delivered after the next start. A second call does nothing.
     pub fn stop(&self) {
         self.drain();
-        self.tell(&Note::Stop);
-        let Some(running) = self.running().take() else { return };
-        let until = Instant::now() + STOP_LIMIT;
-        while self.active_calls() > 0 && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
-        running.workers.stop();
-        running.deliverer.stop();
-    }
-
-    fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        // It is whole or gone; nothing in between can panic.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, note: &Note) {
-        if let Some(running) = self.running().as_ref() {
-            // A worker whose queue is full learns of a drain with its next call.
-            let _ = running.workers.notifier().all(|| note.clone());
-        }
+        drop(self.watched.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut listening = self.shared.listening();
+        listening.stopped = true;
+        self.shared.end_workers(&mut listening);
+        drop(listening);
+        self.deliverer.stop();
     }
 }
 
@@ -197,27 +193,30 @@ impl Drop for Server {
 }
 
 impl Component for Server {
-    fn name(&self) -> &'static str {
-        "mailbox"
+    fn name(&self) -> &str {
+        NAME
     }
 
     fn live(&self) -> bool {
-        self.running().as_ref().is_some_and(|running| running.workers.is_live())
+        let listening = self.shared.listening();
+        listening.stopped || listening.workers.as_ref().is_some_and(runtime::Server::is_live)
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.running().is_none() {
-            return Err("the server is stopped".to_owned());
+        let listening = self.shared.listening();
+        if listening.workers.is_none() {
+            return Err(listening.problem.clone().unwrap_or_else(|| "is stopped".to_owned()));
         }
-        if self.shared.is_draining() {
-            return Err("the server is being taken out of service".to_owned());
+        drop(listening);
+        let desk = &self.shared.desk;
+        if desk.is_draining() {
+            return Err("is draining".to_owned());
         }
-        match self.shared.served().config.server.status {
-            ServerStatus::Enabled => {}
-            ServerStatus::Disabled => return Err("spec.status is Disabled".to_owned()),
-            ServerStatus::NoNewCalls => return Err("spec.status is NoNewCalls".to_owned()),
+        let status = desk.served().config.server.status;
+        if status != ServerStatus::Enabled {
+            return Err(format!("status is {status:?}"));
         }
-        match self.shared.storage() {
+        match desk.storage() {
             SpoolHealth::Ready => Ok(()),
             SpoolHealth::Full => Err("the disk for recordings is full".to_owned()),
             SpoolHealth::Unwritable => Err("the disk for recordings cannot be written".to_owned()),
@@ -225,123 +224,118 @@ impl Component for Server {
     }
 
     fn generation(&self) -> u64 {
-        self.shared.served().config.generation
+        self.shared.desk.served().config.generation
     }
 }
 
 impl Shared {
-    /// Orders what any call may need, in each language that is served.
-    fn order_prompts(&self) {
-        let served = self.served();
-        let languages: BTreeSet<Language> = served.config.calls.values().map(|call| call.language).collect();
-        for language in languages {
-            for sentence in [Sentence::GenericGreeting, Sentence::StorageFailed] {
-                self.speech.speak(&Utterance { language, sentence });
+    /// Serves another configuration, and listens elsewhere if it says so.
+    fn apply(&self, served: &Arc<Served>) {
+        let mut listening = self.listening();
+        self.desk.serve(Arc::clone(served));
+        self.notes.tell(&Note::ServiceChanged);
+        let (generation, wanted) = (served.config.generation, &served.config.server);
+        let before = listening.identity.clone();
+        let same = before.as_ref().is_some_and(|before| listens_alike(before, wanted));
+        if listening.stopped || (same && listening.workers.is_some()) {
+            tracing::info!(server = NAME, generation, "serving a new configuration");
+            return;
+        }
+        // The old workers go first: two sets of them on one port would share its packets.
+        self.end_workers(&mut listening);
+        match self.listen(&mut listening, wanted) {
+            Ok(()) => {
+                listening.problem = None;
+                tracing::info!(server = NAME, generation, "serving a new configuration on new listeners");
+            }
+            Err(error) => {
+                let code = Code::PortUnavailable.id();
+                tracing::error!(code, server = NAME, generation, "{error}; the listeners before go on");
+                listening.problem = Some(error.to_string());
+                if let Some(before) = before
+                    && let Err(error) = self.listen(&mut listening, &before)
+                {
+                    tracing::error!(code, server = NAME, generation, "{error}; nothing is listened on");
+                }
             }
         }
     }
 
-    fn served(&self) -> Arc<Served> {
-        self.watched.current()
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
-
-    fn storage(&self) -> SpoolHealth {
-        self.spool.health()
-    }
-}
-
-impl Surroundings for Desk {
-    fn served(&self) -> Arc<Served> {
-        self.0.served()
-    }
-
-    fn is_draining(&self) -> bool {
-        self.0.is_draining()
-    }
-
-    fn storage(&self) -> SpoolHealth {
-        self.0.storage()
-    }
-
-    fn spool(&self, command: SpoolCommand) -> Result<(), SpoolBusy> {
-        self.0.spool.try_send(command)
-    }
-
-    fn speak(&self, utterance: &Utterance) -> Spoken {
-        self.0.speech.speak(utterance)
-    }
-}
-
-/// Follows the configuration. Addresses and ports are those of the start: who changes them starts
-/// the server anew.
-fn watch(
-    paths: &ServerPaths,
-    notes: &Notes,
-    shared: &Arc<OnceLock<Weak<Shared>>>,
-) -> Result<Watched<Served>, WatchError> {
-    let (notes, shared) = (Arc::clone(notes), Arc::clone(shared));
-    Watched::start(&paths.config, Served::parse, move |_served| {
-        if let Some(shared) = shared.get().and_then(Weak::upgrade) {
-            shared.order_prompts();
-        }
-        tell_all(&notes, &Note::ServiceChanged);
-    })
-}
-
-fn tell_spoken(notes: &Notes) -> OnSpoken {
-    let notes = Arc::clone(notes);
-    Arc::new(move |utterance| tell_all(&notes, &Note::Spoken(utterance.clone())))
-}
-
-fn tell_all(notes: &Notes, note: &Note) {
-    if let Some(notifier) = notes.get() {
-        // A worker that misses a note asks for itself: calls ring for at most 2 s, and the
-        // configuration is read at each call.
-        let _ = notifier.all(|| note.clone());
-    }
-}
-
-fn serve_settings(config: &MailboxConfig, workers: usize) -> Result<ServeSettings, StartError> {
-    let identity = &config.server;
-    let at = |port| SocketAddr::new(identity.address, port);
-    let mut settings = ServeSettings::new("mailbox", workers);
-    settings.udp = identity.listeners.udp.map(at);
-    settings.tcp = identity.listeners.tcp.map(at);
-    settings.media = Some(identity.address);
-    if let Some(port) = identity.listeners.tls {
-        let (chain, key) = match &identity.certificate {
-            Some(certificate) => (certificate.chain.clone(), certificate.key.clone()),
-            None => runtime::tls::self_signed(&identity.name, identity.address)?,
+    /// Starts the workers.
+    fn listen(&self, listening: &mut Listening, identity: &ServerIdentity) -> Result<(), StartError> {
+        let [udp, tcp, tls] = listeners(identity);
+        let mut settings = ServeSettings {
+            udp,
+            tcp,
+            media: Some(identity.address),
+            metrics: self.serve_metrics.clone(),
+            ..ServeSettings::new(NAME, self.workers)
         };
-        settings.tls = Some((at(port), runtime::tls::server_config(&chain, &key)?));
+        if let Some(address) = tls {
+            let certificate = self.certificate(identity)?;
+            settings.tls = Some((address, tls::server_config(&certificate.chain, &certificate.key)?));
+        }
+        let (desk, metrics, own) = (Arc::clone(&self.desk), self.metrics.clone(), identity.clone());
+        let workers = serve(&settings, move |place| switchboard(&desk, &metrics, &own, place))?;
+        self.notes.reach(workers.notifier());
+        listening.workers = Some(workers);
+        listening.identity = Some(identity.clone());
+        Ok(())
     }
-    Ok(settings)
+
+    /// Ends all calls, and then the workers.
+    fn end_workers(&self, listening: &mut Listening) {
+        let Some(workers) = listening.workers.take() else { return };
+        self.notes.tell(&Note::Stop);
+        let until = Instant::now() + STOP_LIMIT;
+        while self.metrics.slots().taken() > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        workers.stop();
+    }
+
+    fn certificate(&self, identity: &ServerIdentity) -> Result<Certificate, TlsError> {
+        if let Some(certificate) = identity.certificate.as_ref().or(self.own_certificate.get()) {
+            return Ok(certificate.clone());
+        }
+        let (chain, key) = tls::self_signed(&identity.name, identity.address)?;
+        Ok(self.own_certificate.get_or_init(|| Certificate { chain, key }).clone())
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start_speech(state: &Path, notes: &Arc<Notes>) -> std::io::Result<Speech> {
+    let notes = Arc::clone(notes);
+    let tell = Arc::new(move |utterance: &_| notes.tell(&Note::Spoken(Clone::clone(utterance))));
+    Speech::start(&state.join("prompts"), SPEECH_PROGRAM, tell)
 }
 
 /// One worker's switchboard: at the start, and again after a panic.
-fn switchboard(shared: &Arc<Shared>, metrics: &CallMetrics, place: WorkerPlace) -> Switchboard<Desk> {
-    let served = shared.served();
-    let identity = &served.config.server;
-    let seed = getrandom::u64().unwrap_or_else(|_| {
-        // Without chance of the system, the time keeps tags of two starts apart.
-        runtime::Now::read().unix_ms
-    });
+fn switchboard(
+    desk: &Arc<Desk>,
+    metrics: &CallMetrics,
+    identity: &ServerIdentity,
+    place: WorkerPlace,
+) -> Switchboard<Arc<Desk>> {
+    let now = runtime::Now::read();
+    // Without chance of the system, the time keeps tags of two starts apart.
+    let seed = getrandom::u64().unwrap_or(now.unix_ms);
+    let [udp, tcp, tls] = listeners(identity).map(|address| address.map(|address| address.port()));
     let endpoint = Endpoint::new(EndpointSettings {
         user_agent: concat!("Umbriel/", env!("CARGO_PKG_VERSION")).to_owned(),
         contact_host: identity.address,
-        udp_port: identity.listeners.udp,
-        tcp_port: identity.listeners.tcp,
-        tls_port: identity.listeners.tls,
+        udp_port: udp,
+        tcp_port: tcp,
+        tls_port: tls,
         tag_prefix: format!("w{}-", place.index),
         max_transactions: MAX_TRANSACTIONS_PER_WORKER,
         max_calls: MAX_CALLS_PER_WORKER,
         seed,
         reason: endpoint_reason,
     });
-    let local = place.media.unwrap_or_else(|| SocketAddr::new(identity.address, 0));
-    Switchboard::new(endpoint, Desk(Arc::clone(shared)), metrics.clone(), local, seed.rotate_left(32))
+    let local = place.media.unwrap_or_else(|| (identity.address, 0).into());
+    Switchboard::new(endpoint, Arc::clone(desk), metrics.clone(), local, seed.rotate_left(32))
 }

@@ -20,13 +20,13 @@ fn own_address() -> IpAddr {
     IpAddr::from([127, 62, high, low])
 }
 
-fn write_config(file: &Path, generation: u64, status: &str) {
+fn write_config(file: &Path, generation: u64, status: &str, port: u16) {
     let address = own_address();
     let text = format!(
         r#"
 schemaVersion: 1
 generation: {generation}
-server: {{name: mailbox, address: {address}, status: {status}, startupMode: TCP, listeners: {{udp: 5062}}}}
+server: {{name: mailbox, address: {address}, status: {status}, startupMode: TCP, listeners: {{udp: {port}}}}}
 maxCallsAllowed: 2
 tokenKeys: [{{id: k1, secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}]
 directory:
@@ -49,6 +49,7 @@ delivery: {{}}
 /// A caller with a socket for SIP and one for media.
 struct Caller {
     sip: UdpSocket,
+    port: u16,
     media: UdpSocket,
 }
 
@@ -59,7 +60,7 @@ impl Caller {
             socket.set_read_timeout(Some(LIMIT)).unwrap();
             socket
         };
-        Caller { sip: socket(), media: socket() }
+        Caller { sip: socket(), port: 5062, media: socket() }
     }
 
     fn send(&self, method: &str, call_id: &str, cseq: u32, to_tag: &str, body: &str) {
@@ -72,7 +73,7 @@ impl Caller {
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.sip.send_to(request.as_bytes(), (server, 5062)).unwrap();
+        self.sip.send_to(request.as_bytes(), (server, self.port)).unwrap();
     }
 
     fn invite(&self, call_id: &str) {
@@ -114,7 +115,7 @@ fn a_server_answers_follows_its_configuration_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let paths =
         ServerPaths { config: folder.path().join("mailbox.yaml"), state: folder.path().join("state") };
-    write_config(&paths.config, 1, "Enabled");
+    write_config(&paths.config, 1, "Enabled", 5062);
     let registry = registry();
     let server = Server::start(&paths, 2, &mut lock(&registry)).unwrap();
     assert!(server.live());
@@ -133,29 +134,39 @@ fn a_server_answers_follows_its_configuration_and_stops() {
     assert!(caller.answer().starts_with("SIP/2.0 200 OK\r\n"));
     until("the call is over", || server.active_calls() == 0);
 
-    write_config(&paths.config, 2, "NoNewCalls");
+    write_config(&paths.config, 2, "NoNewCalls", 5062);
     until("the new generation is served", || server.generation() == 2);
-    assert_eq!(server.ready(), Err("spec.status is NoNewCalls".to_owned()));
+    assert_eq!(server.ready(), Err("status is NoNewCalls".to_owned()));
     caller.invite("second");
     assert!(caller.answer().contains("UM1105 ServerNotInService: "));
 
     // A document that makes no sense changes nothing.
     fs::write(&paths.config, "schemaVersion: 1\nnonsense: true\n").unwrap();
-    write_config(&paths.config, 3, "Enabled");
+    write_config(&paths.config, 3, "Enabled", 5062);
     until("the next good one is served", || server.generation() == 3);
     caller.invite("third");
     let answer = caller.answer();
     caller.send("ACK", "third", 1, &tag(&answer), "");
     caller.media.recv_from(&mut packet).unwrap();
+
+    // Another port: calls on the old one end, new ones come by the new one.
+    write_config(&paths.config, 4, "Enabled", 5064);
+    assert!(caller.answer().starts_with("BYE "), "its workers are started anew");
+    let other_port = |addresses: runtime::Addresses| addresses.udp == Some((own_address(), 5064).into());
+    until("the other port is listened on", || other_port(server.addresses()));
+    let caller = Caller { port: 5064, ..Caller::new() };
+    caller.invite("fourth");
+    let answer = caller.answer();
+    caller.send("ACK", "fourth", 1, &tag(&answer), "");
+    caller.media.recv_from(&mut packet).unwrap();
     server.stop();
     assert!(caller.answer().starts_with("BYE "), "a stopping server hangs up");
-    assert!(!server.live());
-    assert!(server.ready().is_err());
+    assert_eq!(server.ready(), Err("is stopped".to_owned()));
 
     let text = text(&registry).unwrap();
     for line in [
         "um_calls_active 0",
-        "um_calls_total{result=\"empty\"} 2",
+        "um_calls_total{result=\"empty\"} 3",
         "um_service_calls_rejected_total{code=\"UM1105\"} 1",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
