@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use umbriel_cli::call::audio::Audio;
+use umbriel_cli::call::{CallPlan, EndedBy, Outcome, place};
+
 use common::{object, room, told, umbriel, write};
 
 /// A loopback address of our own, so that the documented ports are free.
@@ -119,6 +122,39 @@ fn a_mistake_is_told_once_and_so_is_its_repair_and_a_signal_ends_with_status_0()
     assert_eq!(running.told().matches("UM1006 OutOfRange").count(), 2, "{}", running.told());
     running.signal("-TERM");
     assert_eq!(running.end(), Some(0));
+}
+
+#[test]
+fn a_call_goes_on_after_the_signal_and_its_message_is_delivered() {
+    let room = room();
+    let address = address();
+    let running = Running::start(room.path(), address);
+    let plan = CallPlan {
+        audio: Some(Audio::Linear([8_000, -8_000].repeat(8_000))),
+        bind: Some(Ipv4Addr::LOCALHOST.into()),
+        ..CallPlan::new(format!("sip:101@{address}"))
+    };
+    let call = std::thread::spawn(move || place(&plan).expect("the call is placed"));
+    let spool = room.path().join("run/spool");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_dir(&spool)
+        .is_ok_and(|mut files| files.any(|file| file.is_ok_and(|file| is_recording(&file))))
+    {
+        assert!(Instant::now() < until, "nothing is recorded:\n{}", running.told());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.signal("-TERM");
+    let report = call.join().expect("the caller");
+    assert_eq!(report.outcome, Outcome::Completed { ended_by: EndedBy::Caller });
+    running.wait_for("Ending: calls may go on for up to 30 s");
+    assert_eq!(running.end(), Some(0));
+    let mails = std::fs::read_dir(room.path().join("run/mail/alice/new")).expect("the Maildir");
+    assert_eq!(mails.count(), 1);
+}
+
+/// Whether a file of the spool has audio in it: its first write is longer than its header.
+fn is_recording(file: &std::fs::DirEntry) -> bool {
+    file.metadata().is_ok_and(|file| file.len() > 1_000)
 }
 
 #[test]

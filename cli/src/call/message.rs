@@ -181,7 +181,7 @@ fn contacts(headers: &Headers) -> Vec<Uri> {
     for header in headers.iter() {
         let Header::Contact(contact) = header else { continue };
         for part in split_commas(contact.value()) {
-            let Ok(typed) = rsip::headers::Contact::new(part).typed() else { continue };
+            let Ok(typed) = rsip::headers::Contact::new(escape_dots(part)).typed() else { continue };
             let q = typed.params.iter().find_map(|parameter| {
                 if let rsip::Param::Q(q) = parameter { Some(thousandths(&q.to_string())) } else { None }
             });
@@ -190,6 +190,19 @@ fn contacts(headers: &Headers) -> Vec<Uri> {
     }
     found.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
     found.into_iter().map(|(_, uri)| uri).collect()
+}
+
+/// A URI as `rsip` can read it: it takes a dot before the `@` for the end of a host, so dots are
+/// written by their code, which means the same (RFC 3261 section 19.1.4).
+pub(crate) fn escape_dots(text: &str) -> String {
+    let Some(start) = text.find("sip:").map(|at| at + 4) else { return text.to_owned() };
+    match text[start..].find(['@', '>', ';']) {
+        Some(length) if text[start + length..].starts_with('@') => {
+            let (user, rest) = text[start..].split_at(length);
+            format!("{}{}{rest}", &text[..start], user.replace('.', "%2E"))
+        }
+        Some(_) | None => text.to_owned(),
+    }
 }
 
 /// `0.5` as 500; `q` has at most three decimals (RFC 3261 section 25.1).
@@ -279,6 +292,13 @@ mod tests {
         let contacts: Vec<String> = reply.contacts.iter().map(Uri::to_string).collect();
         assert_eq!(contacts, ["sip:y@10.0.0.1:5062;um=k.p.m", "sip:x@10.0.0.2:5062"]);
         assert_eq!((reply.status, reply.phrase.as_str()), (302, "Moved Temporarily"));
+    }
+
+    #[test]
+    fn a_user_with_dots_is_written_so_that_rsip_reads_it() {
+        assert_eq!(escape_dots("<sip:j.d@h.example;x=a.b>"), "<sip:j%2Ed@h.example;x=a.b>");
+        assert_eq!(escape_dots("sip:h.example;x=a@b"), "sip:h.example;x=a@b");
+        assert_eq!(Uri::try_from(escape_dots("sip:j.d@h.example")).unwrap().user(), Some("j%2Ed"));
     }
 
     #[test]

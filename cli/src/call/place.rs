@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 
 use super::agent::{Agent, Command};
 use super::media::{Media, MediaEvent};
-use super::message::Identity;
+use super::message::{Identity, escape_dots};
 use super::plan::CallPlan;
 use super::report::{CallReport, MediaCounts, Outcome};
 use super::sdp;
@@ -261,7 +261,7 @@ fn read_target(target: &str) -> Result<Uri, PlaceError> {
     if target.contains('[') {
         return Err(wrong("this client reaches IPv6 hosts by name only"));
     }
-    let uri = Uri::try_from(target).map_err(|_| wrong("it is not a SIP URI"))?;
+    let uri = Uri::try_from(escape_dots(target)).map_err(|_| wrong("it is not a SIP URI"))?;
     match uri.scheme {
         Some(rsip::Scheme::Sip) => {}
         Some(rsip::Scheme::Sips) => return Err(wrong("this client speaks UDP and TCP, not TLS")),

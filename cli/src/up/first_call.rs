@@ -4,15 +4,15 @@
 //! Decides who calls, how long is waited and what counts as success. Refuses to know how a call is
 //! made (`call`) and where mail lies (`proof`).
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use config::{GatewayStatus, RouterConfig};
+use config::{GatewayStatus, MailboxConfig, RouterConfig};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 
-use super::proof::{Comparison, Delivered, compare, find};
+use super::proof::{Comparison, Delivered, Destination, compare, find};
 use crate::call::audio::Audio;
 use crate::call::{CallPlan, CallReport, Codec, Transport, ladder, place};
 use crate::print::say;
@@ -68,16 +68,20 @@ impl FirstCall {
     }
 
     /// Places the call in a thread of its own, if it has not begun yet.
-    pub(crate) fn begin(&mut self, router: &RouterConfig) -> Result<()> {
+    pub(crate) fn begin(&mut self, router: &RouterConfig, mailbox: &MailboxConfig) -> Result<()> {
         let Some(sentence) = self.sentence.take() else { return Ok(()) };
         let plan = plan(&self.number, &sentence, router)?;
         let (sender, receiver) = channel();
         let (state, style) = (self.state.clone(), self.style);
+        let destination = match &mailbox.delivery.smtp {
+            Some(_) => Destination::MailServer,
+            None => Destination::Maildir,
+        };
         say(&format!("Calling {} from {} …", self.number, plan.bind.unwrap_or(router.server.address)));
         std::thread::Builder::new()
             .name("first call".into())
             .spawn(move || {
-                let succeeded = carry_out(&plan, &sentence, &state, style);
+                let succeeded = carry_out(&plan, &sentence, &state, destination, style);
                 // A process that ends meanwhile no longer asks.
                 let _ = sender.send(succeeded);
             })
@@ -126,7 +130,7 @@ fn plan(number: &str, sentence: &Sentence, router: &RouterConfig) -> Result<Call
         audio: Some(sentence.audio.clone()),
         codecs: vec![Codec::Pcmu],
         bind: Some(bind),
-        ..CallPlan::new(format!("sip:{number}@{address}:{port}"))
+        ..CallPlan::new(format!("sip:{number}@{}", SocketAddr::new(address, port)))
     })
 }
 
@@ -142,7 +146,13 @@ fn gateway(router: &RouterConfig) -> Option<IpAddr> {
         .find(|address| UdpSocket::bind((*address, 0)).is_ok())
 }
 
-fn carry_out(plan: &CallPlan, sentence: &Sentence, state: &Path, style: Style) -> bool {
+fn carry_out(
+    plan: &CallPlan,
+    sentence: &Sentence,
+    state: &Path,
+    destination: Destination,
+    style: Style,
+) -> bool {
     let report = match place(plan) {
         Ok(report) => report,
         Err(error) => {
@@ -156,7 +166,7 @@ fn carry_out(plan: &CallPlan, sentence: &Sentence, state: &Path, style: Style) -
     }
     let waiting = Instant::now();
     let delivered = loop {
-        match find(state, &report.call_id) {
+        match find(state, destination, &report.call_id) {
             Some(delivered) => break delivered,
             None if waiting.elapsed() > DELIVERY => {
                 let error = format!(

@@ -21,7 +21,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::{MailboxConfig, RouterConfig};
-use miette::{IntoDiagnostic, Result, WrapErr};
+use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use operator::{Served, Standalone, Step};
 use runtime::drain::{Watch, on_signals};
 
@@ -35,12 +35,17 @@ use servers::Servers;
 
 /// How often the folder is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// Messages that were left meanwhile are delivered within this time, or else after the next start.
+const DELIVER: Duration = Duration::from_secs(5);
 /// Calls that are left when the process is asked to end may go on for this long.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves until it is asked to end; false if `--once` was asked for and its call did not succeed.
 pub(crate) fn run(arguments: &UpArguments) -> Result<bool> {
     must_exist(&arguments.folder)?;
+    if arguments.address.is_unspecified() {
+        return Err(miette!("--address is also what peers are told: name an address of this machine"));
+    }
     let style = Style::of_stdout();
     let printer = logs::init(arguments, style).into_diagnostic().wrap_err("cannot begin to log")?;
     let drain = on_signals().into_diagnostic().wrap_err("cannot listen for signals")?;
@@ -114,7 +119,10 @@ impl<'a> Up<'a> {
             };
             let Some(call) = &mut first_call else { continue };
             match servers.ready() {
-                Ok(()) if step.is_served(served) => call.begin(&self.configs()?.0)?,
+                Ok(()) if step.is_served(served) => {
+                    let (router, mailbox) = self.configs()?;
+                    call.begin(&router, &mailbox)?;
+                }
                 Err(why) if self.arguments.once && call.is_overdue() => return Err(servers::not_ready(&why)),
                 Ok(()) | Err(_) => {}
             }
@@ -152,17 +160,21 @@ impl<'a> Up<'a> {
     }
 }
 
-/// Takes no new calls, lets those that there are end, and stops.
+/// Takes no new calls, lets those that there are end and their messages leave, and stops.
 fn finish(servers: &Servers) {
     servers.drain();
-    let until = Instant::now() + DRAIN;
-    let mut told = false;
-    while servers.is_busy() && Instant::now() < until {
-        if !told {
-            say("Ending: the calls that there are go on for up to 30 s; Ctrl-C again ends at once.");
-            told = true;
-        }
+    if servers.has_calls() {
+        let seconds = DRAIN.as_secs();
+        say(&format!("Ending: calls may go on for up to {seconds} s; Ctrl-C again ends at once."));
+        wait_while(DRAIN, || servers.has_calls());
+    }
+    wait_while(DELIVER, || servers.has_messages());
+    servers.stop();
+}
+
+fn wait_while(limit: Duration, busy: impl Fn() -> bool) {
+    let until = Instant::now() + limit;
+    while busy() && Instant::now() < until {
         std::thread::sleep(POLL);
     }
-    servers.stop();
 }

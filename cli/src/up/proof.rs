@@ -39,9 +39,24 @@ pub(crate) enum Comparison {
     NoAudio,
 }
 
-/// The message of a call, if it was delivered already: into a Maildir below `state`, or to a mail
-/// server, which the store then says.
-pub(crate) fn find(state: &Path, call_id: &str) -> Option<Delivered> {
+/// Where messages are delivered to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// A Maildir below the state folder.
+    Maildir,
+    /// A mail server; what it took, the store says.
+    MailServer,
+}
+
+/// The message of a call, if it was delivered already.
+pub(crate) fn find(state: &Path, destination: Destination, call_id: &str) -> Option<Delivered> {
+    match destination {
+        Destination::Maildir => find_mail(state, call_id),
+        Destination::MailServer => find_stored(state, call_id),
+    }
+}
+
+fn find_mail(state: &Path, call_id: &str) -> Option<Delivered> {
     for mailbox in entries(&state.join("mail")) {
         for mail in ["new", "cur"].iter().flat_map(|place| entries(&mailbox.join(place))) {
             if let Some(audio) = read(&mail, call_id) {
@@ -50,6 +65,10 @@ pub(crate) fn find(state: &Path, call_id: &str) -> Option<Delivered> {
             }
         }
     }
+    None
+}
+
+fn find_stored(state: &Path, call_id: &str) -> Option<Delivered> {
     let call_id = serde_json::to_string(call_id).ok()?;
     let message =
         entries(&state.join("store")).iter().flat_map(|mailbox| entries(mailbox)).find(|message| {
@@ -57,10 +76,6 @@ pub(crate) fn find(state: &Path, call_id: &str) -> Option<Delivered> {
                 && std::fs::read_to_string(message.join("facts.json"))
                     .is_ok_and(|facts| facts.contains(&call_id))
         })?;
-    // A message in the store that a Maildir should hold is on its way there.
-    if state.join("mail").is_dir() {
-        return None;
-    }
     let stored = message.join("audio.wav");
     let audio = std::fs::read(&stored).ok().and_then(|bytes| parse_wav(&bytes).ok());
     Some(Delivered { mail: None, audio, stored: Some(stored) })
@@ -145,15 +160,18 @@ mod tests {
     fn the_mail_of_a_call_is_found_with_its_audio_and_its_stored_file() {
         let state = tempfile::tempdir().unwrap();
         let file = mail(state.path(), "c1@host", WAV);
-        assert!(find(state.path(), "c2@host").is_none());
-        let found = find(state.path(), "c1@host").unwrap();
+        assert!(find(state.path(), Destination::Maildir, "c2@host").is_none());
+        let found = find(state.path(), Destination::Maildir, "c1@host").unwrap();
         assert_eq!(found.mail, Some(file));
         assert_eq!(found.audio, Some(Audio::Encoded(Codec::Pcmu, vec![1, 2, 3, 4, 5, 6])));
         assert_eq!(found.stored, None);
         let store = state.path().join("store/alice/0192");
         std::fs::create_dir_all(&store).unwrap();
         std::fs::write(store.join("audio.wav"), b"RIFF").unwrap();
-        assert_eq!(find(state.path(), "c1@host").unwrap().stored, Some(store.join("audio.wav")));
+        assert_eq!(
+            find(state.path(), Destination::Maildir, "c1@host").unwrap().stored,
+            Some(store.join("audio.wav"))
+        );
     }
 
     #[test]
@@ -163,11 +181,11 @@ mod tests {
         std::fs::create_dir_all(message.join("events")).unwrap();
         std::fs::write(message.join("facts.json"), r#"{"recording":{"callId":"c1@host"}}"#).unwrap();
         std::fs::write(message.join("audio.wav"), b"RIFF\0\0\0\0WAVE").unwrap();
-        assert!(find(state.path(), "c1@host").is_none(), "it was not delivered yet");
+        assert!(find(state.path(), Destination::MailServer, "c1@host").is_none(), "it was not delivered yet");
         std::fs::write(message.join("events/delivered.json"), "{}").unwrap();
-        let found = find(state.path(), "c1@host").unwrap();
+        let found = find(state.path(), Destination::MailServer, "c1@host").unwrap();
         assert_eq!((found.mail, found.stored), (None, Some(message.join("audio.wav"))));
-        assert!(find(state.path(), "c1").is_none());
+        assert!(find(state.path(), Destination::MailServer, "c1").is_none());
     }
 
     #[test]

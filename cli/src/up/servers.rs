@@ -59,8 +59,13 @@ impl Servers {
     }
 
     /// Whether calls are left.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub(crate) fn has_calls(&self) -> bool {
         self.mailbox.active_calls() > 0
+    }
+
+    /// Whether messages wait for storage or delivery.
+    pub(crate) fn has_messages(&self) -> bool {
+        self.mailbox.delivery().is_some_and(|delivery| delivery.outbox_len > 0)
     }
 
     /// Stops everything.
