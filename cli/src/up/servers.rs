@@ -65,7 +65,7 @@ impl Servers {
 
     /// Whether messages wait for storage or delivery.
     pub(crate) fn has_messages(&self) -> bool {
-        self.mailbox.delivery().is_some_and(|delivery| delivery.outbox_len > 0)
+        self.mailbox.delivery().outbox_len > 0
     }
 
     /// Stops everything.
