@@ -1,7 +1,10 @@
 //! The generated definitions: equal to the types, described throughout, and as strict as `check`.
 
-// Helpers of tests may stop the test where they stand.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests may stop the test where they stand"
+)]
 
 use std::path::Path;
 

@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::admit::{Document, SECRET};
+use crate::admit::Document;
 use crate::folder::{Listing, Text};
+use crate::identify::SECRET;
 use crate::problem::{Located, Problem};
 use crate::world::{Key, Object, ObjectRef, TlsSecret, World};
 

@@ -7,8 +7,7 @@
 //! generations router and mailbox server report. `UPDATE_GOLDEN=1` writes the `.out.yaml` files
 //! anew; read the difference before you keep it.
 
-// Helpers of tests may stop the test where they stand.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
 use std::fmt::Write as _;
 use std::fs;

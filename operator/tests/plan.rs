@@ -1,8 +1,7 @@
 //! What holds of every plan, whatever the world: it is made without failing, carrying out any part
 //! of it and planning again ends in the same place, and once it holds nothing is written.
 
-// Helpers of tests may stop the test where they stand.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
 use std::net::IpAddr;
 

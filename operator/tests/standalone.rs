@@ -1,7 +1,6 @@
 //! A folder on a real disk: what is written, what is kept, and what is said about mistakes.
 
-// Helpers of tests may stop the test where they stand.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,44 @@
+//! A Kubernetes Secret: the certificate and key of a server.
+//!
+//! Decides where in it they stand. Problems never repeat its values.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use config::Code;
+use serde_json::Value as Json;
+
+use crate::node::{Node, Value};
+use crate::schema::Fault;
+
+/// What a Secret holds for TLS, as PEM text: `chain` and `key`, where it has them.
+pub(crate) fn secret(node: &Node) -> Result<Json, Fault> {
+    let mut held = serde_json::Map::new();
+    for (field, ours) in [("tls.crt", "chain"), ("tls.key", "key")] {
+        if let Some(text) = node.get("stringData").and_then(|data| data.text(field)) {
+            held.insert(ours.into(), text.into());
+            continue;
+        }
+        let Some(data) = node.get("data").and_then(|data| data.get(field)) else { continue };
+        let text = match &data.value {
+            Value::Text(text) => STANDARD.decode(text.split_whitespace().collect::<String>()).ok(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::OtherNumber(_)
+            | Value::List(_)
+            | Value::Map(_) => None,
+        };
+        let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return Err(Fault {
+                line: data.line,
+                code: Code::WrongType,
+                field: format!("data.{field}"),
+                value: "(not shown)".into(),
+                rule: "PEM text in base64".into(),
+                fix: format!("encode it with base64, or put the text itself under stringData.{field}"),
+            });
+        };
+        held.insert(ours.into(), text.into());
+    }
+    Ok(Json::Object(held))
+}
