@@ -144,6 +144,24 @@ fn a_condition_that_stays_keeps_its_time_and_one_that_moves_gets_a_new_one() {
     assert_eq!(status.condition("Served").unwrap().last_transition_time, "2026-11-21T09:00:00Z");
 }
 
+#[test]
+fn a_status_has_the_shape_that_the_definition_of_its_kind_gives_it() {
+    let mut observed = Observed::default();
+    apply(&mut observed, reconcile(&company()), usize::MAX);
+    for (object, status) in observed.statuses {
+        let json = serde_json::to_value(&status).unwrap();
+        match Kind::of(&object.kind).unwrap() {
+            Kind::UMDialPlan => drop(serde_json::from_value::<crds::UMDialPlanStatus>(json).unwrap()),
+            Kind::UMIPGateway
+            | Kind::UMHuntGroup
+            | Kind::UMMailboxPolicy
+            | Kind::UMMailbox
+            | Kind::UMCallRouter
+            | Kind::UMService => drop(serde_json::from_value::<crds::Status>(json).unwrap()),
+        }
+    }
+}
+
 /// A few names, so that references meet, and one that is none.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![Just("a"), Just("b"), Just("c"), Just("No Name")].prop_map(String::from)
