@@ -25,15 +25,14 @@ use runtime::{Now, Outbox};
 
 use crate::dtmf::Key;
 use crate::level::Meter;
-use crate::message::{Codec, EndedBy, MAX_RECORDING_TICKS, MessageId, RecordingFacts, SpoolCommand};
+use crate::message::{Codec, EndedBy, MessageId, RecordingFacts, SpoolCommand};
 use crate::player::Player;
 use crate::prompt::{Sentence, Utterance};
 use crate::receiver::{Heard, PacketCounts, Receiver};
+use crate::recording::{Recording, StorageFailed, Taken};
 use crate::rtp::Stream;
 use crate::speech::Spoken;
-use crate::spool_writer::SpoolHealth;
 use crate::surroundings::Surroundings;
-use crate::timeline::Timeline;
 use crate::tone::beep;
 
 /// How long a call rings until its greeting is rendered; then the generic one is played.
@@ -166,14 +165,6 @@ impl State {
     }
 }
 
-#[derive(Debug)]
-struct Recording {
-    timeline: Timeline,
-    began: Instant,
-    ends_at: Instant,
-    last_voice: Instant,
-}
-
 impl Call {
     /// A call that rings. Without `media` our answer will make the offer.
     pub(crate) fn ringing(facts: CallFacts, media: Option<Media>, stream: Stream, now: Instant) -> Self {
@@ -272,8 +263,8 @@ impl Call {
         }
         match &self.state {
             State::Ringing { until } if *until <= now => Next::Answer,
-            State::Recording(recording) if recording.ends_at <= now => Next::HangUp(Ending::Limit),
-            State::Recording(recording) if self.silent_at(recording) <= now => Next::HangUp(Ending::Silence),
+            State::Recording(recording) if recording.ends_at() <= now => Next::HangUp(Ending::Limit),
+            State::Recording(recording) if recording.silent_at() <= now => Next::HangUp(Ending::Silence),
             State::Greeting(_) | State::Beep(_) | State::Apology(_) => self.play(cx),
             State::Ringing { .. } | State::Answered | State::Recording(_) | State::Over => Next::Stay,
         }
@@ -287,7 +278,7 @@ impl Call {
             State::Greeting(player) | State::Beep(player) | State::Apology(player) => {
                 listens.then(|| player.due())
             }
-            State::Recording(recording) => Some(recording.ends_at.min(self.silent_at(recording))),
+            State::Recording(recording) => Some(recording.ends_at().min(recording.silent_at())),
             State::Answered => None,
             State::Over => return None,
         };
@@ -312,10 +303,6 @@ impl Call {
         if let State::Recording(recording) = std::mem::replace(&mut self.state, State::Over) {
             self.finish(&recording, EndedBy::Crash, surroundings);
         }
-    }
-
-    fn silent_at(&self, recording: &Recording) -> Instant {
-        recording.last_voice + Duration::from_secs(u64::from(self.facts.settings.recording_idle_timeout_s))
     }
 
     /// Sends what is due, and goes on to what follows the last packet.
@@ -361,14 +348,8 @@ impl Call {
         if cx.surroundings.spool(SpoolCommand::Begin(facts)).is_err() {
             return self.apologise(codec, cx);
         }
-        let began = cx.now.instant;
-        let length = Duration::from_secs(u64::from(self.facts.settings.max_recording_duration_s));
-        self.state = State::Recording(Recording {
-            timeline: Timeline::new(began),
-            began,
-            ends_at: began + length,
-            last_voice: began,
-        });
+        let (id, settings) = (self.facts.id, &self.facts.settings);
+        self.state = State::Recording(Recording::begin(id, settings, cx.now.instant));
         Next::Stay
     }
 
@@ -391,17 +372,16 @@ impl Call {
                 }
                 (Heard::Audio { timestamp, arrived, payload }, Some(recording)) => {
                     let voice = self.meter.hears_voice(codec, &payload);
-                    let next = append(recording, self.facts.id, (timestamp, arrived, payload), voice, cx);
-                    match next {
-                        Ok(Next::Stay) => {}
-                        Ok(next) => return next,
+                    match recording.take(timestamp, arrived, payload, voice, cx.surroundings) {
+                        Ok(Taken::Yes) => {}
+                        Ok(Taken::Full) => return Next::HangUp(Ending::Limit),
                         Err(StorageFailed) => {
                             self.stop_recording(cx.surroundings);
                             return self.apologise(codec, cx);
                         }
                     }
                 }
-                (Heard::NewSource, Some(recording)) => recording.timeline.change_source(),
+                (Heard::NewSource, Some(recording)) => recording.change_source(),
                 (Heard::Key(Key::Pound), Some(_)) => return Next::HangUp(Ending::Key),
                 (Heard::Key(Key::Digit(_) | Key::Star | Key::Letter(_) | Key::Pound), _)
                 | (Heard::NewSource, None) => {}
@@ -432,7 +412,7 @@ impl Call {
     fn finish<S: Surroundings>(&mut self, recording: &Recording, ended_by: EndedBy, surroundings: &S) {
         let id = self.facts.id;
         // A recording without a single packet is no message.
-        self.recorded = recording.timeline.end() > 0;
+        self.recorded = recording.has_audio();
         let command =
             if self.recorded { SpoolCommand::Finish { id, ended_by } } else { SpoolCommand::Discard { id } };
         if surroundings.spool(command).is_err() {
@@ -443,37 +423,6 @@ impl Call {
             );
         }
     }
-}
-
-/// The spool took no more audio.
-struct StorageFailed;
-
-/// Puts one piece of audio in its place.
-fn append<S: Surroundings>(
-    recording: &mut Recording,
-    id: MessageId,
-    (timestamp, arrived, payload): (u32, Instant, Bytes),
-    voice: bool,
-    cx: &Context<'_, S>,
-) -> Result<Next, StorageFailed> {
-    if arrived < recording.began && recording.timeline.end() == 0 {
-        // It was said before the beep had ended.
-        return Ok(Next::Stay);
-    }
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let at_ticks = recording.timeline.place(timestamp, length, arrived);
-    if at_ticks.saturating_add(length) > MAX_RECORDING_TICKS {
-        return Ok(Next::HangUp(Ending::Limit));
-    }
-    if cx.surroundings.storage() != SpoolHealth::Ready
-        || cx.surroundings.spool(SpoolCommand::Append { id, at_ticks, payload }).is_err()
-    {
-        return Err(StorageFailed);
-    }
-    if voice {
-        recording.last_voice = recording.last_voice.max(arrived);
-    }
-    Ok(Next::Stay)
 }
 
 fn spoken(spoken: Spoken, codec: Codec) -> Option<Bytes> {

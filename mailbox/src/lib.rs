@@ -24,6 +24,7 @@ mod outbox;
 mod player;
 mod prompt;
 mod receiver;
+mod recording;
 mod refusal;
 mod reorder;
 mod resample;

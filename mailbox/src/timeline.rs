@@ -53,12 +53,6 @@ impl Timeline {
         self.end = at.saturating_add(length);
         at
     }
-
-    /// Where the last piece ends, in ticks.
-    #[must_use]
-    pub(crate) fn end(&self) -> u32 {
-        self.end
-    }
 }
 
 #[cfg(test)]
@@ -74,7 +68,6 @@ mod tests {
         assert_eq!(timeline.place(u32::MAX - 99, 160, at(15)), 0, "the first piece, whenever it comes");
         assert_eq!(timeline.place(60, 160, at(35)), 160);
         assert_eq!(timeline.place(380, 160, at(75)), 480, "one packet is missing");
-        assert_eq!(timeline.end(), 640);
     }
 
     #[test]

@@ -159,6 +159,15 @@ fn without_speech_a_full_disk_ends_the_call_at_once() {
 }
 
 #[test]
+fn a_recording_of_which_nothing_could_be_stored_is_no_message() {
+    let (mut stage, mut caller) = at_the_beep();
+    stage.props.storage.set(SpoolHealth::Full);
+    caller.says(&mut stage, VOICE, 10);
+    assert_eq!(stage.spooled(), [Spooled::Begin, Spooled::Discard]);
+    assert_eq!(stage.metrics.ended_with("failed"), 1);
+}
+
+#[test]
 fn a_spool_that_cannot_keep_up_is_a_full_disk() {
     let (mut stage, mut caller) = (Stage::new(), Caller::new());
     caller.invite(&mut stage);

@@ -1,5 +1,7 @@
 //! What networks and peers do to media: loss, disorder, other sources, hold, new addresses, spray.
 
+use proptest::prelude::*;
+
 use super::caller::{Caller, offer_at};
 use super::stage::{Spooled, Stage};
 use crate::message::EndedBy;
@@ -197,4 +199,42 @@ fn each_description_has_a_version_of_its_own() {
     caller.reinvite(&mut stage, &same);
     assert_eq!(first, "1");
     assert_eq!(version(&stage), (session, "2".to_owned()));
+}
+
+#[test]
+fn a_sender_whose_clock_runs_too_fast_cannot_exceed_the_limit() {
+    let (mut stage, mut caller) = at_the_beep();
+    for _ in 0..1_100 {
+        let packet = caller.packet(VOICE);
+        stage.hears_media(&caller.media, &packet);
+    }
+    assert_eq!(places(&stage).len(), 1_000, "20 s of audio, within one instant");
+    assert_eq!(stage.count("BYE "), 1);
+}
+
+proptest! {
+    /// Whatever a network loses, repeats, and delays by up to four places: what arrived is where it
+    /// was said, and nothing else is there.
+    #[test]
+    fn what_arrives_is_recorded_where_it_was_said(fates in prop::collection::vec((0usize..5, 0u8..4), 60)) {
+        let (mut stage, mut caller) = at_the_beep();
+        let packets: Vec<Vec<u8>> = (0..60).map(|byte| caller.packet(byte)).collect();
+        // Of four packets one is lost and one comes twice.
+        let mut order: Vec<(usize, u8)> = Vec::new();
+        for (place, (delay, fate)) in fates.iter().enumerate() {
+            for _ in 0..[0, 1, 1, 2][usize::from(*fate)] {
+                order.push((place + delay, u8::try_from(place).unwrap()));
+            }
+        }
+        order.sort_by_key(|(slot, _)| *slot);
+        for (_, place) in &order {
+            stage.hears_media(&caller.media, &packets[usize::from(*place)]);
+        }
+        caller.bye(&mut stage);
+        let arrived: Vec<u8> = (0..60).filter(|place| fates[usize::from(*place)].1 > 0).collect();
+        let first = arrived.first().copied().unwrap_or(0);
+        let expected: Vec<(u32, u8)> =
+            arrived.iter().map(|place| (u32::from(place - first) * 160, *place)).collect();
+        prop_assert_eq!(places(&stage), expected);
+    }
 }
