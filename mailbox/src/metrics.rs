@@ -76,7 +76,7 @@ impl CallMetrics {
             target: "umbriel::call",
             event = if outcome.recorded { "recorded" } else { "ended" },
             call_id = facts.call_id,
-            message = %facts.id,
+            message_id = %facts.id,
             mailbox = facts.mailbox,
             gateway = facts.gateway,
             from = %Number(facts.caller.as_deref().unwrap_or_default()),

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant, SystemTime};
 use config::{Code, Language};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::prompt::{Prompt, Utterance};
+use crate::prompt::{Prompt, Sentence, Utterance};
 use crate::resample::resample;
 
-/// Prompts that are kept in memory: at 5 s and two laws 80 kB each, 20 MB in all.
+/// Prompts with a name in them that are kept in memory: at 5 s and two laws 80 kB each, 20 MB in all.
 const MAX_KEPT: usize = 256;
 
 /// Files that are kept in the prompts folder: at 5 s of 16-bit samples 80 kB each, 320 MB in all.
@@ -103,10 +103,29 @@ struct Shelf {
 #[derive(Default)]
 struct Kept {
     ready: HashMap<Utterance, Arc<Prompt>>,
-    /// Keys of `ready`, oldest first.
-    order: VecDeque<Utterance>,
+    /// Those with a name in them, oldest first.
+    named: VecDeque<Utterance>,
     coming: Vec<Utterance>,
     paused_until: Option<Instant>,
+}
+
+impl Kept {
+    /// Keeps a prompt. What names somebody makes room for the next such one and is read from its
+    /// file when it is needed again; the few others are what calls fall back on, and stay.
+    fn insert(&mut self, utterance: Utterance, prompt: Arc<Prompt>) {
+        match utterance.sentence {
+            Sentence::Greeting { .. } => {
+                if self.named.len() >= MAX_KEPT
+                    && let Some(oldest) = self.named.pop_front()
+                {
+                    self.ready.remove(&oldest);
+                }
+                self.named.push_back(utterance.clone());
+            }
+            Sentence::GenericGreeting | Sentence::StorageFailed => {}
+        }
+        self.ready.insert(utterance, prompt);
+    }
 }
 
 impl Speech {
@@ -183,13 +202,7 @@ impl Shelf {
         kept.coming.retain(|coming| coming != utterance);
         match rendered {
             Ok(prompt) => {
-                if kept.order.len() >= MAX_KEPT
-                    && let Some(oldest) = kept.order.pop_front()
-                {
-                    kept.ready.remove(&oldest);
-                }
-                kept.ready.insert(utterance.clone(), Arc::new(prompt));
-                kept.order.push_back(utterance.clone());
+                kept.insert(utterance.clone(), Arc::new(prompt));
                 if self.broken.swap(false, Ordering::Relaxed) {
                     tracing::info!("prompts can be spoken again");
                 }
@@ -333,7 +346,6 @@ mod tests {
 
     use super::*;
     use crate::message::Codec;
-    use crate::prompt::Sentence;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -393,6 +405,20 @@ mod tests {
         told.recv_timeout(LIMIT).unwrap();
         assert!(matches!(speech.speak(&greeting("Ada")), Spoken::Ready(_)));
         assert!(fs::metadata(&file).unwrap().len() > 40_000);
+    }
+
+    #[test]
+    fn names_make_room_for_names_and_the_generic_greeting_stays() {
+        let mut kept = Kept::default();
+        let prompt = Arc::new(Prompt::from_samples(&[0]));
+        let generic = Utterance { language: Language::EnUs, sentence: Sentence::GenericGreeting };
+        kept.insert(generic.clone(), Arc::clone(&prompt));
+        for name in 0..=MAX_KEPT {
+            kept.insert(greeting(&name.to_string()), Arc::clone(&prompt));
+        }
+        assert_eq!(kept.ready.len(), MAX_KEPT + 1);
+        assert!(kept.ready.contains_key(&generic));
+        assert!(!kept.ready.contains_key(&greeting("0")));
     }
 
     #[test]
