@@ -46,6 +46,18 @@ fn plain_address(address: IpAddr) -> IpAddr {
     }
 }
 
+fn in_service(directory: &Directory) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (index, candidate) in directory.mailbox_servers.iter().enumerate() {
+        let shadowed =
+            directory.mailbox_servers[..index].iter().any(|earlier| earlier.name == candidate.name);
+        if candidate.in_service && !shadowed {
+            names.push(candidate.name.clone());
+        }
+    }
+    names
+}
+
 fn reference(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Expected {
     if own.status != ServerStatus::Enabled {
         return Expected::Refused(1105);
@@ -99,14 +111,7 @@ fn reference(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Ex
         let judged = call.diverting.unwrap_or(call.called);
         return Expected::Refused(if of_plan(judged).is_some() { 1110 } else { 1109 });
     };
-    let mut in_service: Vec<String> = Vec::new();
-    for (index, candidate) in directory.mailbox_servers.iter().enumerate() {
-        let shadowed =
-            directory.mailbox_servers[..index].iter().any(|earlier| earlier.name == candidate.name);
-        if candidate.in_service && !shadowed {
-            in_service.push(candidate.name.clone());
-        }
-    }
+    let in_service = in_service(directory);
     if in_service.is_empty() {
         return Expected::Refused(1111);
     }
