@@ -80,6 +80,9 @@ pub(crate) fn admit<S: Surroundings>(
     }
     match surroundings.storage() {
         SpoolHealth::Ready => {}
+        SpoolHealth::OutboxFull => {
+            return Err(no_storage("too many messages wait for delivery; look at the mail server"));
+        }
         SpoolHealth::Full => return Err(no_storage("the disk for recordings is full; free some of it")),
         SpoolHealth::Unwritable => {
             return Err(no_storage("the disk for recordings cannot be written; look at the log"));

@@ -16,15 +16,14 @@
 //! Decides the order of steps and when to try again. Refuses to know SIP, RTP and the spool's format.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use config::{Code, MailboxConfig};
+use runtime::folder;
 use runtime::metrics::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -36,7 +35,7 @@ use crate::outbox::Outbox;
 use crate::spool_writer::{Finished, SpoolError, SpoolHandle, SpoolHealth, SpoolWriter};
 use crate::store::Store;
 
-/// Messages that may wait for delivery. Beyond it [`SpoolHandle::health`] is `Full`, so that new
+/// Messages that may wait for delivery. Beyond it [`SpoolHandle::health`] is `OutboxFull`, so that new
 /// calls are refused; those that go on are still taken.
 pub(crate) const OUTBOX_MAX: usize = 10_000;
 /// Messages that are worked on at once; each may hold a whole recording in memory.
@@ -152,11 +151,9 @@ impl Deliverer {
     ) -> Result<Self, StartError> {
         let failed = |step, path: PathBuf| move |source| StartError::Io { step, path, source };
         // Voice messages are private: nobody else may look into the state folder.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state)
-            .map_err(failed("make the state folder", state.to_owned()))?;
+        for folder in [state.to_owned(), state.join("mail")] {
+            folder::private(&folder).map_err(failed("make the folder", folder))?;
+        }
         let store = Store::open(&state.join("store"))
             .map_err(failed("open the message store", state.join("store")))?;
         let (outbox, left) =

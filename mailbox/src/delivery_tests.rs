@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -27,6 +28,23 @@ fn a_recording_becomes_one_mail_with_its_very_audio() {
     assert!(stored.join("facts.json").is_file() && stored.join("events/delivered.json").is_file());
     let status = deliverer.status();
     assert_eq!((status.delivered, status.deferred, status.oldest_age_s), (1, 0, None));
+}
+
+#[test]
+fn nobody_else_can_look_into_a_state_folder_that_was_open_to_all() {
+    let state = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7;
+    for name in ["", "spool", "outbox", "store", "mail"] {
+        let path = state.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let deliverer = start(state.path(), config(None));
+    record(&deliverer.spool(), id(1), 50);
+    wait_until_delivered(1, state.path(), &deliverer);
+    for name in ["", "spool", "outbox", "outbox/refused", "store", "mail", "mail/alice", "mail/alice/new"] {
+        assert_eq!(mode(&state.path().join(name)), 0, "{name}");
+    }
 }
 
 #[test]

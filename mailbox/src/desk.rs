@@ -25,18 +25,38 @@ pub(crate) struct Desk {
     spool: SpoolHandle,
     speech: Speech,
     draining: AtomicBool,
+    /// The last configuration whose prompts were all rendered, or had turned out not to be possible.
+    prompted: Mutex<Option<Arc<Served>>>,
 }
 
 impl Desk {
     /// A desk of a server in service.
     pub(crate) fn new(current: Arc<ArcSwap<Served>>, spool: SpoolHandle, speech: Speech) -> Self {
-        Desk { current, spool, speech, draining: AtomicBool::new(false) }
+        let desk =
+            Desk { current, spool, speech, draining: AtomicBool::new(false), prompted: Mutex::default() };
+        desk.order_prompts(&desk.current.load());
+        desk
     }
 
     /// Serves another configuration from now on.
     pub(crate) fn serve(&self, served: Arc<Served>) {
+        self.order_prompts(&served);
         self.current.store(served);
-        self.order_prompts();
+    }
+
+    /// Whether what any call falls back on can be heard, or is known not to be. Once that holds it
+    /// holds for this configuration: a prompt that failed and is tried again changes nothing.
+    pub(crate) fn has_prompts(&self) -> bool {
+        let served = self.current.load_full();
+        let mut prompted = self.prompted.lock().unwrap_or_else(PoisonError::into_inner);
+        if prompted.as_ref().is_some_and(|prompted| Arc::ptr_eq(prompted, &served)) {
+            return true;
+        }
+        let settled = !fallbacks(&served).any(|utterance| self.speech.is_coming(&utterance));
+        if settled {
+            *prompted = Some(served);
+        }
+        settled
     }
 
     /// Takes no new calls from now on.
@@ -44,16 +64,19 @@ impl Desk {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Orders what any call may need, in each language that is served.
-    pub(crate) fn order_prompts(&self) {
-        let served = self.current.load();
-        let languages: BTreeSet<Language> = served.config.calls.values().map(|call| call.language).collect();
-        for language in languages {
-            for sentence in [Sentence::GenericGreeting, Sentence::StorageFailed] {
-                self.speech.speak(&Utterance { language, sentence });
-            }
+    fn order_prompts(&self, served: &Served) {
+        for utterance in fallbacks(served) {
+            self.speech.speak(&utterance);
         }
     }
+}
+
+/// What any call may need, in each language that is served.
+fn fallbacks(served: &Served) -> impl Iterator<Item = Utterance> {
+    let languages: BTreeSet<Language> = served.config.calls.values().map(|call| call.language).collect();
+    languages.into_iter().flat_map(|language| {
+        [Sentence::GenericGreeting, Sentence::StorageFailed].map(|sentence| Utterance { language, sentence })
+    })
 }
 
 impl Surroundings for Arc<Desk> {

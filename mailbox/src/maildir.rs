@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use runtime::folder;
+
 use crate::message::MessageId;
 use crate::store::folder_name;
 
@@ -25,8 +27,8 @@ pub(crate) fn deliver(
 ) -> io::Result<PathBuf> {
     let maildir = root.join(folder_name(mailbox));
     if !maildir.join("new").try_exists()? {
-        for folder in ["tmp", "cur", "new"] {
-            fs::create_dir_all(maildir.join(folder))?;
+        for name in ["tmp", "cur", "new"] {
+            folder::private(&maildir.join(name))?;
         }
         File::open(&maildir)?.sync_all()?;
         File::open(root)?.sync_all()?;

@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use runtime::folder;
 use serde::{Deserialize, Serialize};
 
 use crate::message::MessageId;
@@ -55,7 +56,8 @@ impl Outbox {
     /// # Errors
     /// When the folder cannot be made or read.
     pub(crate) fn open(folder: &Path) -> io::Result<(Self, Left)> {
-        fs::create_dir_all(folder.join("refused"))?;
+        folder::private(folder)?;
+        folder::private(&folder.join("refused"))?;
         let mut left = Left::default();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();

@@ -10,7 +10,6 @@ use config::CallSettings;
 
 use crate::message::{MAX_RECORDING_TICKS, MessageId, SpoolCommand};
 use crate::rtp::ticks;
-use crate::spool_writer::SpoolHealth;
 use crate::surroundings::Surroundings;
 use crate::timeline::Timeline;
 
@@ -95,7 +94,7 @@ impl Recording {
             return Ok(Taken::Full);
         }
         let append = SpoolCommand::Append { id: self.id, at_ticks, payload };
-        if surroundings.storage() != SpoolHealth::Ready || surroundings.spool(append).is_err() {
+        if !surroundings.storage().takes_audio() || surroundings.spool(append).is_err() {
             return Err(StorageFailed);
         }
         self.has_audio = true;

@@ -110,6 +110,15 @@ impl Server {
     /// # Errors
     /// [`StartError`], and then nothing is left running.
     pub fn start(paths: &ServerPaths, workers: usize, registry: &mut Registry) -> Result<Self, StartError> {
+        Self::start_with(paths, workers, registry, SPEECH_PROGRAM)
+    }
+
+    pub(crate) fn start_with(
+        paths: &ServerPaths,
+        workers: usize,
+        registry: &mut Registry,
+        speech_program: &str,
+    ) -> Result<Self, StartError> {
         let started: Arc<OnceLock<Arc<Shared>>> = Arc::default();
         let follower = Arc::clone(&started);
         let watched = Watched::start(&paths.config, Served::parse, move |served| {
@@ -123,9 +132,8 @@ impl Server {
         let deliverer =
             Deliverer::start(&paths.state, Arc::new(move || Arc::clone(&of_delivery.load().config)))?;
         let notes = Arc::<Notes>::default();
-        let speech = start_speech(&paths.state, &notes).map_err(StartError::Prompts)?;
+        let speech = start_speech(&paths.state, speech_program, &notes).map_err(StartError::Prompts)?;
         let desk = Arc::new(Desk::new(current, deliverer.spool(), speech));
-        desk.order_prompts();
         let shared = Arc::new(Shared {
             desk,
             notes,
@@ -216,8 +224,12 @@ impl Component for Server {
         if status != ServerStatus::Enabled {
             return Err(format!("status is {status:?}"));
         }
+        if !desk.has_prompts() {
+            return Err("the prompts are being spoken".to_owned());
+        }
         match desk.storage() {
             SpoolHealth::Ready => Ok(()),
+            SpoolHealth::OutboxFull => Err("too many messages wait for delivery".to_owned()),
             SpoolHealth::Full => Err("the disk for recordings is full".to_owned()),
             SpoolHealth::Unwritable => Err("the disk for recordings cannot be written".to_owned()),
         }
@@ -307,10 +319,10 @@ impl Shared {
     }
 }
 
-fn start_speech(state: &Path, notes: &Arc<Notes>) -> std::io::Result<Speech> {
+fn start_speech(state: &Path, program: &str, notes: &Arc<Notes>) -> std::io::Result<Speech> {
     let notes = Arc::clone(notes);
     let tell = Arc::new(move |utterance: &_| notes.tell(&Note::Spoken(Clone::clone(utterance))));
-    Speech::start(&state.join("prompts"), SPEECH_PROGRAM, tell)
+    Speech::start(&state.join("prompts"), program, tell)
 }
 
 /// One worker's switchboard: at the start, and again after a panic.

@@ -16,6 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use config::{Code, Language};
+use runtime::folder;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::prompt::{Prompt, Sentence, Utterance};
@@ -133,13 +134,13 @@ impl Speech {
     ///
     /// # Errors
     /// When the folder cannot be made or a thread cannot be started.
-    pub(crate) fn start(folder: &Path, program: &str, on_spoken: OnSpoken) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        prune(folder)?;
+    pub(crate) fn start(prompts: &Path, program: &str, on_spoken: OnSpoken) -> io::Result<Self> {
+        folder::private(prompts)?;
+        prune(prompts)?;
         let (orders, waiting) = sync_channel(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         let shelf = Arc::new(Shelf {
-            folder: folder.to_owned(),
+            folder: prompts.to_owned(),
             program: program.to_owned(),
             kept: Mutex::default(),
             broken: AtomicBool::new(false),
@@ -173,6 +174,11 @@ impl Speech {
             }
             Some(Err(_)) | None => Spoken::Unavailable,
         }
+    }
+
+    /// Whether a sentence is being rendered.
+    pub(crate) fn is_coming(&self, utterance: &Utterance) -> bool {
+        self.shelf.kept().coming.contains(utterance)
     }
 }
 

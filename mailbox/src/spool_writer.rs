@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::Code;
+use runtime::folder;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
@@ -37,8 +38,11 @@ const COMMANDS_WAITING_MAX: usize = FRAMES_WAITING_MAX + 4_096;
 pub enum SpoolHealth {
     /// Yes.
     Ready,
-    /// The disk, or the outbox, is full; new calls must be refused (`UM1122`).
+    /// The disk is full; new calls must be refused (`UM1122`).
     Full,
+    /// Too many messages wait for delivery; new calls must be refused (`UM1122`). Recordings that
+    /// have begun go on.
+    OutboxFull,
     /// The disk answers with errors; new calls must be refused (`UM1122`).
     Unwritable,
 }
@@ -114,6 +118,16 @@ struct SpoolState {
     syncs: AtomicU64,
 }
 
+impl SpoolHealth {
+    /// Whether a recording that has begun can go on.
+    pub(crate) const fn takes_audio(self) -> bool {
+        match self {
+            SpoolHealth::Ready | SpoolHealth::OutboxFull => true,
+            SpoolHealth::Full | SpoolHealth::Unwritable => false,
+        }
+    }
+}
+
 impl SpoolHandle {
     /// Hands a command to the spool.
     ///
@@ -132,7 +146,7 @@ impl SpoolHandle {
     /// Whether recordings can be stored at this moment.
     pub fn health(&self) -> SpoolHealth {
         match self.state.health.load(Ordering::Relaxed) {
-            READY if self.state.outbox_full.load(Ordering::Relaxed) => SpoolHealth::Full,
+            READY if self.state.outbox_full.load(Ordering::Relaxed) => SpoolHealth::OutboxFull,
             READY => SpoolHealth::Ready,
             FULL => SpoolHealth::Full,
             _ => SpoolHealth::Unwritable,
@@ -211,7 +225,7 @@ impl SpoolWriter {
     /// [`SpoolError`] when the folder cannot be used.
     pub(crate) fn start(dir: &Path, finished: UnboundedSender<Finished>) -> Result<Self, SpoolError> {
         let failed = |step| move |source| SpoolError::Io { step, path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed("make the spool"))?;
+        folder::private(dir).map_err(failed("make the spool"))?;
         // Beside the spool, so that an empty spool is an empty folder.
         let lock = File::create(dir.with_extension("lock")).map_err(failed("lock the spool"))?;
         lock.try_lock().map_err(|error| match error {

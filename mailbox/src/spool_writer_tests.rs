@@ -32,7 +32,7 @@ fn a_full_outbox_refuses_new_calls() {
     let handle = SpoolHandle { commands, state: Arc::default() };
     assert_eq!(handle.health(), SpoolHealth::Ready);
     handle.set_outbox_full(true);
-    assert_eq!(handle.health(), SpoolHealth::Full);
+    assert_eq!(handle.health(), SpoolHealth::OutboxFull);
     handle.set_outbox_full(false);
     assert_eq!(handle.health(), SpoolHealth::Ready);
 }

@@ -10,14 +10,16 @@
 //! Decides names and that nothing is ever written over: of two writers of one object the first
 //! wins, and both go on with what it wrote. Refuses to know mail.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use runtime::folder;
 
 use crate::message::MessageId;
 
@@ -58,7 +60,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made or found.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
+        folder::private(root)?;
         let objects = LocalFileSystem::new_with_prefix(root).map_err(io::Error::other)?.with_fsync(true);
         Ok(Self { root: root.to_owned(), objects })
     }
@@ -78,7 +80,10 @@ impl Store {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(bytes.clone());
         match self.objects.put_opts(&location(mailbox, id, object), payload, options).await {
-            Ok(_) => Ok(bytes),
+            Ok(_) => {
+                self.close_to_others(mailbox, id, object)?;
+                Ok(bytes)
+            }
             Err(Error::AlreadyExists { .. }) => self.read(mailbox, id, object).await,
             Err(error) => Err(error),
         }
@@ -102,6 +107,12 @@ impl Store {
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The folder of the store is closed already; this holds for a copy of the file too.
+    fn close_to_others(&self, mailbox: &str, id: MessageId, object: Object) -> Result<(), Error> {
+        fs::set_permissions(self.path(mailbox, id, object), Permissions::from_mode(0o600))
+            .map_err(|error| Error::Generic { store: "LocalFileSystem", source: error.into() })
     }
 
     /// Where an object of this store lies on disk, for people.
@@ -155,7 +166,8 @@ mod tests {
         });
         let path = folder.path().join("alice/01a0c450-6c00-7707-8707-070707070707/audio.wav");
         assert_eq!(store.path("alice", id(), Object::Audio), path);
-        assert_eq!(fs::read(path).unwrap(), b"one");
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "for its owner alone");
     }
 
     #[test]

@@ -139,7 +139,9 @@ impl Standalone {
     /// [`StandaloneError`], if the state folder cannot be read or made.
     pub fn open(dir: &Path, state: &Path, address: IpAddr) -> Result<Standalone, StandaloneError> {
         let config = state.join("config");
-        fs::create_dir_all(&config).map_err(|error| StandaloneError::Write { path: config, error })?;
+        for path in [state.to_owned(), config] {
+            runtime::folder::private(&path).map_err(|error| StandaloneError::Write { path, error })?;
+        }
         let mut standalone = Standalone {
             folder: Folder::new(dir),
             state: state.into(),

@@ -187,6 +187,17 @@ fn the_token_key_is_made_once() {
 }
 
 #[test]
+fn the_state_folder_is_closed_to_others() {
+    let mut house = House::quickstart();
+    fs::create_dir_all(house.state()).unwrap();
+    fs::set_permissions(house.state(), fs::Permissions::from_mode(0o777)).unwrap();
+    house.step();
+    for folder in [house.state(), house.state().join("config")] {
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o7, 0, "{}", folder.display());
+    }
+}
+
+#[test]
 fn a_token_key_that_cannot_be_used_is_not_replaced() {
     let house = House::quickstart();
     fs::create_dir_all(house.state()).unwrap();

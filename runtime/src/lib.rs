@@ -15,6 +15,7 @@ mod worker;
 
 pub mod admin;
 pub mod drain;
+pub mod folder;
 pub mod log;
 pub mod metrics;
 pub mod tls;

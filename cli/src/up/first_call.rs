@@ -37,7 +37,7 @@ pub(crate) struct Sentence {
 /// Speaks the sentence, so that a missing program is told before anything is started.
 pub(crate) fn prepare(state: &Path) -> Result<Sentence> {
     let audio = speech::speak(SENTENCE).into_diagnostic()?;
-    std::fs::create_dir_all(state)
+    runtime::folder::private(state)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot make the state folder {}", state.display()))?;
     let file = state.join("caller.wav");

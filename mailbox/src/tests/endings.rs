@@ -147,6 +147,16 @@ fn a_disk_that_fills_up_is_said_to_the_caller_and_what_was_recorded_stays() {
 }
 
 #[test]
+fn a_full_outbox_ends_no_recording_that_has_begun() {
+    let (mut stage, mut caller) = at_the_beep();
+    caller.says(&mut stage, VOICE, 2);
+    stage.props.storage.set(SpoolHealth::OutboxFull);
+    caller.says(&mut stage, VOICE, 5);
+    assert_eq!(appended(&stage), 7);
+    assert_eq!(stage.count("BYE "), 0);
+}
+
+#[test]
 fn without_speech_a_full_disk_ends_the_call_at_once() {
     let (mut stage, mut caller) = at_the_beep();
     caller.says(&mut stage, VOICE, 2);

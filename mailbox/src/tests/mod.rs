@@ -5,5 +5,6 @@ mod complete;
 mod crossings;
 mod endings;
 mod lines;
+mod readiness;
 mod refusals;
 mod stage;

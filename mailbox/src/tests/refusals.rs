@@ -28,8 +28,8 @@ fn a_peer_that_is_no_gateway_is_refused() {
 }
 
 #[test]
-fn a_full_disk_refuses_new_calls() {
-    for health in [SpoolHealth::Full, SpoolHealth::Unwritable] {
+fn a_full_disk_and_a_full_outbox_refuse_new_calls() {
+    for health in [SpoolHealth::Full, SpoolHealth::OutboxFull, SpoolHealth::Unwritable] {
         let (mut stage, mut caller) = (Stage::new(), Caller::new());
         stage.props.storage.set(health);
         let answer = refused(&mut stage, &mut caller);

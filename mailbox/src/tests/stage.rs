@@ -31,7 +31,7 @@ pub(super) const EPOCH_MS: u64 = 1_790_000_000_000;
 /// sent 22 × 20 ms after the first.
 pub(super) const UNTIL_RECORDING_MS: u64 = 440;
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 schemaVersion: 1
 generation: 7
 server:
