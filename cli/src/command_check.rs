@@ -13,6 +13,7 @@ use crate::args::{CheckArguments, Output};
 use crate::folder::look;
 use crate::print::say;
 use crate::style::{Colour, Style};
+use crate::waiting::{causes, waiting};
 
 /// The JSON document of a check.
 #[derive(Serialize)]
@@ -46,6 +47,9 @@ pub(crate) struct Found {
     value: String,
     rule: String,
     fix: String,
+    /// The object whose repair resolves this too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<String>,
 }
 
 impl From<&Located> for Found {
@@ -61,6 +65,7 @@ impl From<&Located> for Found {
             value: problem.value.clone(),
             rule: problem.rule.clone(),
             fix: problem.fix.clone(),
+            waits_for: problem.waits_for.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -97,13 +102,17 @@ fn usable(preview: &Preview) -> Usable {
     }
 }
 
-/// The problems, each as a compiler would write it, then what calls can be routed by.
+/// The problems, each as a compiler would write it, what waits for their repair, and what calls can be routed by.
 fn render(folder: &Path, usable: &Usable, problems: &[Located], style: Style) -> String {
     let mut text = String::new();
-    for located in problems {
+    let causes = causes(problems);
+    for located in &causes {
         let _ = writeln!(text, "{}\n", problem(located, style));
     }
-    let verdict = match problems.len() {
+    for waiting in waiting(problems) {
+        let _ = writeln!(text, "{waiting}\n");
+    }
+    let verdict = match causes.len() {
         0 => style.paint(Colour::Green, "nothing is wrong"),
         number => style.paint(Colour::Red, &count(number, "problem")),
     };

@@ -15,6 +15,7 @@ use crate::command_check::count;
 use crate::folder::look;
 use crate::print::say;
 use crate::style::{Colour, Style};
+use crate::waiting::causes;
 
 /// Stands for the Call-ID, by which the choice among servers would differ from call to call.
 const CALL_ID: &str = "explain";
@@ -77,7 +78,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<bool> {
         Output::Text => {
             say(&render(&explained, Style::of_stdout()));
             if !preview.problems.is_empty() {
-                let problems = count(preview.problems.len(), "problem");
+                let problems = count(causes(&preview.problems).len(), "problem");
                 say(&format!("\nThe folder has {problems}, which may be why; {check}."));
             }
         }

@@ -14,6 +14,7 @@ mod print;
 pub mod speech;
 pub mod style;
 mod up;
+mod waiting;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

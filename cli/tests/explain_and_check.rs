@@ -80,6 +80,24 @@ fn mistakes_are_shown_with_file_line_field_value_rule_and_fix_with_status_1() {
 }
 
 #[test]
+fn one_mistake_in_a_dial_plan_is_one_problem_however_many_wait_for_its_repair() {
+    let room = room();
+    let spec = "  numberOfDigitsInExtension: 3\n  recordingIdleTimeout: 99\n";
+    write(room.path(), "contoso.yaml", &object("UMDialPlan", "contoso", spec));
+    assert_eq!(golden(room.path(), "check-one-cause.txt", &["check", "site"]), Some(1));
+}
+
+#[test]
+fn an_empty_folder_is_not_said_to_be_right() {
+    let room = room();
+    std::fs::create_dir(room.path().join("empty")).expect("the folder");
+    let (status, out, _) =
+        told(&umbriel(room.path(), &["check", "empty"]).output().expect("the command runs"));
+    assert_eq!(status, Some(1));
+    assert!(out.contains("directly in the folder") && out.contains("examples/quickstart"), "{out}");
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_no_empty_folder() {
     let room = room();
     let (status, _, error) =

@@ -125,6 +125,51 @@ fn a_mistake_is_told_once_and_so_is_its_repair_and_a_signal_ends_with_status_0()
 }
 
 #[test]
+fn what_waits_for_a_repair_is_told_in_one_line_and_so_is_that_it_no_longer_does() {
+    let room = room();
+    let plan = |idle: u8| {
+        let spec = format!("  numberOfDigitsInExtension: 3\n  recordingIdleTimeout: {idle}\n");
+        object("UMDialPlan", "contoso", &spec)
+    };
+    write(room.path(), "contoso.yaml", &plan(99));
+    let alice = "  umMailboxPolicy: staff\n  extensions: [\"101\"]\n  displayName: Alice Archer\n  primarySmtpAddress: alice@contoso.example\n";
+    write(room.path(), "alice.yaml", &object("UMMailbox", "alice", alice));
+    let running = Running::start(room.path(), address());
+    running.wait_for(
+        "\n5 objects wait for UMDialPlan default/contoso: UMHuntGroup default/pbx-default, \
+         UMIPGateway default/pbx, UMMailbox default/alice, and 2 more\n",
+    );
+    assert!(!running.told().contains("UM1010"), "{}", running.told());
+    write(room.path(), "contoso.yaml", &plan(9));
+    running.wait_for("\n5 objects no longer wait for UMDialPlan default/contoso\n");
+    running.signal("-TERM");
+    assert_eq!(running.end(), Some(0));
+}
+
+#[test]
+fn users_are_shown_by_their_names_and_a_thousand_mistakes_do_not_flood_the_terminal() {
+    let room = room();
+    let user = |name: &str, number: &str| {
+        let spec = format!(
+            "  umMailboxPolicy: staff\n  extensions: [\"{number}\"]\n  displayName: Alice Archer\n  \
+             primarySmtpAddress: {name}@contoso.example\n---\n"
+        );
+        object("UMMailbox", name, &spec)
+    };
+    write(room.path(), "alice.yaml", &user("alice", "101"));
+    let running = Running::start(room.path(), address());
+    assert!(running.told().contains("101 Alice Archer, 102 bob\n"), "{}", running.told());
+    let many: String = (0..1_000).map(|number| user(&format!("user-{number}"), "1000")).collect();
+    write(room.path(), "many.yaml", &many);
+    running.wait_for("and 980 more problems, which `umbriel check` lists\n");
+    assert_eq!(running.told().matches("UM1012").count(), 20);
+    std::fs::remove_file(room.path().join("site/many.yaml")).expect("removed");
+    running.wait_for("and 980 more problems resolved\n");
+    running.signal("-TERM");
+    assert_eq!(running.end(), Some(0));
+}
+
+#[test]
 fn a_call_goes_on_after_the_signal_and_its_message_is_delivered() {
     let room = room();
     let address = address();

@@ -182,7 +182,9 @@ impl UMDialPlanSpec {
             "seconds",
             DEFAULT_IDLE_S,
         );
-        if self.max_recording_duration >= self.max_call_duration {
+        // Beside a length that cannot be, the order of the two says nothing.
+        let call_can_be = (MIN_CALL_MIN..=MAX_CALL_MIN).contains(&self.max_call_duration);
+        if call_can_be && self.max_recording_duration >= self.max_call_duration {
             checks.add(
                 ViolationCode::DurationOrder,
                 "spec.maxRecordingDuration",

@@ -15,8 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use crate::identify::{Known, identify, name};
-use crate::node::Node;
+use crate::identify::{Known, identify, meant, name};
+use crate::node::{Node, Value};
 use crate::parse::{NotYaml, parse};
 use crate::problem::Problem;
 use crate::schema::{Fault, walk};
@@ -42,7 +42,7 @@ pub(crate) fn admit_all(text: &str) -> Vec<Document> {
         .into_iter()
         .map(|document| match document {
             Ok(node) => admit(node),
-            Err(fault) => Document { node: None, object: None, spec: None, problems: vec![not_yaml(&fault)] },
+            Err(fault) => not_yaml(text, &fault),
         })
         .collect()
 }
@@ -59,7 +59,10 @@ static SCHEMAS: LazyLock<Vec<(Kind, Json)>> = LazyLock::new(|| {
 fn admit(node: Node) -> Document {
     let kind = match identify(&node) {
         Ok(kind) => kind,
-        Err(faults) => return refused(node, None, faults),
+        Err(faults) => {
+            let object = meant(&node);
+            return refused(node, object, faults);
+        }
     };
     let (object, name_fault) = match name(&node, kind.name()) {
         Ok(named) => named,
@@ -153,22 +156,36 @@ fn refused(node: Node, object: Option<ObjectRef>, faults: Vec<Fault>) -> Documen
         .into_iter()
         .map(|fault| {
             let Fault { line, code, field, value, rule, fix } = fault;
-            (line, Problem { code, object: object.clone(), field, value, rule, fix })
+            (line, Problem { code, object: object.clone(), field, value, rule, fix, waits_for: None })
         })
         .collect();
     Document { node: Some(node), object, spec: None, problems }
 }
 
-fn not_yaml(fault: &NotYaml) -> (usize, Problem) {
+/// A document that cannot be read to its end; its beginning may say which object it is.
+fn not_yaml(text: &str, fault: &NotYaml) -> Document {
+    let object = meant(&fault.head);
     let problem = Problem {
         code: Code::NotYaml,
-        object: None,
+        object: object.clone(),
         field: String::new(),
-        value: String::new(),
+        value: line_of(text, fault.line),
         rule: format!("a YAML document; the parser says: {}", fault.reason),
-        fix: "repair the syntax at or just above this line; indent with spaces".into(),
+        fix: fault.fix.into(),
+        waits_for: None,
     };
-    (fault.line, problem)
+    Document { node: None, object, spec: None, problems: vec![(fault.line, problem)] }
+}
+
+/// A line as a problem shows it; nothing of a file that may hold a key.
+fn line_of(text: &str, line: usize) -> String {
+    if text.contains("Secret") || text.contains("PRIVATE KEY") {
+        return String::new();
+    }
+    // In YAML a carriage return ends a line too.
+    let text = text.replace("\r\n", "\n");
+    let line = text.split(['\n', '\r']).nth(line.saturating_sub(1)).unwrap_or_default();
+    Value::Text(line.trim_end().trim_start_matches(' ').replace('\t', "<tab>")).shown()
 }
 
 #[cfg(test)]
@@ -230,6 +247,42 @@ mod tests {
             metadata: {name: pbx, uid: x, resourceVersion: \"7\", generation: 1, creationTimestamp: 2026-11-21T08:00:00Z}\n\
             spec: {address: 192.0.2.1}\nstatus: {observedGeneration: 1}\n";
         assert_eq!(reasons(text), []);
+    }
+
+    fn only_problem(text: &str) -> Problem {
+        let mut problems = admit_all(text).into_iter().flat_map(|document| document.problems);
+        let (_, problem) = problems.next().expect("a problem");
+        assert_eq!(problems.next(), None);
+        problem
+    }
+
+    #[test]
+    fn a_line_that_breaks_the_grammar_is_shown_but_not_beside_a_key() {
+        let plan = "apiVersion: umbriel.dev/v1alpha1\r\nkind: UMDialPlan\r\nmetadata: {name: contoso}\r\n";
+        let problem = only_problem(&format!("{plan}spec:\r\n\tmaxCallDuration: 30\r\n"));
+        assert_eq!(problem.value, "<tab>maxCallDuration: 30");
+        assert_eq!(problem.object.expect("its head is read").to_string(), "UMDialPlan default/contoso");
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: tls}\ndata:\n\ttls.key: c2VjcmV0\n";
+        assert_eq!(only_problem(secret).value, "");
+    }
+
+    #[test]
+    fn a_repair_never_asks_for_what_is_wrong_too() {
+        let object =
+            |kind: &str, rest: &str| format!("apiVersion: umbriel.dev/v1alpha1\nkind: {kind}\n{rest}");
+        let nameless = only_problem(&object("UMService", "metadata: {name: }\n"));
+        assert_eq!(nameless.code, Code::MissingField);
+        assert_eq!(nameless.fix, "add name, such as contoso, to metadata");
+        let listed = only_problem(&object("UMService", "metadata: {name: [a]}\n"));
+        assert_eq!(listed.fix, "write one word");
+        let gateway = "metadata: {name: a}\nspec: {address: 192.0.2.1, status: on}\n";
+        let switched = only_problem(&object("UMIPGateway", gateway));
+        assert_eq!(switched.rule, "one of Enabled, Disabled, NoNewCalls");
+        assert_eq!(switched.fix, "write Enabled or Disabled or NoNewCalls");
+        let empty = only_problem(&object("UMDialPlan", "metadata: {name: a}\nspec:\n"));
+        assert_eq!(empty.fix, "add spec with numberOfDigitsInExtension");
+        let plan = "metadata: {name: a}\nspec: {numberOfDigitsInExtension: 3, maxCallDuration: -30}\n";
+        assert_eq!(only_problem(&object("UMDialPlan", plan)).field, "spec.maxCallDuration");
     }
 
     #[test]

@@ -221,20 +221,25 @@ impl<'w> Links<'w, '_> {
     ) {
         let Reference { from, field, kind, name } = reference;
         let namespace = &from.key.namespace;
-        let (rule, fix) = if exists || self.world.is_refused(kind, &from.key.beside(name)) {
-            (
-                format!("a {kind} that is ready; {kind} {namespace}/{name} exists but is not"),
-                format!("repair {kind} {namespace}/{name}"),
-            )
+        let target = ObjectRef { kind: (*kind).into(), key: from.key.beside(name) };
+        let waits = exists || self.world.is_refused(&target);
+        let (rule, fix) = if waits {
+            (format!("a {kind} that is ready; {target} exists but is not"), format!("repair {target}"))
         } else {
             let names: Vec<String> = candidates
                 .into_iter()
                 .filter(|key| key.namespace == *namespace)
                 .map(|key| key.name.clone())
                 .collect();
-            let fix = match nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean {near}? Otherwise add the {kind} {namespace}/{name}"),
-                None => format!("add the {kind} {namespace}/{name}, or name one that exists"),
+            let near = nearest(name, names.iter().map(String::as_str));
+            let fix = match near {
+                Some(near) => format!("did you mean {near}? Otherwise add the {target}"),
+                None if self.world.has_unread() => {
+                    format!(
+                        "repair what cannot be read first: the {target} may stand in it; otherwise add it"
+                    )
+                }
+                None => format!("add the {target}, or name one that exists"),
             };
             (format!("the name of a {kind} in namespace {namespace}"), fix)
         };
@@ -245,6 +250,7 @@ impl<'w> Links<'w, '_> {
             value: (*name).into(),
             rule,
             fix,
+            waits_for: waits.then_some(target),
         });
     }
 }

@@ -26,6 +26,11 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// one tick of the file system's clock, and is read again.
 const RACY: Duration = Duration::from_secs(2);
 
+/// What was changed this shortly ago may still be changing: an editor empties a file before it
+/// writes it anew, or moves it away and another one into its place, and a copy of a large file
+/// grows for a while. Until it rests, what was read before holds.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// A folder, and what was last read from it.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -94,6 +99,11 @@ impl Folder {
         Folder { path: path.into(), known: BTreeMap::new() }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads what changed since the last time.
     pub(crate) fn read(&mut self, now: SystemTime) -> Listing {
         let paths = match yaml_files(&self.path) {
@@ -117,6 +127,11 @@ impl Folder {
                 }
             }
         }
+        if is_changing(std::fs::metadata(&self.path).and_then(|folder| folder.modified()).ok(), now) {
+            for (path, known) in &self.known {
+                files.entry(path.clone()).or_insert_with(|| Text::Read(Arc::clone(&known.documents)));
+            }
+        }
         self.known.retain(|path, _| files.contains_key(path));
         listing.files = Some(files);
         listing
@@ -124,9 +139,16 @@ impl Folder {
 
     fn read_file(&mut self, path: &Path, now: SystemTime) -> io::Result<Arc<Vec<Document>>> {
         let metadata = std::fs::metadata(path)?;
+        // Opening a pipe would wait for whoever writes into it.
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
         let identity =
             Identity { inode: metadata.ino(), bytes: metadata.len(), modified: metadata.modified().ok() };
         if let Some(known) = self.known.get(path).filter(|known| known.still_holds(&identity)) {
+            return Ok(Arc::clone(&known.documents));
+        }
+        if let Some(known) = self.known.get(path).filter(|_| is_changing(identity.modified, now)) {
             return Ok(Arc::clone(&known.documents));
         }
         let text = read_text(path)?;
@@ -151,6 +173,11 @@ impl Known {
     }
 }
 
+/// Whether what was last modified then may still be changing.
+fn is_changing(modified: Option<SystemTime>, now: SystemTime) -> bool {
+    modified.and_then(|modified| now.duration_since(modified).ok()).is_some_and(|age| age < SETTLE)
+}
+
 /// The YAML files directly in a folder, by name. Those that editors leave are not among them.
 fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
@@ -173,17 +200,25 @@ fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("larger than {} MiB", MAX_FILE_BYTES / 1024 / 1024)));
+        let size = format!("larger than {} MiB", MAX_FILE_BYTES / 1024 / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, size));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
 }
 
 /// A file or folder that is there and cannot be read.
 fn unreadable(path: &Path, what: &str, error: &io::Error) -> Located {
-    let fix = if error.kind() == io::ErrorKind::PermissionDenied {
+    let kind = error.kind();
+    let fix = if kind == io::ErrorKind::PermissionDenied {
         format!("allow reading the {what}")
-    } else if error.kind() == io::ErrorKind::NotFound {
+    } else if kind == io::ErrorKind::NotFound && path.is_symlink() {
+        format!("make the {what} that it points to, or remove the link")
+    } else if kind == io::ErrorKind::NotFound {
         format!("make the {what}, or name another one")
+    } else if kind == io::ErrorKind::FileTooLarge {
+        format!("divide the {what} into several")
+    } else if kind == io::ErrorKind::InvalidData {
+        format!("save the {what} as UTF-8")
     } else {
         format!("repair the {what}, or remove it")
     };
@@ -194,6 +229,7 @@ fn unreadable(path: &Path, what: &str, error: &io::Error) -> Located {
         value: error.to_string(),
         rule: format!("a {what} that can be read; what was last read from it goes on being used"),
         fix,
+        waits_for: None,
     };
     Located { file: path.into(), line: 0, problem }
 }

@@ -84,6 +84,15 @@ pub(crate) fn identify(node: &Node) -> Result<Known, Vec<Fault>> {
     })
 }
 
+/// Which object a document was most likely meant to be, although it does not quite say so.
+pub(crate) fn meant(node: &Node) -> Option<ObjectRef> {
+    let kind = match identify(node) {
+        Ok(kind) => kind.name(),
+        Err(_) => nearest(node.text("kind")?, Kind::ALL.map(Kind::name))?,
+    };
+    name(node, kind).ok().filter(|(_, fault)| fault.is_none()).map(|(object, _)| object)
+}
+
 fn unknown_kind(line: usize, field: &str, value: &str, rule: String, fix: String) -> Fault {
     Fault { line, code: Code::UnknownKind, field: field.into(), value: value.into(), rule, fix }
 }
@@ -91,9 +100,10 @@ fn unknown_kind(line: usize, field: &str, value: &str, rule: String, fix: String
 /// Which object of its kind a document is, and what is wrong with its name.
 pub(crate) fn name(node: &Node, kind: &str) -> Result<(ObjectRef, Option<Fault>), Fault> {
     let metadata = node.get("metadata");
-    let Some(found) = metadata.and_then(|metadata| metadata.get("name")) else {
+    let named_here = metadata.and_then(|metadata| metadata.get("name"));
+    let Some(found) = named_here.filter(|name| name.value != Value::Null) else {
         return Err(Fault {
-            line: node.line_of("metadata"),
+            line: node.line_of("metadata.name"),
             code: Code::MissingField,
             field: "metadata.name".into(),
             value: String::new(),
@@ -124,7 +134,12 @@ fn named(field: &str, node: &Node) -> Option<Fault> {
             field: field.into(),
             value: node.value.shown(),
             rule: format!("a text; without quotes YAML reads this as {}", node.value.type_name()),
-            fix: format!("write {:?}, with the quotes", node.value.shown()),
+            fix: match &node.value {
+                Value::List(_) | Value::Map(_) | Value::Null => String::from("write one word"),
+                Value::Text(_) | Value::Bool(_) | Value::Integer(_) | Value::OtherNumber(_) => {
+                    format!("write {:?}, with the quotes", node.value.shown())
+                }
+            },
         });
     };
     let violation = check_name(field, name)?;

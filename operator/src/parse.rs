@@ -17,11 +17,24 @@ const MAX_NODES: usize = 100_000;
 /// Documents of one file: every mailbox of the largest company.
 const MAX_DOCUMENTS: usize = 100_000;
 
+/// What to do about a text that breaks the grammar.
+const REPAIR: &str = "repair this line or the one above it: a space after each colon, spaces for indentation, \
+    every quote and bracket closed";
+
+/// What to do about a document that is too large.
+const SPLIT: &str = "write less into one document";
+
+/// Fields at the root that say which object a document is.
+const HEAD: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
 /// Why a document is not one, and on which line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NotYaml {
     pub(crate) line: usize,
     pub(crate) reason: String,
+    pub(crate) fix: &'static str,
+    /// What was read of [`HEAD`] before.
+    pub(crate) head: Node,
 }
 
 /// Every document of `text` that says anything.
@@ -32,15 +45,17 @@ pub(crate) fn parse(text: &str) -> Vec<Result<Node, NotYaml>> {
     let mut documents = Vec::new();
     loop {
         if documents.len() > MAX_DOCUMENTS {
-            documents.push(Err(fault(1, format!("more than {MAX_DOCUMENTS} documents in one file"))));
+            let reason = format!("more than {MAX_DOCUMENTS} documents in one file");
+            documents.push(Err(fault(1, reason, "divide it into several files")));
             return documents;
         }
-        let mut reader = Reader { parser: &mut parser, anchors: Vec::new(), nodes: 0 };
+        let mut reader = Reader { parser: &mut parser, anchors: Vec::new(), nodes: 0, head: Vec::new() };
         match reader.document() {
             Ok(Some(Node { value: Value::Null, .. })) => {}
             Ok(Some(node)) => documents.push(Ok(node)),
             Ok(None) => return documents,
-            Err(fault) => {
+            Err(mut fault) => {
+                fault.head.value = Value::Map(reader.head);
                 documents.push(Err(fault));
                 // What is broken ends at the next `---`.
                 if !matches!(parser.proceed_next_document(), Ok(true)) {
@@ -56,6 +71,7 @@ struct Reader<'p, 'i, T: BorrowedInput<'i>> {
     /// Finished values that an alias may repeat.
     anchors: Vec<(usize, Node)>,
     nodes: usize,
+    head: Vec<(String, Node)>,
 }
 
 impl<'i, T: BorrowedInput<'i>> Reader<'_, 'i, T> {
@@ -87,10 +103,10 @@ impl<'i, T: BorrowedInput<'i>> Reader<'_, 'i, T> {
     fn node(&mut self, event: &Event<'i>, line: usize, depth: usize) -> Result<Node, NotYaml> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
-            return Err(fault(line, format!("more than {MAX_DEPTH} values inside each other")));
+            return Err(fault(line, format!("more than {MAX_DEPTH} values inside each other"), SPLIT));
         }
         if self.nodes > MAX_NODES {
-            return Err(fault(line, format!("more than {MAX_NODES} values in one document")));
+            return Err(fault(line, format!("more than {MAX_NODES} values in one document"), SPLIT));
         }
         if let Some(anchor) = event.alias_id() {
             return self.alias(anchor, line);
@@ -113,10 +129,12 @@ impl<'i, T: BorrowedInput<'i>> Reader<'_, 'i, T> {
 
     fn alias(&mut self, anchor: usize, line: usize) -> Result<Node, NotYaml> {
         let known = self.anchors.iter().rev().find(|(id, _)| *id == anchor);
-        let Some((_, node)) = known else { return Err(fault(line, "an alias of something unknown".into())) };
+        let Some((_, node)) = known else {
+            return Err(fault(line, "an alias of something unknown".into(), REPAIR));
+        };
         self.nodes = self.nodes.saturating_add(size(node));
         if self.nodes > MAX_NODES {
-            return Err(fault(line, format!("more than {MAX_NODES} values in one document")));
+            return Err(fault(line, format!("more than {MAX_NODES} values in one document"), SPLIT));
         }
         Ok(Node { line, value: node.value.clone() })
     }
@@ -145,16 +163,20 @@ impl<'i, T: BorrowedInput<'i>> Reader<'_, 'i, T> {
                 continue;
             }
             let Some((name, _)) = event.scalar() else {
-                return Err(fault(line, "a key that is not a word".into()));
+                return Err(fault(line, "a key that is not a word".into(), REPAIR));
             };
             if fields.iter().any(|(field, _)| field == name) {
-                return Err(fault(line, format!("the key {name} a second time in one group")));
+                let fix = "remove one of the two; where another object begins, write a line --- before it";
+                return Err(fault(line, format!("the key {name} a second time in one group"), fix));
             }
             let name = name.to_owned();
             let Some((event, _)) = self.next()? else { return Ok(Value::Map(fields)) };
             // Where a field was written is where its key stands.
             let mut node = self.node(&event, line, depth + 1)?;
             node.line = line;
+            if depth == 0 && HEAD.contains(&name.as_str()) {
+                self.head.push((name.clone(), node.clone()));
+            }
             fields.push((name, node));
         }
     }
@@ -170,11 +192,11 @@ fn size(node: &Node) -> usize {
 }
 
 fn not_yaml(error: &ScanError) -> NotYaml {
-    fault(error.marker().line(), error.info())
+    fault(error.marker().line(), error.info(), REPAIR)
 }
 
-fn fault(line: usize, reason: String) -> NotYaml {
-    NotYaml { line, reason }
+fn fault(line: usize, reason: String, fix: &'static str) -> NotYaml {
+    NotYaml { line, reason, fix, head: Node { line, value: Value::Null } }
 }
 
 #[cfg(test)]

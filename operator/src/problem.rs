@@ -11,7 +11,7 @@ use crds::{Violation, ViolationCode};
 use crate::world::ObjectRef;
 
 /// Something that is wrong with one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// The stable code.
     pub code: Code,
@@ -25,6 +25,8 @@ pub struct Problem {
     pub rule: String,
     /// What to do.
     pub fix: String,
+    /// The object whose repair resolves this too, where nothing is wrong here itself.
+    pub waits_for: Option<ObjectRef>,
 }
 
 /// A problem and the place where it was written.
@@ -54,6 +56,7 @@ impl Problem {
             value: violation.value,
             rule: violation.rule,
             fix: violation.fix,
+            waits_for: None,
         }
     }
 
@@ -114,6 +117,7 @@ mod tests {
             value: "99".into(),
             rule: "2 to 10 seconds".into(),
             fix: "write a whole number of seconds from 2 to 10, such as 5".into(),
+            waits_for: None,
         }
     }
 

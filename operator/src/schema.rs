@@ -55,8 +55,9 @@ pub(crate) fn walk(document: &Node, schema: &Json) -> Vec<Fault> {
     match spec {
         // Every field may be left out where none is required.
         None if required(spec_schema).is_empty() => {}
-        None => faults.push(missing(document.line, "spec", spec_schema)),
+        None => faults.push(missing_spec(document.line, spec_schema)),
         Some(spec) if spec.value == Value::Null && required(spec_schema).is_empty() => {}
+        Some(spec) if spec.value == Value::Null => faults.push(missing_spec(spec.line, spec_schema)),
         Some(spec) => value("spec", spec, spec_schema, &mut faults),
     }
     faults
@@ -103,6 +104,12 @@ fn unknown_fields(node: &Node, path: &str, known: &[&str], tolerated: &[&str], f
             },
         });
     }
+}
+
+/// No spec, or one that says nothing, where fields are required.
+fn missing_spec(line: usize, schema: &Json) -> Fault {
+    let fields = required(schema).join(" and ");
+    Fault { fix: format!("add spec with {fields}"), ..missing(line, "spec", schema) }
 }
 
 fn missing(line: usize, path: &str, schema: &Json) -> Fault {
@@ -154,9 +161,14 @@ fn group(path: &str, node: &Node, fields: &[(String, Node)], schema: &Json, faul
     }
 }
 
+/// The only words that a text with this schema can be; none if it can be any.
+fn enumerated(schema: &Json) -> Vec<&str> {
+    schema["enum"].as_array().into_iter().flatten().filter_map(Json::as_str).collect()
+}
+
 /// A text whose schema may list the only words that it can be.
 fn word(path: &str, line: usize, text: &str, schema: &Json, faults: &mut Vec<Fault>) {
-    let words: Vec<&str> = schema["enum"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let words = enumerated(schema);
     if words.is_empty() || words.contains(&text) {
         return;
     }
@@ -176,7 +188,11 @@ fn word(path: &str, line: usize, text: &str, schema: &Json, faults: &mut Vec<Fau
 fn wrong_type(path: &str, line: usize, expected: &str, found: &Value, schema: &Json) -> Fault {
     let in_quotes = matches!(found, Value::Text(_));
     let shown = if in_quotes { format!("{:?}", found.shown()) } else { found.shown() };
+    let words = enumerated(schema);
     let (rule, fix) = match (expected, found) {
+        ("string", _) if !words.is_empty() => {
+            (format!("one of {}", words.join(", ")), format!("write {}", words.join(" or ")))
+        }
         ("string", Value::Integer(text) | Value::OtherNumber(text) | Value::Bool(text)) => (
             format!("a text; without quotes YAML reads this as {}", found.type_name()),
             format!("write {text:?}, with the quotes"),

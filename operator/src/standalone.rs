@@ -17,11 +17,11 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use config::{Keyring, MailboxConfig, RouterConfig, TokenKey};
+use config::{Code, Keyring, MailboxConfig, RouterConfig, TokenKey};
 
 use crate::folder::{Folder, Listing};
 use crate::plan::{Plan, Write};
-use crate::problem::Located;
+use crate::problem::{Located, Problem};
 use crate::reconcile::reconcile;
 use crate::status_file;
 use crate::store::{Store, locate};
@@ -124,7 +124,8 @@ pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
     world.refused = refused.iter().map(|located| located.problem.clone()).collect();
     let plan = reconcile(&world);
     let mut observed = Observed::default();
-    let problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
+    let mut problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
+    problems.extend(nothing_written(dir, &store, &problems));
     for write in plan.writes {
         write.apply(&mut observed);
     }
@@ -214,7 +215,8 @@ impl Standalone {
         world.token_keys = self.token_keys.clone();
         world.observed = self.observed.clone();
         let plan = reconcile(&world);
-        let problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
+        let mut problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
+        problems.extend(nothing_written(self.folder.path(), &self.store, &problems));
         let wanted = plan.wanted;
         changed |= self.carry_out(plan)?;
         let step = Step { problems, changed, wanted };
@@ -268,6 +270,21 @@ fn problems(plan: &Plan, refused: Vec<Located>, locate: impl Fn(crate::Problem) 
     located.extend(found);
     located.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     located
+}
+
+/// A folder in which nobody wrote an object is told, or it would be right and serve nothing.
+fn nothing_written(dir: &Path, store: &Store, problems: &[Located]) -> Option<Located> {
+    let problem = || Problem {
+        code: Code::ServerMissing,
+        object: None,
+        field: String::new(),
+        value: "no object".into(),
+        rule: "objects in files that end in .yaml or .yml, directly in the folder".into(),
+        fix: "write them, or copy those of examples/quickstart".into(),
+        waits_for: None,
+    };
+    let nothing = problems.is_empty() && store.is_empty();
+    nothing.then(|| Located { file: dir.into(), line: 0, problem: problem() })
 }
 
 fn timestamp(now: SystemTime) -> Result<jiff::Timestamp, StandaloneError> {

@@ -74,6 +74,11 @@ impl Store {
         serde_json::to_string_pretty(&kept)
     }
 
+    /// Whether it has no object but Secrets, which nobody serves.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects.keys().all(|object| object.kind == SECRET)
+    }
+
     /// Takes up what a folder says now; what it refuses comes back.
     pub(crate) fn fold(&mut self, listing: &Listing) -> Vec<Located> {
         let mut refused = listing.problems.clone();
@@ -96,6 +101,10 @@ impl Store {
                     problem: problem.clone(),
                 };
                 refused.extend(document.problems.iter().map(located));
+                // What it says is not known for certain: other objects may stand in it too.
+                if document.problems.iter().any(|(_, problem)| is_unclear(problem.code)) {
+                    unclear.insert(path);
+                }
                 match (&document.object, &document.spec) {
                     (None, _) => {
                         unclear.insert(path);
@@ -168,6 +177,11 @@ impl Stored {
     }
 }
 
+/// Whether a document with this problem may hold any object.
+fn is_unclear(code: config::Code) -> bool {
+    matches!(code, config::Code::NotYaml | config::Code::UnknownKind)
+}
+
 /// The second document of one object. The first stays.
 fn duplicate(object: &ObjectRef, place: (&Path, usize), first: (&Path, usize)) -> Located {
     let (file, line) = place;
@@ -179,6 +193,7 @@ fn duplicate(object: &ObjectRef, place: (&Path, usize), first: (&Path, usize)) -
         value: object.key.name.clone(),
         rule: format!("one {} of this name in a namespace; {first} has it already", object.kind),
         fix: "give one of them another name, or remove it".into(),
+        waits_for: None,
     };
     Located { file: file.into(), line, problem }
 }

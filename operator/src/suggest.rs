@@ -6,21 +6,37 @@
 /// Words longer than this are not compared: the cost is the product of the lengths.
 const MAX_COMPARED_CHARS: usize = 64;
 
-/// The candidate that `word` most likely meant: at most a third of its letters wrong, or the same
-/// letters in another case.
+/// Fewer letters than these begin too many words.
+const MIN_BEGINNING_CHARS: usize = 4;
+
+/// The candidate that `word` most likely meant: at most a third of its letters wrong, the same
+/// letters in another case, or the only one that begins with it.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let length = word.chars().count();
     if length == 0 || length > MAX_COMPARED_CHARS {
         return None;
     }
     let most = length.div_ceil(3);
-    candidates
-        .into_iter()
+    let candidates: Vec<&'c str> = candidates.into_iter().collect();
+    let near = candidates
+        .iter()
+        .copied()
         .filter(|candidate| candidate.chars().count() <= MAX_COMPARED_CHARS)
         .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    near.or_else(|| beginning(word, &candidates))
+}
+
+/// The only candidate that begins with `word`.
+fn beginning<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    let word = word.to_lowercase();
+    let mut longer = candidates.iter().filter(|candidate| candidate.to_lowercase().starts_with(&word));
+    match (longer.next(), longer.next()) {
+        (Some(only), None) if word.chars().count() >= MIN_BEGINNING_CHARS => Some(only),
+        (_, _) => None,
+    }
 }
 
 /// Letters to insert, remove, replace or swap with their neighbour to make `a` into `b`.
@@ -53,6 +69,15 @@ mod tests {
         assert_eq!(nearest("extentions", fields), Some("extensions"));
         assert_eq!(nearest("DisplayName", fields), Some("displayName"));
         assert_eq!(nearest("umMialboxPolicy", fields), Some("umMailboxPolicy"));
+    }
+
+    #[test]
+    fn the_beginning_of_one_known_word_is_recognised() {
+        let fields = ["numberOfDigitsInExtension", "maxCallDuration", "maxRecordingDuration"];
+        assert_eq!(nearest("numberOfDigits", fields), Some("numberOfDigitsInExtension"));
+        assert_eq!(nearest("maxi", fields), None, "no word begins so");
+        assert_eq!(nearest("max", fields), None, "two words begin so");
+        assert_eq!(nearest("num", fields), None, "too short to tell");
     }
 
     #[test]

@@ -167,10 +167,14 @@ impl World {
         }
     }
 
-    /// Whether an object of this kind and key was written and refused.
-    pub(crate) fn is_refused(&self, kind: &str, key: &Key) -> bool {
-        let mut named = self.refused.iter().filter_map(|problem| problem.object.as_ref());
-        named.any(|object| object.kind == kind && object.key == *key)
+    /// Whether this object was written and refused.
+    pub(crate) fn is_refused(&self, object: &ObjectRef) -> bool {
+        self.refused.iter().any(|problem| problem.object.as_ref() == Some(object))
+    }
+
+    /// Whether something was written of which nobody can tell which object it is.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.refused.iter().any(|problem| problem.object.is_none())
     }
 
     /// Every object, with its generation.

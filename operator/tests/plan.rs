@@ -117,7 +117,6 @@ fn a_world_that_nobody_checked_gets_its_problems_here() {
         [
             (Code::OutOfRange, "spec.numberOfDigitsInExtension".into()),
             (Code::OutOfRange, "spec.maxCallDuration".into()),
-            (Code::DurationOrder, "spec.maxRecordingDuration".into()),
             (Code::DanglingReference, "spec.umDialPlan".into()),
         ]
     );
@@ -239,6 +238,7 @@ fn refused() -> impl Strategy<Value = Problem> {
             value: "y".into(),
             rule: "z".into(),
             fix: String::new(),
+            waits_for: None,
         },
     )
 }

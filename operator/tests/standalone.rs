@@ -407,3 +407,101 @@ fn a_preview_writes_nothing() {
     assert_eq!(preview.mailbox.unwrap().max_calls_allowed, 100);
     assert!(!house.state().exists());
 }
+
+/// What waits for what, by name.
+fn waiting(step: &Step) -> Vec<(String, String)> {
+    let problems = step.problems.iter().map(|located| &located.problem);
+    let waiting =
+        problems.filter_map(|problem| Some((problem.object.as_ref()?, problem.waits_for.as_ref()?)));
+    waiting.map(|(object, cause)| (object.key.name.clone(), cause.to_string())).collect()
+}
+
+#[test]
+fn nobody_is_told_to_add_a_dial_plan_that_is_there_and_broken() {
+    for (from, to, code) in [
+        ("Timeout: 5", "Timeout: 99", Code::OutOfRange),
+        ("  maxCall", "\tmaxCall", Code::NotYaml),
+        ("kind: UMDialPlan", "kind: UMDialplan", Code::UnknownKind),
+        ("v1alpha1", "v1", Code::UnknownKind),
+    ] {
+        let mut house = House::quickstart();
+        house.change("dialplan.yaml", from, to);
+        let step = house.step();
+        let causes: Vec<Code> = step
+            .problems
+            .iter()
+            .filter(|located| located.problem.waits_for.is_none())
+            .map(|located| located.problem.code)
+            .collect();
+        assert_eq!(causes, [code], "{to}");
+        let plan = "UMDialPlan default/contoso";
+        let policy = "UMMailboxPolicy default/contoso-default";
+        assert_eq!(
+            waiting(&step),
+            [
+                ("pbx", "UMHuntGroup default/pbx-default"),
+                ("pbx-default", plan),
+                ("alice", policy),
+                ("bob", policy),
+                ("contoso-default", plan),
+            ]
+            .map(|(object, cause)| (object.to_owned(), cause.to_owned())),
+            "{to}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_may_hold_what_is_missing() {
+    let mut house = House::quickstart();
+    fs::write(house.dir().join("dialplan.yaml"), b"\xff\xfe").unwrap();
+    let step = house.step();
+    let said = house.said(&step);
+    assert!(said[0].contains("UM1019") && said[0].contains("fix    save the file as UTF-8"), "{}", said[0]);
+    let fix = "fix    repair what cannot be read first: the UMDialPlan default/contoso may stand in it";
+    assert_eq!(said.iter().filter(|text| text.contains(fix)).count(), 2, "{said:#?}");
+}
+
+#[test]
+fn a_pipe_in_the_folder_stops_nobody() {
+    let mut house = House::quickstart();
+    let pipe = house.dir().join("pipe.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let step = house.step();
+    assert_eq!(codes(&step), [Code::UnreadableSource]);
+    assert_eq!(step.problems[0].problem.value, "not a regular file");
+    assert_eq!(house.router().directory.mailboxes.len(), 2);
+}
+
+#[test]
+fn a_file_that_an_editor_has_just_emptied_is_still_what_it_was() {
+    let mut house = House::quickstart();
+    house.step();
+    let last_modified = |path: &Path, at: SystemTime| fs::File::open(path).unwrap().set_modified(at).unwrap();
+    let just_before_the_next_step = house.now + Duration::from_millis(950);
+    house.edit("mailboxes.yaml", "");
+    last_modified(&house.dir().join("mailboxes.yaml"), just_before_the_next_step);
+    house.step();
+    assert_eq!(house.router().directory.mailboxes.len(), 2);
+    house.step();
+    assert_eq!(house.router().directory.mailboxes.len(), 0, "it rests, so it is meant");
+
+    let just_before_the_next_step = house.now + Duration::from_millis(950);
+    fs::remove_file(house.dir().join("gateway.yaml")).unwrap();
+    last_modified(&house.dir(), just_before_the_next_step);
+    house.step();
+    assert_eq!(house.router().directory.gateways.len(), 1);
+    house.step();
+    assert_eq!(house.router().directory.gateways.len(), 0, "nothing took its place");
+}
+
+#[test]
+fn a_folder_without_an_object_is_not_said_to_be_right() {
+    let mut house = House::empty();
+    house.edit("notes.yaml", "# nothing yet\n");
+    let step = house.step();
+    assert_eq!(codes(&step), [Code::ServerMissing]);
+    assert_eq!(step.problems[0].file, house.dir());
+    let seen = preview(&house.dir(), "127.0.0.1".parse().unwrap(), house.now);
+    assert_eq!(seen.problems, step.problems);
+}

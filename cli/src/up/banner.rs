@@ -25,11 +25,7 @@ pub(crate) fn draw(
     let directory = &router.directory;
     let gateways: Vec<String> =
         directory.gateways.iter().map(|gateway| format!("{} {}", gateway.name, gateway.address)).collect();
-    let users: Vec<String> = directory
-        .mailboxes
-        .iter()
-        .filter_map(|mailbox| mailbox.extensions.first().map(|number| format!("{number} {}", mailbox.name)))
-        .collect();
+    let users: Vec<String> = directory.mailboxes.iter().filter_map(|user| named(user, mailbox)).collect();
     let dial = directory.mailboxes.first().and_then(|mailbox| mailbox.extensions.first());
     let mut text = format!("\n{}\n\n", style.paint(Colour::Bold, &format!("Umbriel serves {folder}.")));
     let mut row = |name: &str, value: &str| {
@@ -50,6 +46,13 @@ pub(crate) fn draw(
     row("edit", &format!("any file in {folder}; a change routes calls within a second"));
     row("end", "Ctrl-C");
     text
+}
+
+/// `101 Alice Archer`, or the name of the mailbox where nobody wrote another; `None` without a number.
+fn named(user: &config::Mailbox, server: &MailboxConfig) -> Option<String> {
+    let owner = server.owners.get(&user.name);
+    let name = owner.and_then(|owner| owner.display_name.as_deref()).unwrap_or(&user.name);
+    user.extensions.first().map(|number| format!("{number} {name}"))
 }
 
 /// `5060 UDP, 5060 TCP, 5061 TLS`

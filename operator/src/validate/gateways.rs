@@ -38,6 +38,7 @@ pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Prob
                 value: address.to_string(),
                 rule,
                 fix: "give each gateway its own address, or remove all but one".into(),
+                waits_for: None,
             });
         }
         for key in &keys[1..] {
@@ -58,6 +59,7 @@ pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Prob
                     hunt_group.gateway
                 ),
                 fix: format!("repair UMIPGateway {}", hunt_group.gateway),
+                waits_for: Some(ObjectRef::new(Kind::UMIPGateway, &hunt_group.gateway)),
             });
         }
         kept
@@ -95,6 +97,7 @@ pub(super) fn pilots(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
             value: pilot.unwrap_or("(none)").into(),
             rule,
             fix: format!("write another pilotIdentifier, or remove {keeper} or this one"),
+            waits_for: None,
         });
         false
     });
@@ -119,6 +122,7 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
             value: format!("{} gateways", gateways.len()),
             rule: format!("at most {MAX_GATEWAYS_PER_DIAL_PLAN} gateways lead to a dial plan; the last {left_out} by name do not"),
             fix: "lead the rest to another dial plan".into(),
+            waits_for: None,
         });
     }
     linked.hunt_groups.retain(|key, hunt_group| {
@@ -135,6 +139,7 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
                 "at most {MAX_GATEWAYS_PER_DIAL_PLAN} gateways lead to a dial plan; this would be one more"
             ),
             fix: "name another dial plan".into(),
+            waits_for: None,
         });
         false
     });
@@ -159,6 +164,7 @@ pub(super) fn gateways_without_hunt_group(world: &World, linked: &Linked<'_>, pr
                 Some((hunt_group, _)) => format!("repair UMHuntGroup {hunt_group}"),
                 None => format!("add a UMHuntGroup with umIPGateway: {}", key.name),
             },
+            waits_for: broken.map(|(hunt_group, _)| ObjectRef::new(Kind::UMHuntGroup, hunt_group)),
         });
     }
 }

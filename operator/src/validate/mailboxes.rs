@@ -27,6 +27,7 @@ pub(super) fn extension_lengths(linked: &mut Linked<'_>, problems: &mut Vec<Prob
                     value: (*extension).into(),
                     rule: format!("{digits} digits, as numberOfDigitsInExtension of UMDialPlan {plan} says"),
                     fix: format!("write an extension of {digits} digits"),
+                    waits_for: None,
                 });
             }
             fits
@@ -52,6 +53,7 @@ pub(super) fn extensions_taken(linked: &mut Linked<'_>, problems: &mut Vec<Probl
                 value: (*extension).into(),
                 rule: format!("one mailbox for each extension of UMDialPlan {plan}; {keeper} has it already"),
                 fix: format!("write an extension that is free, or take {extension} from UMMailbox {keeper}"),
+                waits_for: None,
             });
             false
         });

@@ -45,6 +45,7 @@ fn certificate(
         value: name.unwrap_or_default().into(),
         rule: format!("a Secret of type kubernetes.io/tls with a certificate and its key; {why}"),
         fix: "put the certificate chain into tls.crt and its private key into tls.key, both as PEM".into(),
+        waits_for: None,
     });
     false
 }
@@ -68,6 +69,7 @@ fn only(kind: Kind, key: &Key, first: Option<&Key>, problems: &mut Vec<Problem>)
             "one {kind}, because the standalone server runs one server of each kind; {first} is it"
         ),
         fix: format!("remove {kind} {key} or {kind} {first}"),
+        waits_for: None,
     });
     false
 }
@@ -91,6 +93,7 @@ pub(super) fn ports(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
                 rule: format!("a port of its own; UMCallRouter {router} on the same machine has it"),
                 fix: "write another port, such as the default, which the field has when it is left out"
                     .into(),
+                waits_for: None,
             });
         }
         taken.is_empty()
@@ -134,6 +137,7 @@ pub(super) fn missing_servers(world: &World, problems: &mut Vec<Problem>) {
                 value: namespace.into(),
                 rule: format!("a {missing} in the same namespace; without one {consequence}"),
                 fix: format!("add a {missing} to namespace {namespace}"),
+                waits_for: None,
             });
         };
         match (router, service) {
