@@ -29,7 +29,7 @@ check: lint ## Formatting, lints, licences, bans, sources; advisories where thei
 
 lint: ## Formatting and lints alone
 	@cargo fmt --all --check
-	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@cargo clippy --workspace --all-targets -- -D warnings
 
 generate: ## Write crds/*.yaml from the Rust types
 	@cargo run --quiet -p umbriel-crds --example generate
