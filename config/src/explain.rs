@@ -96,7 +96,7 @@ impl Observer for Writer<'_, '_> {
             Passed::DivertingUserUnknown(_) => (DIVERTING_USER, "nobody of this dial plan has it".to_owned()),
             Passed::ServersChosen { mailbox, server, sibling } => {
                 let first =
-                    if server.name == mailbox.server { "its host" } else { "its host is not in service" };
+                    if server.name == mailbox.server { "its host" } else { "its host cannot take it" };
                 let next = sibling.map_or_else(String::new, |sibling| format!("; then {}", sibling.name));
                 (MAILBOX_SERVER, format!("{}, {first}{next}", server.name))
             }
@@ -146,7 +146,9 @@ impl Writer<'_, '_> {
             Reason::NotANumberOfThePlan { .. } | Reason::NoSuchUser { .. } => {
                 (CALLED_USER, as_is(self.call.called))
             }
-            Reason::NoMailboxServer { mailbox } => (MAILBOX_SERVER, format!("mailbox {}", mailbox.name)),
+            Reason::NoMailboxServer { mailbox } | Reason::NoProtectedServer { mailbox, .. } => {
+                (MAILBOX_SERVER, format!("mailbox {}", mailbox.name))
+            }
         };
         let refused = Some(Refused { code: refusal.code, next_step: refusal.next_step() });
         self.steps.push(Step { question, value, outcome: refusal.cause(), refused });

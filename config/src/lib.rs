@@ -23,7 +23,7 @@ pub use explain::{Refused, Step, explain};
 pub use keyring::{KeyError, Keyring, MAX_KEY_ID_BYTES, MAX_KEYS, SECRET_BYTES};
 pub use number::{MAX_DIGITS, Number};
 pub use refusal::{Reason, Refusal};
-pub use route::{Call, Decision, Route, Rule, Transport, admit, route};
+pub use route::{Call, Decision, Route, Rule, Transport, admit, check_signalling, route};
 pub use server::{
     CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Language,
     Listeners, Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity,

@@ -96,6 +96,13 @@ pub enum Reason<'a> {
         /// The mailbox that the call is for.
         mailbox: &'a Mailbox,
     },
+    /// The dial plan asks for TLS, and no mailbox server in service listens for it.
+    NoProtectedServer {
+        /// The mailbox that the call is for.
+        mailbox: &'a Mailbox,
+        /// The dial plan.
+        dial_plan: &'a DialPlan,
+    },
 }
 
 impl<'a> Refusal<'a> {
@@ -110,7 +117,7 @@ impl<'a> Refusal<'a> {
             Reason::SecurityMismatch { .. } => Code::SecurityMismatch,
             Reason::NotANumberOfThePlan { .. } => Code::NotANumberOfThePlan,
             Reason::NoSuchUser { .. } => Code::NoSuchUser,
-            Reason::NoMailboxServer { .. } => Code::NoMailboxServer,
+            Reason::NoMailboxServer { .. } | Reason::NoProtectedServer { .. } => Code::NoMailboxServer,
         };
         Refusal { code, reason }
     }
@@ -183,6 +190,10 @@ impl<'a> Refusal<'a> {
             Reason::NoMailboxServer { mailbox } => {
                 format!("no mailbox server is in service for mailbox {}", mailbox.name)
             }
+            Reason::NoProtectedServer { mailbox, dial_plan } => format!(
+                "no mailbox server in service listens for TLS, which dial plan {} of mailbox {} asks for",
+                dial_plan.name, mailbox.name
+            ),
         }
     }
 
@@ -227,6 +238,7 @@ impl<'a> Refusal<'a> {
             Reason::NoMailboxServer { .. } => {
                 "look at the status of the UMService objects, one of them must be in service".to_owned()
             }
+            Reason::NoProtectedServer { .. } => "set spec.umStartupMode of a UMService to Dual".to_owned(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::table::Table;
 use crate::{
-    DialPlan, Gateway, GatewayStatus, HuntGroup, Mailbox, MailboxServer, Number, Reason, Refusal,
+    DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox, MailboxServer, Number, Reason, Refusal,
     ServerStatus, StartupMode, VoIPSecurity,
 };
 
@@ -127,6 +127,19 @@ pub fn admit<'a>(table: &'a Table, peer: IpAddr, transport: Transport) -> Result
     admit_observed(table, peer, transport, &mut Nobody)
 }
 
+/// Decides whether a dial plan's calls may come by this transport: a step of [`route`], for a call
+/// that another server has already decided on.
+///
+/// # Errors
+/// The refusal that [`route`] would give.
+pub fn check_signalling(dial_plan: &DialPlan, transport: Transport) -> Result<(), Refusal<'_>> {
+    if protects(transport, dial_plan.voip_security) {
+        Ok(())
+    } else {
+        Err(Refusal::because(Reason::SecurityMismatch { dial_plan, transport }))
+    }
+}
+
 pub(crate) fn decide<'a>(
     table: &'a Table,
     call: &Call<'a>,
@@ -145,15 +158,20 @@ pub(crate) fn decide<'a>(
         .ok_or(Refusal::because(Reason::NoHuntGroup { gateway, called }))?;
     observer.saw(Passed::DialPlanFound(hunt_group, dial_plan));
 
-    if !protects(call.transport, dial_plan.voip_security) {
-        return Err(Refusal::because(Reason::SecurityMismatch { dial_plan, transport: call.transport }));
-    }
+    check_signalling(dial_plan, call.transport)?;
     observer.saw(Passed::SignallingSuffices(dial_plan));
 
     let (rule, mailbox, extension) = find_user(table, call, hunt_group, dial_plan, observer)?;
 
-    let [server, sibling] = table.servers(&mailbox.server, call.call_id);
-    let server = server.ok_or(Refusal::because(Reason::NoMailboxServer { mailbox }))?;
+    let security = dial_plan.voip_security;
+    let [server, sibling] =
+        table.servers(&mailbox.server, call.call_id, |server| can_be_called(&server.listeners, security));
+    let server = server.ok_or(Refusal::because(match security {
+        VoIPSecurity::SIPSecured if table.has_server_in_service() => {
+            Reason::NoProtectedServer { mailbox, dial_plan }
+        }
+        VoIPSecurity::SIPSecured | VoIPSecurity::Unsecured => Reason::NoMailboxServer { mailbox },
+    }))?;
     observer.saw(Passed::ServersChosen { mailbox, server, sibling });
 
     Ok(Route { gateway, hunt_group, dial_plan, mailbox, extension, rule, server, sibling })
@@ -243,5 +261,13 @@ fn protects(transport: Transport, security: VoIPSecurity) -> bool {
     match (security, transport) {
         (VoIPSecurity::Unsecured, _) | (VoIPSecurity::SIPSecured, Transport::Tls) => true,
         (VoIPSecurity::SIPSecured, Transport::Udp | Transport::Tcp) => false,
+    }
+}
+
+/// Calls of a protected plan are redirected to a TLS port, all others to any.
+fn can_be_called(listeners: &Listeners, security: VoIPSecurity) -> bool {
+    match security {
+        VoIPSecurity::SIPSecured => listeners.tls.is_some(),
+        VoIPSecurity::Unsecured => listeners.udp.or(listeners.tcp).or(listeners.tls).is_some(),
     }
 }

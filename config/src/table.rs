@@ -110,15 +110,27 @@ impl Table {
         Some((mailbox, extension))
     }
 
-    /// The server that takes a call for a mailbox hosted by `host`, and the one to try next.
+    /// Whether any mailbox server is in service.
+    pub(crate) fn has_server_in_service(&self) -> bool {
+        !self.in_service.is_empty()
+    }
+
+    /// The server that takes a call for a mailbox hosted by `host`, and the one to try next, of those
+    /// that are in service and `can_take` it.
     ///
-    /// The host comes first if it is in service. The others follow by rendezvous hash of the
+    /// The host comes first if it is one of them. The others follow by rendezvous hash of the
     /// Call-ID, so that a retransmission gets the same answer from any router (decision 11).
-    pub(crate) fn servers(&self, host: &str, call_id: &str) -> [Option<&MailboxServer>; 2] {
-        let host = self.hosts.get(host).map(|host| host.server.as_ref()).filter(|server| server.in_service);
+    pub(crate) fn servers(
+        &self,
+        host: &str,
+        call_id: &str,
+        can_take: impl Fn(&MailboxServer) -> bool,
+    ) -> [Option<&MailboxServer>; 2] {
+        let host = self.hosts.get(host).map(|host| host.server.as_ref());
+        let host = host.filter(|server| server.in_service && can_take(server));
         let call_hash = stable_hash(call_id);
         let mut best: [Option<(u64, &MailboxServer)>; 2] = [None; 2];
-        for candidate in &self.in_service {
+        for candidate in self.in_service.iter().filter(|candidate| can_take(&candidate.server)) {
             if host.is_some_and(|host| host.name == candidate.server.name) {
                 continue;
             }

@@ -97,6 +97,10 @@ pub(crate) fn admit<S: Surroundings>(
         Some(target) => target,
         None => by_table(&served, invite, peer, transport)?,
     };
+    // A token says whose call it is, not that it came protected.
+    if let Some(dial_plan) = served.table.dial_plan(&target.dial_plan) {
+        config::check_signalling(dial_plan, transport)?;
+    }
     let settings = config.calls.get(&target.dial_plan).cloned().ok_or_else(|| {
         let text = format!("dial plan {} has no settings for calls; look at the operator", target.dial_plan);
         Refused::because(Code::InternalError, text)

@@ -177,10 +177,26 @@ impl House {
     /// # Panics
     /// If it is not running or does not end.
     pub fn stop(&mut self) -> Option<i32> {
+        self.ask_to_end();
+        self.wait_for_end()
+    }
+
+    /// Waits until the program has ended and gives its exit status.
+    ///
+    /// # Panics
+    /// If it is not running or does not end.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("umbriel runs");
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-        kill(pid, Signal::SIGTERM).expect("signalled");
         wait_until("umbriel ends", Duration::from_secs(30), || child.try_wait().ok().flatten()).code()
+    }
+
+    /// Asks the program to end, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn ask_to_end(&self) {
+        let pid = self.pid().expect("umbriel runs");
+        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGTERM).expect("signalled");
     }
 
     /// The process id, while it runs.

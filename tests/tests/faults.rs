@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use umbriel_tests::phone::Phone;
 use umbriel_tests::wire::{Invite, Wire};
-use umbriel_tests::{House, audio, is_root};
+use umbriel_tests::{House, audio, is_root, wait_until};
 
 fn invite(called: &'static str, call_id: &'static str) -> Invite<'static> {
     Invite { called, diverting: None, call_id }
@@ -197,4 +197,24 @@ impl Drop for SmallDisk {
         // Detached, so that a file that is still open does not keep the mount.
         let _ = nix::mount::umount2(self.folder.path(), nix::mount::MntFlags::MNT_DETACH);
     }
+}
+
+#[test]
+fn whoever_calls_while_umbriel_ends_gets_one_clear_503_and_the_call_before_is_kept() {
+    let mut house = House::builder().start();
+    let mut phone = Phone::call(&house, "101", 5);
+    phone.speak_through_the_greeting();
+    phone.speak(Duration::from_secs(1));
+    house.ask_to_end();
+    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
+    wait_until("the router drains", Duration::from_secs(10), || {
+        let (status, page) = house.get("/readyz")?;
+        (status == 503 && page.contains("router is draining")).then_some(())
+    });
+    let answer = wire.invite(&invite("101", "late"));
+    refused(&answer, 503, "UM1105");
+    assert!(answer.contains("\r\nRetry-After: "), "{answer}");
+    phone.hang_up();
+    assert_eq!(house.wait_for_end(), Some(0));
+    assert_eq!(house.wait_for_mails(1).len(), 1);
 }

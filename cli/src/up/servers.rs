@@ -53,8 +53,9 @@ impl Servers {
         self.router.ready().and_then(|()| self.mailbox.ready())
     }
 
-    /// Takes no new calls.
+    /// Takes no new calls. The router refuses them first, so that nobody is redirected to be refused.
     pub(crate) fn drain(&self) {
+        self.router.drain();
         self.mailbox.drain();
     }
 

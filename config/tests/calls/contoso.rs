@@ -23,7 +23,7 @@ mailboxes:
   - {name: bob, dialPlan: contoso, extensions: ['102'], server: mailbox-2}
   - {name: carol, dialPlan: board, extensions: ['0101'], server: mailbox-1}
 mailboxServers:
-  - {name: mailbox-1, address: 192.0.2.1, listeners: {udp: 5062, tcp: 5062}, inService: true}
+  - {name: mailbox-1, address: 192.0.2.1, listeners: {udp: 5062, tcp: 5062, tls: 5063}, inService: true}
   - {name: mailbox-2, address: 192.0.2.2, listeners: {udp: 5062, tcp: 5062}, inService: true}
 ";
 

@@ -46,12 +46,19 @@ fn plain_address(address: IpAddr) -> IpAddr {
     }
 }
 
-fn in_service(directory: &Directory) -> Vec<String> {
+/// The servers that are in service and have a port that calls of the plan may come to.
+fn in_service(directory: &Directory, plan: &DialPlan) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (index, candidate) in directory.mailbox_servers.iter().enumerate() {
         let shadowed =
             directory.mailbox_servers[..index].iter().any(|earlier| earlier.name == candidate.name);
-        if candidate.in_service && !shadowed {
+        let Listeners { udp, tcp, tls } = candidate.listeners;
+        let ports = match plan.voip_security {
+            VoIPSecurity::SIPSecured => vec![tls],
+            VoIPSecurity::Unsecured => vec![udp, tcp, tls],
+        };
+        let has_port = ports.iter().any(Option::is_some);
+        if candidate.in_service && has_port && !shadowed {
             names.push(candidate.name.clone());
         }
     }
@@ -111,7 +118,7 @@ fn reference(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Ex
         let judged = call.diverting.unwrap_or(call.called);
         return Expected::Refused(if of_plan(judged).is_some() { 1110 } else { 1109 });
     };
-    let in_service = in_service(directory);
+    let in_service = in_service(directory, plan);
     if in_service.is_empty() {
         return Expected::Refused(1111);
     }
@@ -169,8 +176,13 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn a_server()(name in name(), address in address(), in_service in prop::bool::weighted(0.7)) -> MailboxServer {
-        MailboxServer { name, address, listeners: Listeners { udp: Some(5062), tcp: None, tls: None }, in_service }
+    fn a_server()(
+        name in name(), address in address(), in_service in prop::bool::weighted(0.7),
+        (udp, tcp, tls) in (prop::bool::weighted(0.7), any::<bool>(), any::<bool>()),
+    ) -> MailboxServer {
+        let port = |there: bool, port: u16| there.then_some(port);
+        let listeners = Listeners { udp: port(udp, 5062), tcp: port(tcp, 5062), tls: port(tls, 5063) };
+        MailboxServer { name, address, listeners, in_service }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use config::{Call, Decision, Directory, MailboxServer, Table, route};
+use config::{Call, Decision, Directory, Listeners, MailboxServer, Table, Transport, route};
 
 use crate::contoso::{PBX, call, directory, outcome, server};
 
@@ -100,4 +100,48 @@ fn the_order_in_which_servers_are_listed_does_not_matter() {
     for n in 0..100 {
         assert_eq!(choice(&directory, &n.to_string()), choice(&reversed, &n.to_string()));
     }
+}
+
+const BOARD: &str = "0101";
+const BOARD_PILOT: &str = "+14255550100";
+
+/// What becomes of a protected call to carol, whose host is mailbox-1, if these of three servers
+/// listen for TLS.
+fn protected(with_tls: &[usize]) -> String {
+    let mut directory = servers(3, &[]);
+    for (index, server) in directory.mailbox_servers.iter_mut().enumerate() {
+        server.listeners.tls = with_tls.contains(&(index + 1)).then_some(5063);
+    }
+    let table = Table::compile(&directory, &server());
+    let call = call(PBX, BOARD_PILOT);
+    let call = Call { transport: Transport::Tls, diverting: Some(BOARD), call_id: "a", ..call };
+    match route(&table, &call) {
+        Decision::Accept(route) => {
+            let names = [Some(route.server), route.sibling].into_iter().flatten();
+            names.map(|server| server.name.as_str()).collect::<Vec<_>>().join(", then ")
+        }
+        Decision::Refuse(refusal) => format!("{} {}", refusal.code, refusal.text()),
+    }
+}
+
+#[test]
+fn a_protected_call_goes_only_to_servers_that_listen_for_tls() {
+    assert_eq!(protected(&[1, 3]), "mailbox-1, then mailbox-3");
+    assert_eq!(protected(&[3]), "mailbox-3");
+    assert_eq!(protected(&[1]), "mailbox-1");
+    assert_eq!(
+        protected(&[]),
+        "UM1111 NoMailboxServer no mailbox server in service listens for TLS, which dial plan board of \
+         mailbox carol asks for; set spec.umStartupMode of a UMService to Dual"
+    );
+}
+
+#[test]
+fn a_server_that_listens_for_nothing_takes_no_calls() {
+    let mut directory = servers(2, &[]);
+    directory.mailbox_servers[0].listeners = Listeners { udp: None, tcp: None, tls: None };
+    assert_eq!(choice(&directory, "call"), ("mailbox-2".to_owned(), None));
+    directory.mailbox_servers[1].listeners = Listeners { udp: None, tcp: None, tls: None };
+    let table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call(PBX, "101")), "UM1111 NoMailboxServer");
 }

@@ -170,6 +170,16 @@ fn what_a_router_decided_is_believed() {
 }
 
 #[test]
+fn a_token_does_not_let_a_call_of_a_protected_plan_come_in_the_clear() {
+    let mut stage = Stage::but("voipSecurity: Unsecured", "voipSecurity: SIPSecured");
+    let token = token(&stage, "pbx", EPOCH_MS);
+    let uri = format!("sip:199@192.0.2.20:5062;transport=udp;um={token}");
+    let caller = Caller::new();
+    stage.hears(&caller.request_to(&uri, "INVITE", 1, &offer_at(CALLER, "0 101", "sendrecv")));
+    assert!(stage.last("SIP/2.0 403").contains("text=\"UM1108 SecurityMismatch: "));
+}
+
+#[test]
 fn a_token_that_is_old_forged_or_of_another_gateway_decides_nothing() {
     let good = token(&Stage::new(), "pbx", EPOCH_MS);
     let forged = format!("{}AAAA", &good[..good.len() - 4]);

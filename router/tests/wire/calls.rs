@@ -1,9 +1,10 @@
 //! What becomes of an INVITE.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use config::Code;
+use config::{Call, Code, Decision, RouterConfig, Table, explain};
 use proptest::prelude::*;
 use sip::Transport;
 
@@ -175,6 +176,57 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
         assert_eq!(header(&answer, "Retry-After"), retry_after, "{line}");
         assert_eq!(bench.counters.rejected(*code), 1);
         assert_eq!((bench.counters.received(), bench.counters.redirected()), (1, 0));
+    }
+}
+
+/// The ports that a mailbox server may have.
+const PORTS: [&str; 5] =
+    ["{}", "{udp: 5062}", "{tcp: 5062}", "{tls: 5063}", "{udp: 5062, tcp: 5062, tls: 5063}"];
+
+#[test]
+fn explain_and_the_router_agree_whichever_ports_the_mailbox_servers_have() {
+    let company = COMPANY.replace("inService: false", "inService: true");
+    for (first, second) in PORTS.iter().flat_map(|first| PORTS.iter().map(move |second| (first, second))) {
+        let company = company
+            .replace("listeners: {udp: 5062, tcp: 5062, tls: 5063}", &format!("listeners: {first}"))
+            .replace("listeners: {tcp: 5064}", &format!("listeners: {second}"));
+        let config = RouterConfig::from_yaml(&company).unwrap();
+        let table = Table::compile(&config.directory, &config.server);
+        let mut bench = bench(&company);
+        for (last, user) in [(1, "101"), (1, "102"), (5, "103"), (5, "104")] {
+            for (transport, way) in [
+                (config::Transport::Udp, Transport::Udp),
+                (config::Transport::Tcp, Transport::Tcp),
+                (config::Transport::Tls, Transport::Tls),
+            ] {
+                let peer = peer(last, way);
+                let call = Call {
+                    peer: peer.address.ip(),
+                    transport,
+                    called: user,
+                    diverting: None,
+                    call_id: "8b1f@192.0.2.1",
+                };
+                let answer = bench.ask(invite(user, "").as_bytes(), peer).unwrap();
+                let case = format!("{user} over {transport}, ports {first} and {second}: {answer}");
+                match explain(&table, &call).1 {
+                    Decision::Accept(route) => {
+                        let servers = [Some(route.server), route.sibling].into_iter().flatten();
+                        let hosts: Vec<_> =
+                            servers.map(|server| SocketAddr::new(server.address, 0).to_string()).collect();
+                        let contacts = header(&answer, "Contact");
+                        assert_eq!(contacts.len(), hosts.len(), "{case}");
+                        for (contact, host) in contacts.iter().zip(hosts) {
+                            assert!(contact.contains(&format!("@{}", host.trim_end_matches('0'))), "{case}");
+                        }
+                    }
+                    Decision::Refuse(refusal) => {
+                        let said = format!("text=\"{}: {}\"", refusal.code, refusal.text());
+                        assert!(header(&answer, "Reason")[0].ends_with(&said), "{case}");
+                    }
+                }
+            }
+        }
     }
 }
 
