@@ -9,7 +9,7 @@ use std::hash::Hasher;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -95,6 +95,8 @@ pub(crate) struct Speech {
 
 struct Shelf {
     folder: PathBuf,
+    /// How many files are in it.
+    files: AtomicUsize,
     program: String,
     kept: Mutex<Kept>,
     broken: AtomicBool,
@@ -136,11 +138,12 @@ impl Speech {
     /// When the folder cannot be made or a thread cannot be started.
     pub(crate) fn start(prompts: &Path, program: &str, on_spoken: OnSpoken) -> io::Result<Self> {
         folder::private(prompts)?;
-        prune(prompts)?;
+        let files = AtomicUsize::new(prune(prompts)?);
         let (orders, waiting) = sync_channel(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         let shelf = Arc::new(Shelf {
             folder: prompts.to_owned(),
+            files,
             program: program.to_owned(),
             kept: Mutex::default(),
             broken: AtomicBool::new(false),
@@ -244,6 +247,12 @@ impl Shelf {
         samples.truncate(end + TAIL_SAMPLES);
         write(&new, &samples)?;
         fs::rename(&new, &file).map_err(SpeechError::Keep)?;
+        if self.files.fetch_add(1, Ordering::Relaxed) >= MAX_FILES
+            && let Ok(left) = prune(&self.folder)
+        {
+            // If it fails, the next sentence tries again.
+            self.files.store(left, Ordering::Relaxed);
+        }
         Ok(Prompt::from_samples(&samples))
     }
 
@@ -335,7 +344,7 @@ fn write(file: &Path, samples: &[i16]) -> Result<(), hound::Error> {
 }
 
 /// Removes the oldest files beyond [`MAX_FILES`]; names change, and nobody else forgets old ones.
-fn prune(folder: &Path) -> io::Result<()> {
+fn prune(folder: &Path) -> io::Result<usize> {
     let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -343,7 +352,8 @@ fn prune(folder: &Path) -> io::Result<()> {
     }
     files.sort();
     let surplus = files.len().saturating_sub(MAX_FILES);
-    files.iter().take(surplus).try_for_each(|(_, file)| fs::remove_file(file))
+    files.iter().take(surplus).try_for_each(|(_, file)| fs::remove_file(file))?;
+    Ok(files.len() - surplus)
 }
 
 #[cfg(test)]
@@ -436,8 +446,13 @@ mod tests {
         for index in 0..MAX_FILES {
             fs::write(folder.path().join(format!("{index}.wav")), b"").unwrap();
         }
-        prune(folder.path()).unwrap();
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        let (speech, told) = speech(folder.path(), "espeak-ng");
         assert!(!old.exists());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), MAX_FILES);
+        assert_eq!(files(), MAX_FILES);
+        speech.speak(&greeting("Ada"));
+        told.recv_timeout(LIMIT).unwrap();
+        assert!(matches!(speech.speak(&greeting("Ada")), Spoken::Ready(_)));
+        assert_eq!(files(), MAX_FILES, "also while it runs");
     }
 }

@@ -257,7 +257,11 @@ impl<S: Surroundings> Switchboard<S> {
             return Ok(());
         }
         let refuse = |text: &str| Err(Refused::because(Code::MediaNotAcceptable, text.to_owned()));
-        if remote == canonical(self.local) {
+        let local = canonical(self.local);
+        if remote.is_ipv4() != local.is_ipv4() {
+            return refuse("the media address is of another IP version than ours; offer one of ours");
+        }
+        if remote == local {
             return refuse("the media address is our own; offer that of the caller");
         }
         match self.by_media.entry(remote) {

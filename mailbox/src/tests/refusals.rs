@@ -74,6 +74,17 @@ fn media_cannot_be_sent_to_ourselves() {
 }
 
 #[test]
+fn media_of_another_ip_version_is_refused_and_not_answered_with_silence() {
+    let (mut stage, mut caller) = (Stage::new(), Caller::new());
+    let body =
+        offer_at("[2001:db8::7]:4000", "0", "sendrecv").replace("IP4 [2001:db8::7]", "IP6 2001:db8::7");
+    caller.invite_with(&mut stage, &body);
+    let answer = stage.last("SIP/2.0 488");
+    assert!(answer.contains("text=\"UM1116 MediaNotAcceptable: the media address is of another IP version"));
+    assert_eq!(stage.metrics.slots().taken(), 0);
+}
+
+#[test]
 fn what_cannot_be_recorded_is_not_acceptable() {
     let (mut stage, mut caller) = (Stage::new(), Caller::new());
     caller.invite_with(&mut stage, &offer_at(CALLER, "9 18 101", "sendrecv"));
