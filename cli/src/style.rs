@@ -36,8 +36,18 @@ impl Style {
     /// Colours if the standard output is a terminal and `NO_COLOR` is not set.
     #[must_use]
     pub fn of_stdout() -> Self {
+        Self::of(std::io::stdout().is_terminal())
+    }
+
+    /// The same for the standard error.
+    #[must_use]
+    pub fn of_stderr() -> Self {
+        Self::of(std::io::stderr().is_terminal())
+    }
+
+    fn of(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if std::io::stdout().is_terminal() && !refused { Style::Coloured } else { Style::Plain }
+        if is_terminal && !refused { Style::Coloured } else { Style::Plain }
     }
 
     /// The text, painted.

@@ -37,9 +37,12 @@ struct Running {
 
 impl Running {
     fn start(room: &Path, address: Ipv4Addr) -> Self {
+        Self::of(room, up(room, address, &[]))
+    }
+
+    fn of(room: &Path, mut command: Command) -> Self {
         let log = room.join("log");
         let out = std::fs::File::create(&log).expect("a log");
-        let mut command = up(room, address, &[]);
         let child =
             command.stderr(out.try_clone().expect("a handle")).stdout(out).spawn().expect("umbriel starts");
         let running = Self { child, log };
@@ -245,6 +248,18 @@ fn a_port_that_is_taken_is_named_with_its_code_and_nothing_runs_on() {
     assert!(error.contains("UM1205 PortUnavailable"), "{error}");
     assert!(error.contains("--admin"), "{error}");
     drop(admin);
+}
+
+#[test]
+fn what_is_logged_into_a_file_has_no_colours() {
+    let room = room();
+    let mut command = up(room.path(), address(), &[]);
+    command.env("PATH", room.path());
+    let running = Running::of(room.path(), command);
+    running.wait_for("code=\"UM1204\"");
+    running.signal("-TERM");
+    assert!(!running.told().contains('\u{1b}'), "{}", running.told());
+    assert_eq!(running.end(), Some(0));
 }
 
 #[test]

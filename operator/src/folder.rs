@@ -233,3 +233,19 @@ fn unreadable(path: &Path, what: &str, error: &io::Error) -> Located {
     };
     Located { file: path.into(), line: 0, problem }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_folder_stops_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let pipe = dir.path().join("pipe.yaml");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+        let listing = Folder::new(dir.path()).read(SystemTime::now());
+        let said: Vec<&str> = listing.problems.iter().map(|located| located.problem.value.as_str()).collect();
+        assert_eq!(said, ["not a regular file"]);
+    }
+}

@@ -463,17 +463,6 @@ fn what_cannot_be_read_may_hold_what_is_missing() {
 }
 
 #[test]
-fn a_pipe_in_the_folder_stops_nobody() {
-    let mut house = House::quickstart();
-    let pipe = house.dir().join("pipe.yaml");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let step = house.step();
-    assert_eq!(codes(&step), [Code::UnreadableSource]);
-    assert_eq!(step.problems[0].problem.value, "not a regular file");
-    assert_eq!(house.router().directory.mailboxes.len(), 2);
-}
-
-#[test]
 fn a_file_that_an_editor_has_just_emptied_is_still_what_it_was() {
     let mut house = House::quickstart();
     house.step();

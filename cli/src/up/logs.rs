@@ -32,6 +32,7 @@ pub(crate) fn init(arguments: &UpArguments, style: Style) -> io::Result<Option<P
                 EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,umbriel_cli=off"));
             let faults = tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
+                .with_ansi(Style::of_stderr() == Style::Coloured)
                 .with_filter(filter_fn(|metadata| metadata.target() != lines::CALLS))
                 .with_filter(filter);
             let (calls, printer) = lines::start(style)?;
