@@ -45,13 +45,8 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// The low bits of a connection's number name its worker; see `MAX_WORKERS`.
 const WORKER_BITS: u32 = 8;
 
-/// What workers and connections send to a worker.
-pub(crate) enum Mail {
-    /// A message for its core.
-    Message(Vec<u8>, Peer),
-    /// A message for one of its connections.
-    Answer(Peer, Vec<u8>),
-}
+/// What workers and connections send to a worker: a message for its core, and whom it came from.
+pub(crate) struct Mail(pub(crate) Vec<u8>, pub(crate) Peer);
 
 /// Another worker for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,16 +76,32 @@ pub(crate) struct Connections {
     place: WorkerPlace,
     mail: Arc<[mpsc::Sender<Mail>]>,
     steer: fn(&[u8], usize) -> Option<usize>,
-    /// Open connections of the whole server.
-    total: Arc<AtomicUsize>,
+    books: Arc<Books>,
     limits: Limits,
     metrics: ServeMetrics,
-    open: Mutex<HashMap<ConnectionId, Open>>,
     tasks: Mutex<JoinSet<()>>,
     listeners: Mutex<Vec<AbortHandle>>,
 }
 
-/// The worker's end of an open connection.
+/// The open connections of a whole server. Any worker may answer by any of them: an answer on a
+/// stream is never repeated, so it must not wait behind the messages of a busy worker, or get lost.
+pub(crate) struct Books {
+    total: AtomicUsize,
+    /// By worker, so that they seldom wait for each other.
+    open: Vec<Mutex<HashMap<ConnectionId, Open>>>,
+}
+
+impl Books {
+    pub(crate) fn new(workers: usize) -> Self {
+        Books { total: AtomicUsize::new(0), open: (0..workers).map(|_| Mutex::default()).collect() }
+    }
+
+    fn of(&self, worker: usize) -> MutexGuard<'_, HashMap<ConnectionId, Open>> {
+        lock(&self.open[worker])
+    }
+}
+
+/// The workers' end of an open connection.
 struct Open {
     transport: Transport,
     address: SocketAddr,
@@ -159,7 +170,7 @@ impl Connections {
         place: WorkerPlace,
         mail: Arc<[mpsc::Sender<Mail>]>,
         steer: fn(&[u8], usize) -> Option<usize>,
-        total: Arc<AtomicUsize>,
+        books: Arc<Books>,
         limits: Limits,
         metrics: ServeMetrics,
     ) -> Self {
@@ -167,10 +178,9 @@ impl Connections {
             place,
             mail,
             steer,
-            total,
+            books,
             limits,
             metrics,
-            open: Mutex::default(),
             tasks: Mutex::default(),
             listeners: Mutex::default(),
         }
@@ -196,17 +206,14 @@ impl Connections {
     /// Sends a message by the connection that its peer names. If that is gone, or none is named, by
     /// any to the same address, and failing that by a new one (RFC 3261 section 18.2.2).
     pub(crate) fn send(self: &Arc<Self>, peer: Peer, bytes: &[u8]) {
-        if let Some(owner) = peer.connection.map(worker_of).filter(|owner| *owner != self.place.index) {
-            if !self.post(owner, Mail::Answer(peer, bytes.to_vec())) {
-                self.metrics.count_lost(Lost::QueueFull);
-            }
-            return;
+        if let Some(id) = peer.connection
+            && let Some(known) = self.books.of(worker_of(id)).get(&id)
+        {
+            return known.push(bytes, &self.limits, &self.metrics);
         }
-        let open = lock(&self.open);
-        let known = peer.connection.and_then(|id| open.get(&id)).or_else(|| {
-            open.values().find(|open| open.address == peer.address && open.transport == peer.transport)
-        });
-        match known {
+        let open = self.books.of(self.place.index);
+        let to_same = |open: &&Open| open.address == peer.address && open.transport == peer.transport;
+        match open.values().find(to_same) {
             Some(known) => known.push(bytes, &self.limits, &self.metrics),
             None => {
                 drop(open);
@@ -221,7 +228,7 @@ impl Connections {
             listener.abort();
         }
         // Without its sender a connection ends once its queue is empty.
-        lock(&self.open).clear();
+        self.books.of(self.place.index).clear();
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         let all_ended = async { while tasks.join_next().await.is_some() {} };
         // Those that are left when patience ends are aborted with the set.
@@ -235,7 +242,7 @@ impl Connections {
         let Some(mut ticket) = self.admit(Transport::Tcp, peer.address) else {
             return self.metrics.count_lost(Lost::NoConnection);
         };
-        if let Some(open) = lock(&self.open).get(&ticket.id) {
+        if let Some(open) = self.books.of(self.place.index).get(&ticket.id) {
             open.push(bytes, &self.limits, &self.metrics);
         }
         self.spawn(async move {
@@ -254,9 +261,9 @@ impl Connections {
 
     /// Opens the books for one more connection, if there may be one.
     fn admit(self: &Arc<Self>, transport: Transport, address: SocketAddr) -> Option<Ticket> {
-        let before = self.total.fetch_add(1, Ordering::Relaxed);
+        let before = self.books.total.fetch_add(1, Ordering::Relaxed);
         if before >= self.limits.connections {
-            self.total.fetch_sub(1, Ordering::Relaxed);
+            self.books.total.fetch_sub(1, Ordering::Relaxed);
             self.metrics.count_closed(Closed::Cap);
             return None;
         }
@@ -267,7 +274,7 @@ impl Connections {
         let unsent_bytes = Arc::new(AtomicUsize::new(0));
         let open =
             Open { transport, address, outgoing: outgoing_in, unsent_bytes: Arc::clone(&unsent_bytes) };
-        lock(&self.open).insert(id, open);
+        self.books.of(self.place.index).insert(id, open);
         let peer = Peer { transport, address, connection: Some(id) };
         Some(Ticket { connections: Arc::clone(self), peer, id, outgoing, unsent_bytes })
     }
@@ -292,8 +299,9 @@ impl Open {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        lock(&self.connections.open).remove(&self.id);
-        let before = self.connections.total.fetch_sub(1, Ordering::Relaxed);
+        let books = &self.connections.books;
+        books.of(self.connections.place.index).remove(&self.id);
+        let before = books.total.fetch_sub(1, Ordering::Relaxed);
         self.connections.metrics.count_connections(before.saturating_sub(1));
     }
 }
@@ -358,7 +366,7 @@ impl Ticket {
                     connections.metrics.count_received(self.peer.transport);
                     let elsewhere = connections.elsewhere(bytes, messages);
                     let worker = elsewhere.map_or(connections.place.index, Elsewhere::worker);
-                    let mail = Mail::Message(bytes.to_vec(), self.peer);
+                    let mail = Mail(bytes.to_vec(), self.peer);
                     connections.mail[worker].send(mail).await.map_err(|_| None)?;
                     messages += 1;
                 }

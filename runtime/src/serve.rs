@@ -6,7 +6,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +13,7 @@ use rustls::ServerConfig;
 use sip::Peer;
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::{Listening, Mail};
+use crate::connection::{Books, Listening, Mail};
 use crate::metrics::ServeMetrics;
 use crate::outbox::Outbox;
 use crate::socket;
@@ -300,7 +299,7 @@ pub fn serve<C: Core>(
         (0..workers).map(|_| mpsc::channel::<Mail>(MAIL_CAPACITY)).unzip();
     let (notes, note_boxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(NOTE_CAPACITY)).unzip();
     let mail: Arc<[_]> = mail.into();
-    let open = Arc::new(AtomicUsize::new(0));
+    let books = Arc::new(Books::new(workers));
     let mut threads = Vec::with_capacity(workers);
     let boxes = letter_boxes.into_iter().zip(note_boxes);
     for (index, (sockets, (mail_in, notes_in))) in sockets.into_iter().zip(boxes).enumerate() {
@@ -312,7 +311,7 @@ pub fn serve<C: Core>(
             mail_in,
             notes_in,
             stopped: stopped.clone(),
-            open: Arc::clone(&open),
+            books: Arc::clone(&books),
             limits: settings.limits,
             metrics: settings.metrics.clone(),
             make: Arc::clone(&make),

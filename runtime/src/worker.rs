@@ -6,14 +6,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use sip::{Peer, Transport};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::{self, Connections, Elsewhere, Mail};
+use crate::connection::{self, Books, Connections, Elsewhere, Mail};
 use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
 use crate::serve::{Core, Limits, Now, Sockets, WorkerPlace};
@@ -44,7 +43,7 @@ pub(crate) struct Supplies<C: Core> {
     pub(crate) mail_in: mpsc::Receiver<Mail>,
     pub(crate) notes_in: mpsc::Receiver<C::Note>,
     pub(crate) stopped: watch::Receiver<bool>,
-    pub(crate) open: Arc<AtomicUsize>,
+    pub(crate) books: Arc<Books>,
     pub(crate) limits: Limits,
     pub(crate) metrics: ServeMetrics,
     pub(crate) make: Arc<Make<C>>,
@@ -102,9 +101,9 @@ enum Wake<N> {
 
 impl<C: Core> Worker<C> {
     fn new(supplies: Supplies<C>) -> std::io::Result<Self> {
-        let Supplies { place, name, sockets, mail, mail_in, notes_in, stopped, open, limits, metrics, make } =
+        let Supplies { place, name, sockets, mail, mail_in, notes_in, stopped, books, limits, metrics, make } =
             supplies;
-        let connections = Arc::new(Connections::new(place, mail, C::steer, open, limits, metrics.clone()));
+        let connections = Arc::new(Connections::new(place, mail, C::steer, books, limits, metrics.clone()));
         for listening in sockets.listening {
             connection::listen(&connections, listening)?;
         }
@@ -187,7 +186,7 @@ impl<C: Core> Worker<C> {
     fn hand_over(&self, length: usize, peer: Peer, number: usize) -> bool {
         let bytes = &self.buffer[..length];
         let Some(elsewhere) = self.connections.elsewhere(bytes, number) else { return false };
-        let taken = self.connections.post(elsewhere.worker(), Mail::Message(bytes.to_vec(), peer));
+        let taken = self.connections.post(elsewhere.worker(), Mail(bytes.to_vec(), peer));
         match elsewhere {
             Elsewhere::Owner(_) => {
                 if !taken {
@@ -222,11 +221,10 @@ impl<C: Core> Worker<C> {
         let mut next = Some(first);
         for taken in 1..=BUDGET {
             match next.take() {
-                Some(Mail::Message(bytes, peer)) => {
+                Some(Mail(bytes, peer)) => {
                     self.guarded.with(|core, out| core.handle(&bytes, peer, now, out));
                     self.send();
                 }
-                Some(Mail::Answer(peer, bytes)) => self.connections.send(peer, &bytes),
                 None => return,
             }
             if taken < BUDGET {

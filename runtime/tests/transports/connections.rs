@@ -93,6 +93,30 @@ fn a_thousand_messages_in_a_row_are_all_answered() {
     writing.join().unwrap();
 }
 
+/// TCP repeats nothing, so an answer that is lost here is lost for good.
+#[test]
+fn no_answer_of_many_busy_connections_is_lost_though_all_workers_have_full_queues() {
+    const CONNECTIONS: usize = 32;
+    const MESSAGES: usize = 400;
+    let server = start(&settings());
+    let address = server.addresses().tcp.unwrap();
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let stream = tcp(address);
+                let mut sending = stream.try_clone().unwrap();
+                let all: Vec<u8> =
+                    (0..MESSAGES).flat_map(|number| message(&format!("w{}", number % 2), "")).collect();
+                let sender = std::thread::spawn(move || sending.write_all(&all).unwrap());
+                let mut answers = Reader::new(stream);
+                (0..MESSAGES).for_each(|_| drop(answers.next()));
+                sender.join().unwrap();
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+}
+
 #[test]
 fn a_keep_alive_of_two_line_ends_is_answered_by_one() {
     let server = start(&settings());
