@@ -187,6 +187,8 @@ impl Shared {
         let wanted = &snapshot.identity;
         let same = listening.wanted.as_ref().is_some_and(|served| listens_alike(served, wanted));
         if listening.stopped || (same && listening.server.is_some()) {
+            // Whatever could not be had before is no longer asked for.
+            listening.problem = None;
             tracing::info!(server = NAME, generation, "serving a new configuration");
             return;
         }
