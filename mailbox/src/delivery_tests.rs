@@ -235,6 +235,23 @@ fn a_crash_after_any_step_of_a_delivery_by_smtp_leaves_one_mail_but_for_the_one_
     }
 }
 
+#[test]
+fn a_spool_that_was_never_told_of_the_delivery_causes_no_second_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let server = ScriptedServer::willing(&state.join("inbox"));
+    let copies = copies_of_a_delivery(&state, config(smtp(server.address, config::SmtpSecurity::None)));
+    let (first, last) = (copies.first().unwrap(), copies.last().unwrap());
+    assert!(!files(&first.join("spool")).is_empty());
+    fs::remove_dir_all(last.join("spool")).unwrap();
+    fs::rename(first.join("spool"), last.join("spool")).unwrap();
+    let second = ScriptedServer::willing(&last.join("second"));
+    let deliverer = start(last, config(smtp(second.address, config::SmtpSecurity::None)));
+    wait_until_idle(last, &deliverer);
+    assert_eq!(deliverer.status().delivered, 0);
+    assert_eq!(arrived(&last.join("second")).len(), 0);
+}
+
 /// Not a test by itself: what `what_was_synced_before_a_kill_is_delivered_once` runs and kills. It
 /// speaks into two recordings at the pace of calls, and says how far it has come.
 #[test]

@@ -165,6 +165,13 @@ impl Caller {
         self.timestamp = self.timestamp.wrapping_add(800);
     }
 
+    /// The packet that ends a key, for a network to deliver or not.
+    pub(super) fn key(&mut self, event: u8) -> Vec<u8> {
+        let packet = self.build(101, &[event, 0x8a, 3, 32]);
+        self.timestamp = self.timestamp.wrapping_add(800);
+        packet
+    }
+
     fn build(&mut self, payload_type: u8, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let (sequence, timestamp, ssrc) = (self.sequence, self.timestamp, self.ssrc);

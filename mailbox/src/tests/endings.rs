@@ -45,6 +45,22 @@ fn the_pound_key_ends_the_recording_and_is_not_part_of_it() {
 }
 
 #[test]
+fn what_overtook_the_pound_key_on_the_network_is_not_part_of_the_recording() {
+    let (mut stage, mut caller) = at_the_beep();
+    caller.says(&mut stage, VOICE, 1);
+    stage.advance(100);
+    let key = caller.key(11);
+    let after = caller.packet(0x22);
+    let media = caller.media.clone();
+    stage.hears_media(&media, &after);
+    stage.hears_media(&media, &key);
+    assert_eq!(
+        stage.spooled(),
+        [Spooled::Begin, Spooled::Append(0, vec![VOICE; 160]), Spooled::Finish(EndedBy::Key)]
+    );
+}
+
+#[test]
 fn other_keys_and_a_pound_during_the_greeting_change_nothing() {
     let (mut stage, mut caller) = (Stage::new(), Caller::new());
     caller.invite(&mut stage);

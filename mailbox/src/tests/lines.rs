@@ -64,6 +64,24 @@ fn the_last_packet_before_a_hang_up_is_recorded_although_one_before_it_is_missin
 }
 
 #[test]
+fn what_came_before_the_end_of_the_beep_is_not_recorded_although_it_is_put_in_order_later() {
+    let (mut stage, mut caller) = (Stage::new(), Caller::new());
+    caller.invite(&mut stage);
+    caller.ack(&mut stage);
+    stage.advance(420);
+    let media = caller.media.clone();
+    let first = caller.packet(0x11);
+    let _lost = caller.packet(0x12);
+    let early = caller.packet(0x13);
+    stage.hears_media(&media, &first);
+    stage.hears_media(&media, &early);
+    stage.advance(20);
+    caller.says(&mut stage, 0x14, 10);
+    let recorded: Vec<u8> = places(&stage).into_iter().map(|(_, byte)| byte).collect();
+    assert_eq!(recorded, [0x14; 10]);
+}
+
+#[test]
 fn another_source_from_the_same_address_goes_on_with_the_recording() {
     let (mut stage, mut caller) = at_the_beep();
     caller.says(&mut stage, 1, 2);

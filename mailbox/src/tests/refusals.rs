@@ -204,6 +204,14 @@ fn a_token_that_is_old_forged_or_of_another_gateway_decides_nothing() {
 }
 
 #[test]
+fn a_token_for_a_mailbox_that_moved_to_another_plan_decides_nothing() {
+    let token = token(&Stage::new(), "pbx", EPOCH_MS);
+    let mut stage = Stage::but("name: bob, dialPlan: contoso", "name: bob, dialPlan: fabrikam");
+    call_with(&mut stage, &token);
+    assert!(stage.last("SIP/2.0 404").contains("UM1110 NoSuchUser"));
+}
+
+#[test]
 fn all_messages_of_a_call_go_to_one_worker() {
     use runtime::Core as _;
     type Board = crate::switchboard::Switchboard<super::stage::Desk>;
