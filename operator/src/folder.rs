@@ -239,6 +239,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_second_edit_within_one_tick_of_the_clock_is_seen() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.yaml");
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_248_000);
+        let write = |kind: &str| {
+            std::fs::write(&path, format!("kind: {kind}\n")).expect("it is written");
+            let file = std::fs::File::options().write(true).open(&path).expect("it is there");
+            file.set_modified(written).expect("its time is set");
+        };
+        let mut folder = Folder::new(dir.path());
+        let mut value = |after_s: u64| {
+            let listing = folder.read(written + Duration::from_secs(after_s));
+            let files = listing.files.expect("it is read");
+            let Some(Text::Read(documents)) = files.get(&path) else { panic!("it is read") };
+            documents[0].node.as_ref().and_then(|node| node.text("kind")).map(str::to_owned)
+        };
+        write("one");
+        assert_eq!(value(1).as_deref(), Some("one"));
+        write("two");
+        assert_eq!(value(2).as_deref(), Some("two"), "the same length and the same time");
+    }
+
+    #[test]
     fn a_pipe_in_the_folder_stops_nobody() {
         let dir = tempfile::tempdir().expect("a folder");
         let pipe = dir.path().join("pipe.yaml");

@@ -154,6 +154,8 @@ mod tests {
             ("~", Value::Null),
             ("NO", Value::Bool("NO".into())),
             ("Yes", Value::Bool("Yes".into())),
+            ("y", Value::Bool("y".into())),
+            ("N", Value::Bool("N".into())),
             ("yEs", Value::Text("yEs".into())),
             ("101", Value::Integer("101".into())),
             ("-5", Value::Integer("-5".into())),

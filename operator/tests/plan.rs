@@ -106,6 +106,16 @@ fn a_certificate_and_its_key_reach_the_server() {
 }
 
 #[test]
+fn tls_runs_over_tcp_so_the_two_cannot_share_a_port_of_one_machine() {
+    let mut world = company();
+    world.routers.insert(key("router"), object(2, json!({"umStartupMode": "Dual"})));
+    world.services.insert(key("mailbox"), object(2, json!({"sipTcpListeningPort": 5061})));
+    let found: Vec<(Code, String)> =
+        reconcile(&world).problems.into_iter().map(|problem| (problem.code, problem.field)).collect();
+    assert_eq!(found, [(Code::PortConflict, "spec.sipTcpListeningPort".into())]);
+}
+
+#[test]
 fn a_world_that_nobody_checked_gets_its_problems_here() {
     let mut world = company();
     let spec = json!({"numberOfDigitsInExtension": 99, "maxCallDuration": 1});
