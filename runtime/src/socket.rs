@@ -5,7 +5,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -19,8 +20,36 @@ const UDP_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 /// A connection that says nothing for this long is probed by the kernel.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
+/// How long a port may seem taken before we believe it. A program that is being started has a copy of
+/// all our sockets between its fork and its exec, those included that we have just closed: some
+/// milliseconds, more on a busy machine.
+const TAKEN_PATIENCE: Duration = Duration::from_millis(500);
+/// How often we look in the meantime.
+const TAKEN_RETRY: Duration = Duration::from_millis(10);
+
 /// One UDP socket per worker, all on one address; port 0 picks a free one.
 pub(crate) fn udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    patiently(|| bind_udp(address, workers))
+}
+
+/// One TCP listener per worker, all on one address; port 0 picks a free one.
+pub(crate) fn tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    patiently(|| bind_tcp(address, workers))
+}
+
+fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + TAKEN_PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                thread::sleep(TAKEN_RETRY);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
     let mut address = address;
     refuse_a_taken_port(address, Type::DGRAM)?;
     (0..workers)
@@ -37,8 +66,7 @@ pub(crate) fn udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSock
         .collect()
 }
 
-/// One TCP listener per worker, all on one address; port 0 picks a free one.
-pub(crate) fn tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     let mut address = address;
     refuse_a_taken_port(address, Type::STREAM)?;
     (0..workers)
@@ -93,6 +121,19 @@ mod tests {
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == first));
         let listeners = tcp(([127, 0, 0, 1], 0).into(), 2).unwrap();
         assert_eq!(listeners[0].local_addr().unwrap(), listeners[1].local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_port_that_a_starting_program_holds_for_a_moment_is_not_taken() {
+        // What a fork holds between our close and its exec: a socket that shares with nobody.
+        let held = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let address = held.local_addr().unwrap();
+        let exec = thread::spawn(move || {
+            thread::sleep(TAKEN_PATIENCE / 5);
+            drop(held);
+        });
+        assert_eq!(udp(address, 2).unwrap().len(), 2);
+        exec.join().unwrap();
     }
 
     #[test]
