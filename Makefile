@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint generate bench clean
+.PHONY: help run image test check lint generate bench clean
 
 CARGO_DENY := 0.20.2
 TOOLS := $(CURDIR)/target/tools
@@ -16,6 +16,11 @@ run: ## Build, serve examples/quickstart and place one real call to it (ONCE=1 e
 	@tests/need run
 	@cargo build --release --bin umbriel
 	@exec target/release/umbriel up examples/quickstart --call 101 --show-numbers $(if $(ONCE),--once)
+
+image: ## Build the container image as target/image/umbriel.tar, an OCI archive
+	@tests/need image
+	@cargo build --release --bin umbriel
+	@tests/image target/release/umbriel target/image/umbriel.tar
 
 test: ## Install what is missing, then run every check and every test
 	@tests/need test

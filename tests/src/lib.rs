@@ -7,6 +7,7 @@
 pub mod audio;
 pub mod callers;
 pub mod house;
+pub mod image;
 pub mod mail;
 mod need;
 pub mod phone;
