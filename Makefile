@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run image test check lint generate bench clean
+.PHONY: help run image test check lint generate bench cluster clean
 
 CARGO_DENY := 0.20.2
 TOOLS := $(CURDIR)/target/tools
@@ -25,6 +25,7 @@ image: ## Build the container image as target/image/umbriel.tar, an OCI archive
 test: ## Install what is missing, then run every check and every test
 	@tests/need test
 	@$(MAKE) --no-print-directory check
+	@if [ "$$(id -u)" = 0 ] && command -v go >/dev/null; then tests/cluster/cluster build; fi
 	@tests/count cargo test --workspace --no-fail-fast
 
 check: lint ## Formatting, lints, licences, bans, sources; advisories where their database can be reached
@@ -38,6 +39,10 @@ lint: ## Formatting and lints alone
 
 generate: ## Write crds/*.yaml from the Rust types
 	@cargo run --quiet -p umbriel-crds --example generate
+
+cluster: ## Start a Kubernetes cluster of two nodes on this machine (DO=down ends it, DO=status shows it)
+	@tests/need cluster
+	@tests/cluster/cluster $(or $(DO),up)
 
 bench: ## Measure the routing decision at 10, 1,000 and 100,000 mailboxes
 	@cargo bench -p umbriel-config --bench route

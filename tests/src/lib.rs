@@ -6,6 +6,7 @@
 
 pub mod audio;
 pub mod callers;
+pub mod cluster;
 pub mod house;
 pub mod image;
 pub mod mail;
@@ -13,5 +14,6 @@ mod need;
 pub mod phone;
 pub mod wire;
 
+pub use cluster::Cluster;
 pub use house::{House, HouseBuilder};
 pub use need::{has, is_root, skip, wait_until};
