@@ -30,6 +30,13 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// Say what is wrong with the objects of a folder.
     Check(CheckArguments),
+    /// Run one call router on a configuration that an operator writes.
+    Router(RouterArguments),
+    /// Run one mailbox server on a configuration that an operator writes.
+    Mailbox(MailboxArguments),
+    /// Serve the objects of a Kubernetes cluster: write configurations, run the servers, say how it
+    /// stands.
+    Operator(OperatorArguments),
 }
 
 /// `umbriel up`
@@ -149,6 +156,78 @@ pub(crate) struct CheckArguments {
     pub output: Output,
 }
 
+/// What one server is told when it is started.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct InstanceArguments {
+    /// The folder with the configuration; it is read again when it changes.
+    #[arg(long, value_name = "DIR")]
+    pub config: PathBuf,
+    /// The address of this instance: it listens there, and peers are told it.
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: IpAddr,
+    /// Where /livez, /readyz, /metrics and /generation are served, at the same address.
+    #[arg(long, value_name = "PORT", default_value_t = operator::ADMIN_PORT)]
+    pub admin_port: u16,
+    /// Show phone numbers in full in logs.
+    #[arg(long)]
+    pub show_numbers: bool,
+    /// How logs look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+/// `umbriel router`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RouterArguments {
+    #[command(flatten)]
+    pub instance: InstanceArguments,
+    /// Calls are answered for this long after the process was asked to end, because those who send
+    /// them learn of it later.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub linger: Duration,
+}
+
+/// `umbriel mailbox`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MailboxArguments {
+    #[command(flatten)]
+    pub instance: InstanceArguments,
+    /// Where recordings and mail are kept.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Calls that there are when the process is asked to end may go on for this long; the longest
+    /// that a dial plan allows is two hours.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "7200")]
+    pub drain_limit: Duration,
+}
+
+/// `umbriel operator`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OperatorArguments {
+    /// The image of the servers' pods; it holds this program.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: String,
+    /// Serve the objects of this namespace alone; without it, those of the whole cluster.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// The namespace of the Lease by which one operator at a time works.
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "default")]
+    pub lease_namespace: String,
+    /// The name that this operator takes the Lease by; each has its own.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "umbriel-operator")]
+    pub identity: String,
+    /// Everything is compared again after this long, even if nothing seems to have changed: such as
+    /// 10m, 90s or 1h.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    pub resync_interval: Duration,
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9060")]
+    pub admin: SocketAddr,
+    /// How logs look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
 /// How a call comes to a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Way {
@@ -181,6 +260,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A whole number and its unit, as Kubernetes tools write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a whole number and its unit, such as 10m, 90s or 1h".to_owned();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit_at);
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_s));
+    seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -198,5 +292,22 @@ mod tests {
         assert!(seconds("-1").is_err());
         assert!(seconds("NaN").is_err());
         assert!(seconds("1e9").is_err());
+    }
+
+    #[test]
+    fn a_duration_is_a_whole_number_with_its_unit() {
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3_600)));
+        for wrong in ["", "10", "m", "0s", "1d", "1.5h", "-1s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn everything_is_compared_again_after_ten_minutes() {
+        let arguments = Arguments::try_parse_from(["umbriel", "operator", "--image", "umbriel"]).unwrap();
+        let Command::Operator(operator) = arguments.command else { panic!("another command") };
+        assert_eq!(operator.resync_interval, Duration::from_secs(600));
     }
 }

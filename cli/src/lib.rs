@@ -9,6 +9,8 @@ pub mod call;
 mod command_call;
 mod command_check;
 mod command_explain;
+mod command_operator;
+mod command_serve;
 mod folder;
 mod print;
 pub mod speech;
@@ -45,6 +47,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Call(arguments) => command_call::run(arguments),
         Command::Explain(arguments) => command_explain::run(arguments),
         Command::Check(arguments) => command_check::run(arguments),
+        Command::Router(arguments) => command_serve::router(arguments),
+        Command::Mailbox(arguments) => command_serve::mailbox(arguments),
+        Command::Operator(arguments) => command_operator::run(arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 //! startup mode or certificate starts the workers anew, which ends the calls in progress and keeps
 //! what they recorded. Refuses to know what happens in a call.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -52,6 +53,9 @@ pub struct ServerPaths {
     pub config: PathBuf,
     /// The state folder: `spool`, `outbox`, `store`, `mail` and `prompts` are made in it.
     pub state: PathBuf,
+    /// The address of this instance, where several read one configuration; otherwise the
+    /// configuration says it.
+    pub address: Option<IpAddr>,
 }
 
 /// A mailbox server could not be started.
@@ -88,6 +92,7 @@ struct Shared {
     notes: Arc<Notes>,
     metrics: CallMetrics,
     serve_metrics: ServeMetrics,
+    address: Option<IpAddr>,
     workers: usize,
     /// For a configuration without a certificate; made once, so that it outlives changes.
     own_certificate: OnceLock<Certificate>,
@@ -139,11 +144,12 @@ impl Server {
             notes,
             metrics: CallMetrics::default(),
             serve_metrics: ServeMetrics::new(),
+            address: paths.address,
             workers,
             own_certificate: OnceLock::new(),
             listening: Mutex::default(),
         });
-        shared.listen(&mut shared.listening(), &first.config.server)?;
+        shared.listen(&mut shared.listening(), &shared.placed(&first.config.server))?;
         shared.metrics.register(registry);
         shared.serve_metrics.register(registry, NAME);
         deliverer.register(registry);
@@ -246,16 +252,16 @@ impl Shared {
         let mut listening = self.listening();
         self.desk.serve(Arc::clone(served));
         self.notes.tell(&Note::ServiceChanged);
-        let (generation, wanted) = (served.config.generation, &served.config.server);
+        let (generation, wanted) = (served.config.generation, self.placed(&served.config.server));
         let before = listening.identity.clone();
-        let same = before.as_ref().is_some_and(|before| listens_alike(before, wanted));
+        let same = before.as_ref().is_some_and(|before| listens_alike(before, &wanted));
         if listening.stopped || (same && listening.workers.is_some()) {
             tracing::info!(server = NAME, generation, "serving a new configuration");
             return;
         }
         // The old workers go first: two sets of them on one port would share its packets.
         self.end_workers(&mut listening);
-        match self.listen(&mut listening, wanted) {
+        match self.listen(&mut listening, &wanted) {
             Ok(()) => {
                 listening.problem = None;
                 tracing::info!(server = NAME, generation, "serving a new configuration on new listeners");
@@ -271,6 +277,11 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The identity at the address of this instance.
+    fn placed(&self, identity: &ServerIdentity) -> ServerIdentity {
+        ServerIdentity { address: self.address.unwrap_or(identity.address), ..identity.clone() }
     }
 
     /// Starts the workers.

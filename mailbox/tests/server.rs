@@ -113,8 +113,11 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 #[test]
 fn a_server_answers_follows_its_configuration_and_stops() {
     let folder = tempfile::tempdir().unwrap();
-    let paths =
-        ServerPaths { config: folder.path().join("mailbox.yaml"), state: folder.path().join("state") };
+    let paths = ServerPaths {
+        config: folder.path().join("mailbox.yaml"),
+        state: folder.path().join("state"),
+        address: None,
+    };
     write_config(&paths.config, 1, "Enabled", 5062);
     let registry = registry();
     let server = Server::start(&paths, 2, &mut lock(&registry)).unwrap();
@@ -177,8 +180,11 @@ fn a_server_answers_follows_its_configuration_and_stops() {
 #[test]
 fn a_server_without_a_readable_configuration_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
-    let paths =
-        ServerPaths { config: folder.path().join("mailbox.yaml"), state: folder.path().join("state") };
+    let paths = ServerPaths {
+        config: folder.path().join("mailbox.yaml"),
+        state: folder.path().join("state"),
+        address: None,
+    };
     let registry = registry();
     let error = Server::start(&paths, 1, &mut lock(&registry)).err().unwrap();
     assert!(error.to_string().starts_with("read the configuration: read "), "{error}");

@@ -5,16 +5,17 @@
 //! and goes on with everybody else's news; a server whose object is gone takes no more calls.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use config::{
     CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, Mailbox,
     MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus, Smtp,
 };
-use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
+use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
 
 use crate::dereference::Linked;
 use crate::translate;
-use crate::world::{Key, Object, Served, TlsSecret, World};
+use crate::world::{Key, Object, ObjectRef, Served, TlsSecret, World};
 
 /// Seconds of a minute: dial plans count calls in minutes, servers in seconds.
 const S_PER_MIN: i64 = 60;
@@ -52,6 +53,8 @@ pub(crate) fn build(world: &World, linked: &Linked<'_>) -> Wanted {
 struct Service {
     namespace: String,
     identity: ServerIdentity,
+    /// Whether there is one to answer calls.
+    is_there: bool,
     max_calls_allowed: u32,
     delivery: Delivery,
 }
@@ -61,9 +64,12 @@ fn service(world: &World, linked: &Linked<'_>) -> Option<Service> {
     if let Some((key, server)) = linked.services.iter().next() {
         let spec = server.spec;
         let listeners = service_listeners(spec);
+        let identity = identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret);
+        let (address, is_there) = place(world, key);
         return Some(Service {
             namespace: key.namespace.clone(),
-            identity: identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret),
+            is_there,
+            identity: ServerIdentity { address, ..identity },
             max_calls_allowed: small(spec.max_calls_allowed),
             delivery: delivery(spec),
         });
@@ -71,7 +77,16 @@ fn service(world: &World, linked: &Linked<'_>) -> Option<Service> {
     let observed = world.observed.mailbox.as_ref()?;
     let (namespace, identity) = last_good(&world.services, &observed.server)?;
     let (max_calls_allowed, delivery) = (observed.max_calls_allowed, observed.delivery.clone());
-    Some(Service { namespace, identity, max_calls_allowed, delivery })
+    let (address, is_there) = place(world, &Key::new(&namespace, &identity.name));
+    let identity = ServerIdentity { address, ..identity };
+    Some(Service { namespace, identity, is_there, max_calls_allowed, delivery })
+}
+
+/// Where the mailbox server is, and whether there is one: on one machine always, in a cluster as
+/// soon as its pod takes calls.
+fn place(world: &World, key: &Key) -> (IpAddr, bool) {
+    let Some(cluster) = &world.cluster else { return (world.address, true) };
+    cluster.place(&ObjectRef::new(Kind::UMService, key)).unwrap_or((world.address, false))
 }
 
 fn router(world: &World, linked: &Linked<'_>, service: Option<&Service>) -> Option<Document<RouterConfig>> {
@@ -113,7 +128,7 @@ fn mailbox(world: &World, linked: &Linked<'_>, service: Option<Service>) -> Opti
         });
     };
     let directory = directory(linked, &service.namespace, Some(&service));
-    let Service { namespace, identity, max_calls_allowed, delivery } = service;
+    let Service { namespace, identity, is_there: _, max_calls_allowed, delivery } = service;
     let mut config = MailboxConfig {
         schema_version: SCHEMA_VERSION,
         generation: observed.map_or(0, |config| config.generation),
@@ -216,7 +231,7 @@ fn mailbox_server(service: &Service) -> MailboxServer {
         name: name.clone(),
         address: *address,
         listeners: *listeners,
-        in_service: *status == ServerStatus::Enabled,
+        in_service: service.is_there && *status == ServerStatus::Enabled,
     }
 }
 

@@ -3,13 +3,14 @@
 //! One verb: [`reconcile`] looks at a [`World`] and says in a [`Plan`] what should be written and
 //! what is wrong ([`Problem`]). It is pure and total: whatever is in the world, there is a plan,
 //! and a mistake in one object harms no other. [`Standalone`] gives it a folder as its world and
-//! carries its plans out on a disk.
+//! carries its plans out on a disk; [`cluster`] gives it the objects of a Kubernetes cluster.
 //!
 //! This room refuses to know SIP, calls and how servers are started.
 
 mod admit;
 mod build;
 mod check;
+pub mod cluster;
 mod dereference;
 mod folder;
 mod identify;
@@ -20,18 +21,24 @@ mod problem;
 mod reconcile;
 mod schema;
 mod secret;
+mod site;
 mod standalone;
 mod status;
 mod status_file;
 mod store;
 mod suggest;
+mod token_key;
 mod translate;
 mod validate;
+mod workloads;
 mod world;
 
 pub use plan::{Plan, Write};
 pub use problem::{Located, Problem};
 pub use reconcile::reconcile;
+pub use site::{Cluster, Instance};
 pub use standalone::{Preview, Standalone, StandaloneError, Step, preview};
 pub use status::ObjectStatus;
+pub use token_key::NoChance;
+pub use workloads::{ADMIN_PORT, Workload, WorkloadKind, WorkloadRef};
 pub use world::{Key, Object, ObjectRef, Observed, Served, TlsSecret, World};

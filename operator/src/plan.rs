@@ -7,6 +7,7 @@ use config::{MailboxConfig, RouterConfig};
 
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
+use crate::workloads::Workload;
 use crate::world::{ObjectRef, Observed, Served};
 
 /// What follows from a world.
@@ -29,6 +30,9 @@ pub enum Write {
     Mailbox(Box<MailboxConfig>),
     /// The router's configuration.
     Router(Box<RouterConfig>),
+    /// An object that a server needs to run. It comes after the configurations, or its pods would
+    /// wait for them.
+    Workload(Box<Workload>),
     /// The status of an object.
     Status(ObjectRef, ObjectStatus),
     /// The object is gone, and its status goes with it.
@@ -41,6 +45,9 @@ impl Write {
         match self {
             Write::Mailbox(config) => observed.mailbox = Some(*config),
             Write::Router(config) => observed.router = Some(*config),
+            Write::Workload(workload) => {
+                observed.workloads.insert(workload.object, workload.manifest);
+            }
             Write::Status(object, status) => {
                 observed.statuses.insert(object, status);
             }

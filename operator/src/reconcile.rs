@@ -11,6 +11,7 @@ use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::status::{ObjectStatus, statuses};
 use crate::validate::validate_together;
+use crate::workloads::{Workload, holds, workloads};
 use crate::world::{ObjectRef, Observed, World};
 
 /// What should be written in this world, and what is wrong in it.
@@ -25,13 +26,15 @@ pub fn reconcile(world: &World) -> Plan {
     validate_together(world, &mut linked, &mut problems);
     let wanted = build(world, &linked);
     let statuses = statuses(world, &linked, &wanted, &problems);
-    differences(&world.observed, wanted, statuses, problems)
+    let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
+    differences(&world.observed, wanted, workloads, statuses, problems)
 }
 
 /// The writes that turn what is observed into what is wanted.
 fn differences(
     observed: &Observed,
     wanted: Wanted,
+    workloads: Vec<Workload>,
     statuses: BTreeMap<ObjectRef, ObjectStatus>,
     problems: Vec<Problem>,
 ) -> Plan {
@@ -47,6 +50,11 @@ fn differences(
     {
         writes.push(Write::Router(Box::new(document.config)));
     }
+    let differs = |workload: &Workload| {
+        let live = observed.workloads.get(&workload.object);
+        !live.is_some_and(|live| holds(live, &workload.manifest))
+    };
+    writes.extend(workloads.into_iter().filter(differs).map(|workload| Write::Workload(Box::new(workload))));
     let gone = observed.statuses.keys().filter(|object| !statuses.contains_key(object));
     writes.extend(gone.map(|object| Write::Forget(object.clone())));
     let changed =

@@ -15,8 +15,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use config::{Code, Keyring, MailboxConfig, RouterConfig, TokenKey};
 
 use crate::folder::{Folder, Listing};
@@ -25,13 +23,11 @@ use crate::problem::{Located, Problem};
 use crate::reconcile::reconcile;
 use crate::status_file;
 use crate::store::{Store, locate};
+use crate::token_key::{NoChance, token_key};
 use crate::world::{Observed, Served, World};
 
 /// For the owner's eyes only: these files hold keys, or names and addresses of people.
 const OWNER_ONLY: u32 = 0o600;
-
-/// Bytes of a key's public name before they are written as text.
-const KEY_ID_BYTES: usize = 4;
 
 /// A folder of objects, and the state folder that its plans are carried out in.
 #[derive(Debug)]
@@ -95,8 +91,8 @@ pub enum StandaloneError {
         reason: String,
     },
     /// The system has no randomness for a key.
-    #[error("make a token key: {0}")]
-    Chance(String),
+    #[error(transparent)]
+    Chance(#[from] NoChance),
     /// The time is outside of what a calendar can say.
     #[error("tell the time: {0}")]
     Time(String),
@@ -244,6 +240,8 @@ impl Standalone {
                 }
                 // They stand in one file, which is written once.
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),
+                // On one machine the servers are no objects of their own.
+                Write::Workload(_) => {}
             }
         }
         if !statuses.is_empty() {
@@ -323,17 +321,10 @@ fn token_keys(path: &Path) -> Result<Vec<TokenKey>, StandaloneError> {
         Keyring::new(&keys).map_err(|error| unusable(error.to_string()))?;
         return Ok(keys);
     }
-    let id: String = chance::<KEY_ID_BYTES>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let keys = vec![TokenKey { id, secret: STANDARD.encode(chance::<{ config::SECRET_BYTES }>()?) }];
+    let keys = vec![token_key()?];
     let text = serde_yaml::to_string(&keys).map_err(|error| unusable(error.to_string()))?;
     replace(path, &text)?;
     Ok(keys)
-}
-
-fn chance<const N: usize>() -> Result<[u8; N], StandaloneError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| StandaloneError::Chance(error.to_string()))?;
-    Ok(bytes)
 }
 
 /// Replaces a file in one step: whoever reads it sees the old text or the new one, also after a

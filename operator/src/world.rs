@@ -14,7 +14,9 @@ use crds::{
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
+use crate::site::Cluster;
 use crate::status::ObjectStatus;
+use crate::workloads::WorkloadRef;
 
 /// Everything that a plan follows from.
 #[derive(Clone, Debug)]
@@ -37,8 +39,11 @@ pub struct World {
     pub secrets: BTreeMap<Key, TlsSecret>,
     /// Edits that were refused before they came here; the objects above are the last good ones.
     pub refused: Vec<Problem>,
-    /// The address of the machine that the servers run on.
+    /// The address of the machine that the servers run on; unspecified in a cluster, where each pod
+    /// is told its own.
     pub address: IpAddr,
+    /// Where the servers run as pods: their cluster. A world is then one namespace of it.
+    pub cluster: Option<Cluster>,
     /// Keys of the redirect token: the first signs, all of them verify.
     pub token_keys: Vec<TokenKey>,
     /// What became of earlier plans.
@@ -54,6 +59,8 @@ pub struct Observed {
     pub router: Option<RouterConfig>,
     /// The mailbox server's configuration as it is written, if there is one.
     pub mailbox: Option<MailboxConfig>,
+    /// The objects that run the servers, as they are.
+    pub workloads: BTreeMap<WorkloadRef, serde_json::Value>,
     /// The status of each object as it is written.
     pub statuses: BTreeMap<ObjectRef, ObjectStatus>,
     /// What the servers say that they serve.
@@ -161,6 +168,7 @@ impl World {
             secrets: BTreeMap::new(),
             refused: Vec::new(),
             address,
+            cluster: None,
             token_keys: Vec::new(),
             observed: Observed::default(),
             now,

@@ -5,7 +5,7 @@
 //! before go on. The only file of this room that does IO.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -28,6 +28,9 @@ const NAME: &str = "router";
 pub struct ServerPaths {
     /// `router.yaml`.
     pub config: PathBuf,
+    /// The address of this instance, where several read one configuration; otherwise the
+    /// configuration says it.
+    pub address: Option<IpAddr>,
 }
 
 /// Why a router cannot be started.
@@ -62,6 +65,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     state: Arc<State>,
+    address: Option<IpAddr>,
     workers: usize,
     counters: Counters,
     metrics: ServeMetrics,
@@ -94,6 +98,7 @@ impl Server {
         let first = watched.current();
         let shared = Arc::new(Shared {
             state: Arc::new(State::new(Arc::clone(&first))),
+            address: paths.address,
             workers,
             counters: Counters::default(),
             metrics: ServeMetrics::new(),
@@ -102,10 +107,11 @@ impl Server {
         });
         shared.counters.register(registry);
         shared.metrics.register(registry, NAME);
-        let server = shared.listen(&first.identity)?;
+        let identity = shared.placed(&first.identity);
+        let server = shared.listen(&identity)?;
         {
             let mut listening = shared.listening();
-            listening.wanted = Some(first.identity.clone());
+            listening.wanted = Some(identity);
             listening.server = Some(server);
         }
         let shared = Arc::clone(started.get_or_init(|| shared));
@@ -184,15 +190,15 @@ impl Shared {
         let mut listening = self.listening();
         self.state.swap(Arc::clone(snapshot));
         let generation = snapshot.generation;
-        let wanted = &snapshot.identity;
-        let same = listening.wanted.as_ref().is_some_and(|served| listens_alike(served, wanted));
+        let wanted = self.placed(&snapshot.identity);
+        let same = listening.wanted.as_ref().is_some_and(|served| listens_alike(served, &wanted));
         if listening.stopped || (same && listening.server.is_some()) {
             // Whatever could not be had before is no longer asked for.
             listening.problem = None;
             tracing::info!(server = NAME, generation, "serving a new configuration");
             return;
         }
-        match self.relisten(&mut listening, wanted) {
+        match self.relisten(&mut listening, &wanted) {
             Ok(()) => {
                 tracing::info!(server = NAME, generation, "serving a new configuration on new listeners")
             }
@@ -203,6 +209,11 @@ impl Shared {
                 listening.problem = Some(problem);
             }
         }
+    }
+
+    /// The identity at the address of this instance.
+    fn placed(&self, identity: &ServerIdentity) -> ServerIdentity {
+        ServerIdentity { address: self.address.unwrap_or(identity.address), ..identity.clone() }
     }
 
     /// New listeners first, so that there is no gap. Only where they need a port of the old ones do

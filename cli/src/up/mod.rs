@@ -15,7 +15,7 @@ mod lines;
 mod logs;
 mod problems;
 mod proof;
-mod servers;
+pub(crate) mod servers;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,7 +36,7 @@ use servers::Servers;
 /// How often the folder is looked at.
 const POLL: Duration = Duration::from_millis(100);
 /// Messages that were left meanwhile are delivered within this time, or else after the next start.
-const DELIVER: Duration = Duration::from_secs(5);
+pub(crate) const DELIVER: Duration = Duration::from_secs(5);
 /// Calls that are left when the process is asked to end may go on for this long.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -172,7 +172,7 @@ fn finish(servers: &Servers) {
     servers.stop();
 }
 
-fn wait_while(limit: Duration, busy: impl Fn() -> bool) {
+pub(crate) fn wait_while(limit: Duration, busy: impl Fn() -> bool) {
     let until = Instant::now() + limit;
     while busy() && Instant::now() < until {
         std::thread::sleep(POLL);

@@ -12,7 +12,7 @@ use miette::{Report, Result, miette};
 use operator::{Served, Standalone};
 use router::ServerPaths as RouterPaths;
 use runtime::ServeError;
-use runtime::admin::{self, Admin, Component};
+use runtime::admin::{self, Admin, AdminError, Component};
 use runtime::metrics;
 
 use crate::args::UpArguments;
@@ -28,18 +28,17 @@ impl Servers {
     /// Starts everything, or leaves nothing running.
     pub(crate) fn start(arguments: &UpArguments, site: &Standalone, workers: usize) -> Result<Self> {
         let registry = metrics::registry();
-        let paths = MailboxPaths { config: site.mailbox_config(), state: arguments.state.clone() };
+        let paths =
+            MailboxPaths { config: site.mailbox_config(), state: arguments.state.clone(), address: None };
         let mailbox = mailbox::Server::start(&paths, workers, &mut metrics::lock(&registry))
             .map_err(|error| mailbox_not_started(&error))?;
-        let paths = RouterPaths { config: site.router_config() };
+        let paths = RouterPaths { config: site.router_config(), address: None };
         let router = router::Server::start(&paths, workers, &mut metrics::lock(&registry))
             .map_err(|error| router_not_started(&error))?;
         let (router, mailbox) = (Arc::new(router), Arc::new(mailbox));
         let components: Vec<Arc<dyn Component>> = vec![Arc::clone(&router) as _, Arc::clone(&mailbox) as _];
-        let admin = admin::serve(arguments.admin, registry, components).map_err(|error| {
-            let code = Code::PortUnavailable;
-            miette!("{code}: {error}; stop what listens there or name another address by --admin")
-        })?;
+        let admin =
+            admin::serve(arguments.admin, registry, components).map_err(|error| admin_not_opened(&error))?;
         Ok(Self { router, mailbox, _admin: admin })
     }
 
@@ -86,8 +85,14 @@ pub(crate) fn not_ready(why: &str) -> Report {
     miette!("the servers run but take no calls: {why}")
 }
 
+/// An admin port that did not open.
+pub(crate) fn admin_not_opened(error: &AdminError) -> Report {
+    let code = Code::PortUnavailable;
+    miette!("{code}: {error}; stop what listens there or name another one")
+}
+
 /// A router that did not start.
-fn router_not_started(error: &router::StartError) -> Report {
+pub(crate) fn router_not_started(error: &router::StartError) -> Report {
     match error {
         router::StartError::Listen(router::ListenError::Serve(error)) => port("router", error),
         router::StartError::Config(_) | router::StartError::Listen(router::ListenError::Tls(_)) => {
@@ -97,7 +102,7 @@ fn router_not_started(error: &router::StartError) -> Report {
 }
 
 /// A mailbox server that did not start.
-fn mailbox_not_started(error: &mailbox::StartError) -> Report {
+pub(crate) fn mailbox_not_started(error: &mailbox::StartError) -> Report {
     match error {
         mailbox::StartError::Serve(error) => port("mailbox server", error),
         mailbox::StartError::Config(_)

@@ -10,6 +10,10 @@ use crate::dereference::Linked;
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef, TlsSecret, World};
 
+/// A label of 63 characters holds a server's name, `-mailbox`, and a hyphen and 10 characters more
+/// that a StatefulSet adds for its revision: 63 - 8 - 11.
+const MAX_SERVER_NAME_CHARS: usize = 44;
+
 /// A certificate that TLS cannot use would be found out by the first caller; it is found out here.
 pub(super) fn certificates(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
     linked.routers.retain(|key, server| {
@@ -50,26 +54,51 @@ fn certificate(
     false
 }
 
-/// One machine runs one server of each kind; the first by name is it.
-pub(super) fn one_server_of_each_kind(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+/// One machine, or one namespace of a cluster, runs one server of each kind; the first by name is it.
+pub(super) fn one_server_of_each_kind(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+    let place = if world.cluster.is_some() { "a namespace" } else { "the standalone server" };
     let router = linked.routers.keys().next().copied();
     let service = linked.services.keys().next().copied();
-    linked.routers.retain(|key, _| only(Kind::UMCallRouter, key, router, problems));
-    linked.services.retain(|key, _| only(Kind::UMService, key, service, problems));
+    linked.routers.retain(|key, _| only(Kind::UMCallRouter, key, router, place, problems));
+    linked.services.retain(|key, _| only(Kind::UMService, key, service, place, problems));
 }
 
-fn only(kind: Kind, key: &Key, first: Option<&Key>, problems: &mut Vec<Problem>) -> bool {
+fn only(kind: Kind, key: &Key, first: Option<&Key>, place: &str, problems: &mut Vec<Problem>) -> bool {
     let Some(first) = first.filter(|first| *first != key) else { return true };
     problems.push(Problem {
         code: Code::SecondServer,
         object: Some(ObjectRef::new(kind, key)),
         field: "metadata.name".into(),
         value: key.name.clone(),
-        rule: format!(
-            "one {kind}, because the standalone server runs one server of each kind; {first} is it"
-        ),
+        rule: format!("one {kind}, because {place} runs one server of each kind; {first} is it"),
         fix: format!("remove {kind} {key} or {kind} {first}"),
         waits_for: None,
+    });
+    false
+}
+
+/// Pods and Services are named after a server, and have stricter names than it.
+pub(super) fn names_of_pods(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+    linked.routers.retain(|key, _| names_a_pod(Kind::UMCallRouter, key, problems));
+    linked.services.retain(|key, _| names_a_pod(Kind::UMService, key, problems));
+}
+
+fn names_a_pod(kind: Kind, key: &Key, problems: &mut Vec<Problem>) -> bool {
+    let name = &key.name;
+    let starts_with_a_letter = name.starts_with(|first: char| first.is_ascii_lowercase());
+    if name.len() <= MAX_SERVER_NAME_CHARS && starts_with_a_letter && !name.contains('.') {
+        return true;
+    }
+    problems.push(Problem {
+        code: Code::InvalidName,
+        object: Some(ObjectRef::new(kind, key)),
+        field: "metadata.name".into(),
+        value: name.clone(),
+        rule: format!(
+            "at most {MAX_SERVER_NAME_CHARS} lower-case letters, digits and '-', beginning with a letter, \
+             because pods and a Service are named after it"
+        ),
+        fix: format!("make a {kind} of another name, such as main, and remove this one"),
     });
     false
 }

@@ -1,0 +1,33 @@
+//! `umbriel operator`: the operator of a Kubernetes cluster, as a process.
+//!
+//! Decides nothing: it hands what was typed to the operator and ends with it.
+
+use std::sync::Arc;
+
+use miette::{IntoDiagnostic, Result, WrapErr};
+use operator::cluster::{self, Settings};
+use runtime::admin;
+use runtime::drain::on_signals;
+use runtime::metrics;
+
+use crate::args::OperatorArguments;
+use crate::command_serve::begin_logs;
+use crate::up::servers::admin_not_opened;
+
+/// Works until it is asked to end, or can no longer be sure to be the only one.
+pub(crate) fn run(arguments: &OperatorArguments) -> Result<bool> {
+    begin_logs(arguments.log_format);
+    let drain = on_signals().into_diagnostic().wrap_err("cannot listen for signals")?;
+    let settings = Settings {
+        image: arguments.image.clone(),
+        namespace: arguments.namespace.clone(),
+        lease_namespace: arguments.lease_namespace.clone(),
+        identity: arguments.identity.clone(),
+        resync_interval: arguments.resync_interval,
+    };
+    let health = Arc::new(cluster::Health::default());
+    let _admin = admin::serve(arguments.admin, metrics::registry(), vec![Arc::clone(&health) as _])
+        .map_err(|error| admin_not_opened(&error))?;
+    cluster::run(&settings, &health, &drain).into_diagnostic().wrap_err("the operator ends")?;
+    Ok(true)
+}

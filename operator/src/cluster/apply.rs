@@ -1,0 +1,140 @@
+//! How a plan is carried out: by server-side apply, with a field manager of our own.
+//!
+//! Decides that each write is one request, that fields which somebody else took are taken back, and
+//! that what the API server answers is known at once.
+
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
+use serde_json::{Value as Json, json};
+
+use super::objects::{Objects, Source};
+use super::{FIELD_MANAGER, watch};
+use crate::plan::Write;
+use crate::status::ObjectStatus;
+use crate::workloads::{Owner, Role, configuration};
+use crate::world::{Key, ObjectRef, World};
+use crds::{GROUP, Kind, VERSION};
+
+/// `404 Not Found`.
+const NOT_FOUND: u16 = 404;
+
+/// Why something is not written. What was written before stays, and the next plan goes on from
+/// there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    /// A configuration cannot be put into text.
+    #[error("write the configuration of {object}: {reason}")]
+    Text { object: ObjectRef, reason: String },
+    /// The API server does not take it.
+    #[error("apply {what}: {error}")]
+    Refused { what: String, error: Box<kube::Error> },
+}
+
+/// Carries out the writes of a plan, in their order.
+pub(super) async fn carry_out(
+    client: &Client,
+    objects: &mut Objects,
+    world: &World,
+    writes: Vec<Write>,
+) -> Result<(), ApplyError> {
+    for write in writes {
+        match write {
+            Write::Router(config) => {
+                let text = config.to_yaml().map_err(|error| error.to_string());
+                configure(client, objects, world, Role::Router, &config.server.name, text).await?;
+            }
+            Write::Mailbox(config) => {
+                let text = config.to_yaml().map_err(|error| error.to_string());
+                configure(client, objects, world, Role::Mailbox, &config.server.name, text).await?;
+            }
+            Write::Workload(workload) => {
+                let source = Source::Workloads(workload.object.kind);
+                apply(client, objects, source, &workload.object.key, &workload.manifest).await?;
+            }
+            Write::Status(object, status) => write_status(client, objects, &object, &status).await?,
+            // An object that is gone took its status with it.
+            Write::Forget(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes the configuration of the server `name`.
+async fn configure(
+    client: &Client,
+    objects: &mut Objects,
+    world: &World,
+    role: Role,
+    name: &str,
+    text: Result<String, String>,
+) -> Result<(), ApplyError> {
+    let keys: Vec<&Key> = match role {
+        Role::Router => world.routers.keys().collect(),
+        Role::Mailbox => world.services.keys().collect(),
+    };
+    // A server whose object is gone goes with it, and so does its configuration.
+    let Some(key) = keys.into_iter().find(|key| key.name == name) else { return Ok(()) };
+    let object = ObjectRef::new(role.kind(), key);
+    let text = text.map_err(|reason| ApplyError::Text { object: object.clone(), reason })?;
+    let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&object));
+    let owner = Owner { role, key, uid: uid.map(String::as_str).unwrap_or_default() };
+    let manifest = configuration(&owner, &text);
+    let key = Key::new(&key.namespace, &owner.name());
+    apply(client, objects, Source::Configurations, &key, &manifest).await
+}
+
+async fn apply(
+    client: &Client,
+    objects: &mut Objects,
+    source: Source,
+    key: &Key,
+    manifest: &Json,
+) -> Result<(), ApplyError> {
+    let api = api(client, source, &key.namespace);
+    let answer = api.patch(&key.name, &ours(), &Patch::Apply(manifest)).await;
+    let object = answer.map_err(|error| {
+        let what = format!("{} {key}", manifest["kind"].as_str().unwrap_or_default());
+        ApplyError::Refused { what, error: Box::new(error) }
+    })?;
+    tracing::info!(kind = manifest["kind"].as_str(), object = %key, "applied");
+    watch::kept(&object).and_then(|object| objects.put(source, object));
+    Ok(())
+}
+
+async fn write_status(
+    client: &Client,
+    objects: &mut Objects,
+    object: &ObjectRef,
+    status: &ObjectStatus,
+) -> Result<(), ApplyError> {
+    let Some(kind) = Kind::of(&object.kind) else { return Ok(()) };
+    let source = Source::Kind(kind);
+    let manifest = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": object.kind,
+        "metadata": { "name": object.key.name, "namespace": object.key.namespace },
+        "status": status,
+    });
+    let api = api(client, source, &object.key.namespace);
+    match api.patch_status(&object.key.name, &ours(), &Patch::Apply(&manifest)).await {
+        Ok(answer) => {
+            watch::kept(&answer).and_then(|answer| objects.put(source, answer));
+            Ok(())
+        }
+        // Gone in the meantime; its watch says so in a moment.
+        Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => Ok(()),
+        Err(error) => {
+            Err(ApplyError::Refused { what: format!("the status of {object}"), error: Box::new(error) })
+        }
+    }
+}
+
+fn api(client: &Client, source: Source, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &watch::resource(source))
+}
+
+/// Fields that somebody else wrote are taken back: they are ours.
+fn ours() -> PatchParams {
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    PatchParams { field_validation: Some(ValidationDirective::Strict), ..params }
+}

@@ -1,0 +1,190 @@
+//! [`Objects`]: the objects of the cluster as the watches tell them.
+//!
+//! Decides what a change does to what is known: a list replaces what was there when it is complete
+//! and not before, and news that are older than what is known are none. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::Kind;
+use serde_json::Value as Json;
+
+use crate::workloads::WorkloadKind;
+use crate::world::Key;
+
+/// Where objects come from; each is watched by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// What a person wrote.
+    Kind(Kind),
+    /// Secrets with certificates.
+    Certificates,
+    /// Secrets in which configurations travel.
+    Configurations,
+    /// Pods of servers.
+    Pods,
+    /// What runs the servers.
+    Workloads(WorkloadKind),
+}
+
+impl Source {
+    /// Every source.
+    pub(super) fn all() -> impl Iterator<Item = Source> {
+        let others = [Source::Certificates, Source::Configurations, Source::Pods];
+        let workloads = WorkloadKind::ALL.map(Source::Workloads);
+        Kind::ALL.map(Source::Kind).into_iter().chain(others).chain(workloads)
+    }
+}
+
+/// What a watch tells.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) source: Source,
+    pub(super) news: News,
+}
+
+/// What became of the objects of one source.
+#[derive(Debug)]
+pub(super) enum News {
+    /// These are all.
+    All(Vec<Json>),
+    /// One is new, or has changed.
+    Is(Json),
+    /// One is gone.
+    Gone(Json),
+}
+
+/// Everything that is known of the cluster.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    by_source: BTreeMap<Source, BTreeMap<Key, Json>>,
+}
+
+impl Objects {
+    /// Whether every source has been listed.
+    pub(super) fn is_complete(&self) -> bool {
+        Source::all().all(|source| self.by_source.contains_key(&source))
+    }
+
+    /// Takes up a change; gives the namespaces that it is about.
+    pub(super) fn take(&mut self, change: Change) -> BTreeSet<String> {
+        let Change { source, news } = change;
+        match news {
+            News::All(all) => {
+                let all: BTreeMap<Key, Json> = all.into_iter().map(|object| (key(&object), object)).collect();
+                let before = self.by_source.insert(source, all).unwrap_or_default();
+                let after = self.by_source.get(&source).into_iter().flat_map(BTreeMap::keys);
+                before.keys().chain(after).map(|key| key.namespace.clone()).collect()
+            }
+            News::Is(object) => self.put(source, object).into_iter().collect(),
+            News::Gone(object) => {
+                let key = key(&object);
+                let known = self.by_source.entry(source).or_default();
+                // Another one of this name may be there already.
+                if known.get(&key).is_some_and(|known| known["metadata"]["uid"] == object["metadata"]["uid"])
+                {
+                    known.remove(&key);
+                }
+                BTreeSet::from([key.namespace])
+            }
+        }
+    }
+
+    /// Takes up one object, if it is news.
+    pub(super) fn put(&mut self, source: Source, object: Json) -> Option<String> {
+        let key = key(&object);
+        let namespace = key.namespace.clone();
+        let known = self.by_source.entry(source).or_default();
+        if known.get(&key).is_some_and(|known| is_older(&object, known)) {
+            return None;
+        }
+        known.insert(key, object);
+        Some(namespace)
+    }
+
+    /// The objects of one source in one namespace.
+    pub(super) fn of<'o>(
+        &'o self,
+        source: Source,
+        namespace: &'o str,
+    ) -> impl Iterator<Item = (&'o Key, &'o Json)> {
+        let objects = self.by_source.get(&source).into_iter().flatten();
+        objects.filter(move |(key, _)| key.namespace == namespace)
+    }
+
+    /// The objects of one source.
+    pub(super) fn every(&self, source: Source) -> impl Iterator<Item = &Json> {
+        self.by_source.get(&source).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The namespaces in which a person wrote something.
+    pub(super) fn namespaces(&self) -> BTreeSet<String> {
+        let written = Kind::ALL.into_iter().filter_map(|kind| self.by_source.get(&Source::Kind(kind)));
+        written.flat_map(BTreeMap::keys).map(|key| key.namespace.clone()).collect()
+    }
+}
+
+/// Which object of its kind.
+pub(super) fn key(object: &Json) -> Key {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    Key::new(text("namespace"), text("name"))
+}
+
+/// Whether `object` was read before `known`. Versions of one object are numbers that grow.
+fn is_older(object: &Json, known: &Json) -> bool {
+    let version =
+        |of: &Json| of["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
+    object["metadata"]["uid"] == known["metadata"]["uid"]
+        && matches!((version(object), version(known)), (Some(new), Some(known)) if new < known)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const PODS: Source = Source::Pods;
+
+    fn pod(name: &str, version: &str) -> Json {
+        json!({ "metadata": { "namespace": "a", "name": name, "uid": name, "resourceVersion": version } })
+    }
+
+    fn versions(objects: &Objects) -> Vec<&str> {
+        objects
+            .of(PODS, "a")
+            .filter_map(|(_, object)| object["metadata"]["resourceVersion"].as_str())
+            .collect()
+    }
+
+    #[test]
+    fn old_news_are_none() {
+        let mut objects = Objects::default();
+        objects.put(PODS, pod("one", "10"));
+        assert_eq!(objects.put(PODS, pod("one", "9")), None);
+        assert_eq!(versions(&objects), ["10"]);
+        assert_eq!(objects.put(PODS, pod("one", "11")), Some("a".into()));
+        assert_eq!(versions(&objects), ["11"]);
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_there() {
+        let mut objects = Objects::default();
+        objects.take(Change { source: PODS, news: News::All(vec![pod("one", "1"), pod("two", "2")]) });
+        let changed = objects.take(Change { source: PODS, news: News::All(vec![pod("two", "3")]) });
+        assert_eq!(changed, BTreeSet::from(["a".into()]));
+        assert_eq!(versions(&objects), ["3"]);
+        assert!(!objects.is_complete());
+    }
+
+    #[test]
+    fn the_end_of_one_object_is_not_that_of_its_successor() {
+        let mut objects = Objects::default();
+        objects.put(PODS, pod("one", "5"));
+        let mut before = pod("one", "4");
+        before["metadata"]["uid"] = "another".into();
+        objects.take(Change { source: PODS, news: News::Gone(before) });
+        assert_eq!(versions(&objects), ["5"]);
+        objects.take(Change { source: PODS, news: News::Gone(pod("one", "6")) });
+        assert!(versions(&objects).is_empty());
+    }
+}

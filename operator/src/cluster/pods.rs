@@ -1,0 +1,293 @@
+//! [`Pods`]: what the servers in pods say, and how they are told that there is news.
+//!
+//! Decides how often a pod that does not serve yet what it should is asked and nudged. A nudge is
+//! an annotation: the kubelet looks after a pod whose object changes, and brings its files up to
+//! date then instead of a minute later. Kubelets may be busy, so it is repeated.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+
+use super::objects::{Objects, Source};
+use super::populate::{address, server_of, stays};
+use super::watch;
+use crate::plan::{Plan, Write};
+use crate::workloads::ADMIN_PORT;
+use crate::world::{Key, ObjectRef, World};
+use crds::Kind;
+
+/// The annotation that makes a kubelet look.
+const NUDGE_ANNOTATION: &str = "umbriel.dev/nudge";
+
+/// A server answers in a millisecond; one that does not within this time is asked again.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+/// An answer is two lines; a longer one is not ours.
+const MAX_ANSWER_BYTES: u64 = 4_096;
+
+/// Pods are asked this often while there is news that they should have in a moment.
+const ASK_SOON: Duration = Duration::from_millis(50);
+
+/// And this often once they are late.
+const ASK_LATER: Duration = Duration::from_secs(1);
+
+/// When a pod is late.
+const LATE: Duration = Duration::from_secs(5);
+
+/// The first nudge is repeated after this time, and then after twice the time before.
+const FIRST_REPEAT: Duration = Duration::from_millis(300);
+
+/// 0.3 s * 2^5 is 10 s: it gets no rarer.
+const MAX_DOUBLINGS: u32 = 5;
+
+/// Which generation each server should serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted(BTreeMap<ObjectRef, u64>);
+
+impl Wanted {
+    /// What follows once `plan` is carried out in `world`.
+    pub(super) fn of(world: &World, plan: &Plan) -> Wanted {
+        let mut names = [
+            world.observed.router.as_ref().map(|config| config.server.name.clone()),
+            world.observed.mailbox.as_ref().map(|config| config.server.name.clone()),
+        ];
+        for write in &plan.writes {
+            match write {
+                Write::Router(config) => names[0] = Some(config.server.name.clone()),
+                Write::Mailbox(config) => names[1] = Some(config.server.name.clone()),
+                Write::Workload(_) | Write::Status(..) | Write::Forget(_) => {}
+            }
+        }
+        let [router, mailbox] = names;
+        let find = |kind, keys: Vec<&Key>, name: Option<String>, generation: Option<u64>| {
+            let key = keys.into_iter().find(|key| Some(&key.name) == name.as_ref())?;
+            Some((ObjectRef::new(kind, key), generation?))
+        };
+        let router = find(Kind::UMCallRouter, world.routers.keys().collect(), router, plan.wanted.router);
+        let mailbox = find(Kind::UMService, world.services.keys().collect(), mailbox, plan.wanted.mailbox);
+        Wanted(router.into_iter().chain(mailbox).collect())
+    }
+}
+
+/// What is known of the pods.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    /// What each process said last.
+    answers: BTreeMap<Process, u64>,
+    nudged: BTreeMap<Process, Nudged>,
+    /// What was wanted when a namespace was looked at last, and which pods did not serve it.
+    namespaces: BTreeMap<String, Waiting>,
+}
+
+/// One start of the server in a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Process {
+    uid: String,
+    restarts: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Nudged {
+    generation: u64,
+    times: u32,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    wanted: Wanted,
+    /// Since when `wanted` is what it is.
+    since: Instant,
+    /// When the pods that do not serve it yet are asked again; `None` if all do.
+    ask_at: Option<Instant>,
+}
+
+impl Pods {
+    /// The generation that a pod says it serves.
+    pub(super) fn serves(&self, pod: &Json) -> Option<u64> {
+        self.answers.get(&process(pod)).copied()
+    }
+
+    /// Every pod is asked again.
+    pub(super) fn forget(&mut self) {
+        self.answers.clear();
+    }
+
+    /// The namespaces with pods that are to be asked again.
+    pub(super) fn due(&self, now: Instant) -> Vec<String> {
+        let due = self.namespaces.iter().filter(|(_, waiting)| waiting.ask_at.is_some_and(|at| at <= now));
+        due.map(|(namespace, _)| namespace.clone()).collect()
+    }
+
+    /// When the next of them is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.namespaces.values().filter_map(|waiting| waiting.ask_at).min()
+    }
+
+    /// Asks the pods of a namespace that are not known to serve what they should.
+    pub(super) async fn ask(&mut self, objects: &Objects, namespace: &str) {
+        let known: Vec<Process> = objects.of(Source::Pods, namespace).map(|(_, pod)| process(pod)).collect();
+        let mut questions = JoinSet::new();
+        for (process, server, pod) in running(objects, namespace) {
+            let wanted = self.namespaces.get(namespace).and_then(|waiting| waiting.wanted.0.get(&server));
+            let answer = self.answers.get(&process);
+            if answer.is_some() && answer == wanted {
+                continue;
+            }
+            let Some(address) = address(pod) else { continue };
+            questions.spawn(async move { (process, generation(address).await) });
+        }
+        while let Some(answered) = questions.join_next().await {
+            match answered {
+                Ok((process, Some(generation))) => {
+                    self.answers.insert(process, generation);
+                }
+                // It was there before and is not now: what it said does not hold any more.
+                Ok((process, None)) => {
+                    self.answers.remove(&process);
+                }
+                Err(_) => {}
+            }
+        }
+        if known.is_empty() {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    /// Tells the pods of a namespace that do not serve what is wanted that there is news.
+    pub(super) async fn nudge(
+        &mut self,
+        client: &Client,
+        objects: &Objects,
+        namespace: &str,
+        wanted: &Wanted,
+    ) {
+        let now = Instant::now();
+        let before = self.namespaces.get(namespace).filter(|waiting| waiting.wanted == *wanted);
+        let since = before.map_or(now, |waiting| waiting.since);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client.clone(), namespace, &watch::resource(Source::Pods));
+        let mut nudges = JoinSet::new();
+        let mut waits = false;
+        for (process, server, pod) in running(objects, namespace) {
+            let Some(generation) = wanted.0.get(&server).copied() else { continue };
+            if self.answers.get(&process) == Some(&generation) {
+                self.nudged.remove(&process);
+                continue;
+            }
+            waits = true;
+            let Some(times) = self.repeat(&process, generation, now) else { continue };
+            self.nudged.insert(process, Nudged { generation, times, at: now });
+            let (api, name) = (api.clone(), pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+            nudges.spawn(async move { (annotate(&api, &name, generation, times).await, name) });
+        }
+        let pause = if now.duration_since(since) < LATE { ASK_SOON } else { ASK_LATER };
+        let waiting = Waiting { wanted: wanted.clone(), since, ask_at: waits.then(|| now + pause) };
+        self.namespaces.insert(namespace.into(), waiting);
+        while let Some(done) = nudges.join_next().await {
+            if let Ok((Err(error), pod)) = done {
+                tracing::warn!(namespace, pod, %error, "a pod cannot be nudged; it is tried again");
+            }
+        }
+        self.drop_gone(objects);
+    }
+
+    /// How many times a process was nudged before, if it should be now.
+    fn repeat(&self, process: &Process, generation: u64, now: Instant) -> Option<u32> {
+        match self.nudged.get(process).filter(|nudged| nudged.generation == generation) {
+            None => Some(0),
+            Some(nudged) => {
+                let pause = FIRST_REPEAT * (1 << nudged.times.min(MAX_DOUBLINGS));
+                (now.duration_since(nudged.at) >= pause).then(|| nudged.times.saturating_add(1))
+            }
+        }
+    }
+
+    /// Forgets processes that are no more.
+    fn drop_gone(&mut self, objects: &Objects) {
+        let there: Vec<Process> = objects.every(Source::Pods).map(process).collect();
+        self.answers.retain(|process, _| there.contains(process));
+        self.nudged.retain(|process, _| there.contains(process));
+    }
+}
+
+/// The pods of servers that run.
+fn running<'o>(
+    objects: &'o Objects,
+    namespace: &'o str,
+) -> impl Iterator<Item = (Process, ObjectRef, &'o Json)> {
+    let pods = objects.of(Source::Pods, namespace).filter(|(_, pod)| stays(pod));
+    pods.filter_map(move |(_, pod)| Some((process(pod), server_of(pod, namespace)?, pod)))
+}
+
+fn process(pod: &Json) -> Process {
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let restarts = statuses.filter_map(|status| status["restartCount"].as_u64()).sum();
+    Process { uid: pod["metadata"]["uid"].as_str().unwrap_or_default().into(), restarts }
+}
+
+async fn annotate(
+    api: &Api<DynamicObject>,
+    name: &str,
+    generation: u64,
+    times: u32,
+) -> Result<(), kube::Error> {
+    // The kubelet looks only if the text is another one.
+    let text = format!("{generation}.{times}");
+    let patch = json!({ "metadata": { "annotations": { NUDGE_ANNOTATION: text } } });
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(|_| ())
+}
+
+/// What the server at `address` says that it serves.
+async fn generation(address: IpAddr) -> Option<u64> {
+    let question = async {
+        let mut stream = tokio::net::TcpStream::connect(SocketAddr::new(address, ADMIN_PORT)).await.ok()?;
+        let request = b"GET /generation HTTP/1.1\r\nHost: umbriel\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer).await.ok()?;
+        read_generation(&answer)
+    };
+    tokio::time::timeout(ANSWER_LIMIT, question).await.ok().flatten()
+}
+
+/// The generation in an answer: `router 7` as its body.
+fn read_generation(answer: &str) -> Option<u64> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.split(' ').nth(1).filter(|status| *status == "200")?;
+    body.trim_end().rsplit(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_one_generation() {
+        assert_eq!(read_generation("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nrouter 7\n"), Some(7));
+        assert_eq!(read_generation("HTTP/1.1 503 Service Unavailable\r\n\r\nrouter 7\n"), None);
+        assert_eq!(read_generation("HTTP/1.1 200 OK\r\n\r\nrouter\n"), None);
+        assert_eq!(read_generation(""), None);
+    }
+
+    #[test]
+    fn a_nudge_is_repeated_more_and_more_rarely() {
+        let (start, mut pods) = (Instant::now(), Pods::default());
+        let process = Process { uid: "a".into(), restarts: 0 };
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(pods.repeat(&process, 4, start), Some(0));
+        pods.nudged.insert(process.clone(), Nudged { generation: 4, times: 0, at: start });
+        assert_eq!(pods.repeat(&process, 4, at(299)), None);
+        assert_eq!(pods.repeat(&process, 4, at(300)), Some(1));
+        assert_eq!(pods.repeat(&process, 5, at(1)), Some(0), "another generation is news");
+        pods.nudged.insert(process.clone(), Nudged { generation: 4, times: 9, at: start });
+        assert_eq!(pods.repeat(&process, 4, at(9_599)), None);
+        assert_eq!(pods.repeat(&process, 4, at(9_600)), Some(10));
+    }
+}

@@ -1,0 +1,175 @@
+//! From the objects of a namespace to its [`World`].
+//!
+//! Decides how an object of the API server is read, and which pods count. Pure.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use config::{Code, MailboxConfig, RouterConfig};
+use crds::Kind;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::objects::{Objects, Source};
+use super::pods::Pods;
+use crate::problem::Problem;
+use crate::site::{Cluster, Instance};
+use crate::workloads::{COMPONENT_LABEL, INSTANCE_LABEL, Role, WorkloadKind, WorkloadRef};
+use crate::world::{Key, Object, ObjectRef, Served, TlsSecret, World};
+
+/// What is known of `namespace`.
+pub(super) fn world(
+    objects: &Objects,
+    pods: &Pods,
+    namespace: &str,
+    image: &str,
+    now: jiff::Timestamp,
+) -> World {
+    let mut world = World::empty(IpAddr::V4(Ipv4Addr::UNSPECIFIED), now);
+    for kind in Kind::ALL {
+        for (key, object) in objects.of(Source::Kind(kind), namespace) {
+            // What is going is gone: its finalizers are not for us to wait for.
+            if object["metadata"]["deletionTimestamp"].is_null() {
+                put(&mut world, kind, key, object);
+            }
+        }
+    }
+    for (key, secret) in objects.of(Source::Certificates, namespace) {
+        let held = TlsSecret { chain: data(secret, "tls.crt"), key: data(secret, "tls.key") };
+        world.secrets.insert(key.clone(), held);
+    }
+    world.cluster = Some(cluster(objects, pods, namespace, image));
+    observe(&mut world, objects, namespace);
+    world
+}
+
+/// Puts an object beside others of its kind, with its status.
+fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
+    fn among<S: DeserializeOwned>(
+        objects: &mut BTreeMap<Key, Object<S>>,
+        key: &Key,
+        object: &Json,
+    ) -> Result<(), serde_json::Error> {
+        let spec = serde_json::from_value(object["spec"].clone())?;
+        let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
+        objects.insert(key.clone(), Object { generation, spec });
+        Ok(())
+    }
+    let read = match kind {
+        Kind::UMDialPlan => among(&mut world.dial_plans, key, object),
+        Kind::UMIPGateway => among(&mut world.gateways, key, object),
+        Kind::UMHuntGroup => among(&mut world.hunt_groups, key, object),
+        Kind::UMMailboxPolicy => among(&mut world.policies, key, object),
+        Kind::UMMailbox => among(&mut world.mailboxes, key, object),
+        Kind::UMCallRouter => among(&mut world.routers, key, object),
+        Kind::UMService => among(&mut world.services, key, object),
+    };
+    let named = ObjectRef::new(kind, key);
+    // The API server refuses such an object, unless its definitions are those of another version.
+    if let Err(error) = read {
+        world.refused.push(Problem {
+            code: Code::WrongType,
+            object: Some(named.clone()),
+            field: "spec".into(),
+            value: String::new(),
+            rule: format!("what this version of the operator can read; it says: {error}"),
+            fix: "install the definitions of this version, and apply the object again".into(),
+        });
+    }
+    if let Ok(status) = serde_json::from_value(object["status"].clone()) {
+        world.observed.statuses.insert(named, status);
+    }
+}
+
+fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &str) -> Cluster {
+    let mut cluster = Cluster { image: image.into(), ..Cluster::default() };
+    for role in [Role::Router, Role::Mailbox] {
+        for (key, object) in objects.of(Source::Kind(role.kind()), namespace) {
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            cluster.uids.insert(ObjectRef::new(role.kind(), key), uid.into());
+        }
+    }
+    for (key, pod) in objects.of(Source::Pods, namespace) {
+        let Some(server) = server_of(pod, namespace).filter(|_| stays(pod)) else { continue };
+        let instance = Instance {
+            name: key.name.clone(),
+            address: address(pod),
+            ready: is_ready(pod),
+            serves: pods.serves(pod),
+        };
+        cluster.instances.entry(server).or_default().push(instance);
+    }
+    cluster
+}
+
+/// What became of earlier plans.
+fn observe(world: &mut World, objects: &Objects, namespace: &str) {
+    for kind in WorkloadKind::ALL {
+        for (key, object) in objects.of(Source::Workloads(kind), namespace) {
+            let observed = WorkloadRef { kind, key: key.clone() };
+            world.observed.workloads.insert(observed, object.clone());
+        }
+    }
+    let documents = |role: Role| {
+        let secrets = objects.of(Source::Configurations, namespace);
+        let file = role.file();
+        secrets.filter_map(move |(key, secret)| Some((key.name.as_str(), data(secret, file)?)))
+    };
+    let of_server = |key: &&Key, name: &str, role: Role| format!("{}-{}", key.name, role.name()) == name;
+    // A namespace has one server of each kind; the newest document is that of the one that it has.
+    let router = documents(Role::Router)
+        .filter_map(|(name, text)| {
+            let key = world.routers.keys().find(|key| of_server(key, name, Role::Router))?;
+            Some((key, RouterConfig::from_yaml(&text).ok()?))
+        })
+        .max_by_key(|(_, config)| config.generation);
+    let mailbox = documents(Role::Mailbox)
+        .filter_map(|(name, text)| {
+            let key = world.services.keys().find(|key| of_server(key, name, Role::Mailbox))?;
+            Some((key, MailboxConfig::from_yaml(&text).ok()?))
+        })
+        .max_by_key(|(_, config)| config.generation);
+    let serves = |kind, key: &Key| world.cluster.as_ref()?.served(&ObjectRef::new(kind, key));
+    let served = Served {
+        router: router.as_ref().and_then(|(key, _)| serves(Kind::UMCallRouter, key)),
+        mailbox: mailbox.as_ref().and_then(|(key, _)| serves(Kind::UMService, key)),
+    };
+    let (router, mailbox) = (router.map(|(_, config)| config), mailbox.map(|(_, config)| config));
+    world.observed.served = served;
+    (world.observed.router, world.observed.mailbox) = (router, mailbox);
+    // The keys travel with the configurations, the mailbox server's first.
+    let mailbox_keys = world.observed.mailbox.as_ref().map(|config| config.token_keys.clone());
+    let router_keys = world.observed.router.as_ref().map(|config| config.token_keys.clone());
+    world.token_keys = mailbox_keys.or(router_keys).unwrap_or_default();
+}
+
+/// The server object that a pod belongs to.
+pub(super) fn server_of(pod: &Json, namespace: &str) -> Option<ObjectRef> {
+    let label = |name: &str| pod["metadata"]["labels"][name].as_str();
+    let component = label(COMPONENT_LABEL)?;
+    let role = [Role::Router, Role::Mailbox].into_iter().find(|role| role.name() == component)?;
+    Some(ObjectRef::new(role.kind(), &Key::new(namespace, label(INSTANCE_LABEL)?)))
+}
+
+/// Whether a pod runs and is not about to end.
+pub(super) fn stays(pod: &Json) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running"
+}
+
+/// The address of a pod, once it has one.
+pub(super) fn address(pod: &Json) -> Option<IpAddr> {
+    pod["status"]["podIP"].as_str()?.parse().ok()
+}
+
+fn is_ready(pod: &Json) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// A text in a Secret.
+fn data(secret: &Json, field: &str) -> Option<String> {
+    let bytes = STANDARD.decode(secret["data"][field].as_str()?).ok()?;
+    String::from_utf8(bytes).ok()
+}

@@ -1,0 +1,83 @@
+//! [`Cluster`]: what is around the objects where the servers run as pods.
+//!
+//! Decides what may be known of pods and their surroundings when a plan is made. Refuses to know
+//! how it was found out.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::world::ObjectRef;
+
+/// A namespace of a cluster, as far as servers run in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// The image of the servers' pods.
+    pub image: String,
+    /// The identity that the API server gave to each server object; what belongs to one of them
+    /// names it, and goes with it.
+    pub uids: BTreeMap<ObjectRef, String>,
+    /// The pods of each server object that are there to stay.
+    pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
+}
+
+/// One pod of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The name of the pod.
+    pub name: String,
+    /// Its address, once it has one.
+    pub address: Option<IpAddr>,
+    /// Whether it takes calls.
+    pub ready: bool,
+    /// The generation that it says it serves, if it has said anything.
+    pub serves: Option<u64>,
+}
+
+impl Cluster {
+    /// The generation that every instance of `server` serves at least; `None` if there is none, or
+    /// one that takes calls is silent. One that is silent and takes no calls is about to start.
+    pub fn served(&self, server: &ObjectRef) -> Option<u64> {
+        let speaks = |instance: &&Instance| instance.ready || instance.serves.is_some();
+        // The smallest of them, and silence is smaller than any number.
+        self.instances(server).iter().filter(speaks).map(|instance| instance.serves).min().flatten()
+    }
+
+    /// Where callers find `server`, and whether it takes calls.
+    pub(crate) fn place(&self, server: &ObjectRef) -> Option<(IpAddr, bool)> {
+        let with_address =
+            || self.instances(server).iter().filter_map(|instance| Some((instance.address?, instance.ready)));
+        with_address().find(|(_, ready)| *ready).or_else(|| with_address().next())
+    }
+
+    fn instances(&self, server: &ObjectRef) -> &[Instance] {
+        self.instances.get(server).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::Kind;
+
+    use super::*;
+    use crate::world::Key;
+
+    fn instance(ready: bool, serves: Option<u64>) -> Instance {
+        Instance { name: "a".into(), address: None, ready, serves }
+    }
+
+    fn served(instances: Vec<Instance>) -> Option<u64> {
+        let server = ObjectRef::new(Kind::UMCallRouter, &Key::new("default", "main"));
+        let instances = BTreeMap::from([(server.clone(), instances)]);
+        Cluster { instances, ..Cluster::default() }.served(&server)
+    }
+
+    #[test]
+    fn what_the_slowest_instance_serves_is_served() {
+        assert_eq!(served(vec![instance(true, Some(3)), instance(true, Some(2))]), Some(2));
+        assert_eq!(served(vec![instance(true, Some(3)), instance(true, None)]), None);
+        assert_eq!(served(vec![instance(true, Some(3)), instance(false, None)]), Some(3));
+        assert_eq!(served(vec![instance(false, Some(3))]), Some(3));
+        assert_eq!(served(vec![instance(false, None)]), None);
+        assert_eq!(served(vec![]), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! What runs the servers in a cluster: [`workloads`].
+//!
+//! Decides which objects of Kubernetes a server needs, and what they say. Refuses to know how they
+//! are written and what became of them.
+
+mod difference;
+mod mailbox;
+mod pod;
+mod router;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use crds::{GROUP, Kind, VERSION};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+
+use crate::dereference::Linked;
+use crate::site::Cluster;
+use crate::world::{Key, ObjectRef};
+
+pub(crate) use difference::holds;
+
+/// The port of `/livez`, `/readyz`, `/metrics` and `/generation`.
+pub const ADMIN_PORT: u16 = 9060;
+
+/// The label of everything that the operator makes, and its value.
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "umbriel-operator");
+
+/// The label that says which server object something belongs to.
+pub(crate) const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
+
+/// The label that says which kind of server something belongs to.
+pub(crate) const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+
+/// Which version of the manifest an object was made from: a field that is no longer wanted would
+/// not be missed otherwise.
+const MANIFEST_ANNOTATION: &str = "umbriel.dev/manifest";
+
+/// Bytes of the digest that the annotation shows.
+const DIGEST_BYTES: usize = 8;
+
+/// An object that a server needs to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Which object.
+    pub object: WorkloadRef,
+    /// What it says, as far as the operator has a say in it.
+    pub manifest: Json,
+}
+
+/// Which object that a server needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Which of that kind.
+    pub key: Key,
+}
+
+/// A kind of object that servers need, in the order in which they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkloadKind {
+    /// How many pods may be taken away at once.
+    PodDisruptionBudget,
+    /// Where routers are found, and the name of a mailbox server's pods.
+    Service,
+    /// Routers.
+    Deployment,
+    /// Mailbox servers: each pod has a volume of its own.
+    StatefulSet,
+}
+
+impl WorkloadKind {
+    /// Every kind.
+    pub const ALL: [WorkloadKind; 4] = [
+        WorkloadKind::PodDisruptionBudget,
+        WorkloadKind::Service,
+        WorkloadKind::Deployment,
+        WorkloadKind::StatefulSet,
+    ];
+
+    /// Its API group, version, kind and the name of it in paths.
+    pub const fn api(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        match self {
+            WorkloadKind::PodDisruptionBudget => {
+                ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+            }
+            WorkloadKind::Service => ("", "v1", "Service", "services"),
+            WorkloadKind::Deployment => ("apps", "v1", "Deployment", "deployments"),
+            WorkloadKind::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),
+        }
+    }
+
+    fn api_version(self) -> String {
+        match self.api() {
+            ("", version, _, _) => version.into(),
+            (group, version, _, _) => format!("{group}/{version}"),
+        }
+    }
+}
+
+/// One of the two kinds of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Router,
+    Mailbox,
+}
+
+impl Role {
+    /// The role as a label and as the last part of names; also the command of the program.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Role::Router => "router",
+            Role::Mailbox => "mailbox",
+        }
+    }
+
+    /// The file that it reads.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Role::Router => "router.yaml",
+            Role::Mailbox => "mailbox.yaml",
+        }
+    }
+
+    /// The kind that it is described by.
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Role::Router => Kind::UMCallRouter,
+            Role::Mailbox => Kind::UMService,
+        }
+    }
+}
+
+/// Whose objects are made: one server and its identity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner<'a> {
+    pub(crate) role: Role,
+    pub(crate) key: &'a Key,
+    pub(crate) uid: &'a str,
+}
+
+/// The objects that the servers in `linked` need.
+pub(crate) fn workloads(cluster: &Cluster, linked: &Linked<'_>) -> Vec<Workload> {
+    let mut workloads = Vec::new();
+    let uid = |role: Role, key: &Key| cluster.uids.get(&ObjectRef::new(role.kind(), key));
+    for (key, server) in &linked.routers {
+        if let Some(uid) = uid(Role::Router, key) {
+            let owner = Owner { role: Role::Router, key, uid };
+            workloads.extend(router::workloads(&owner, &cluster.image, server.spec));
+        }
+    }
+    for (key, server) in &linked.services {
+        if let Some(uid) = uid(Role::Mailbox, key) {
+            let owner = Owner { role: Role::Mailbox, key, uid };
+            workloads.extend(mailbox::workloads(&owner, &cluster.image, server.spec));
+        }
+    }
+    workloads
+}
+
+/// The Secret in which the configuration travels. It is a Secret, because the configuration holds
+/// the keys of the redirect token and of TLS.
+pub(crate) fn configuration(owner: &Owner<'_>, text: &str) -> Json {
+    let mut metadata = owner.metadata();
+    metadata["namespace"] = owner.key.namespace.clone().into();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "Opaque",
+        "data": { owner.role.file(): STANDARD.encode(text) },
+    })
+}
+
+impl Owner<'_> {
+    /// The name of everything that belongs to the server.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.key.name, self.role.name())
+    }
+
+    /// Labels of the server's pods, and of nothing else.
+    fn selector(&self) -> Json {
+        json!({ INSTANCE_LABEL: self.key.name, COMPONENT_LABEL: self.role.name() })
+    }
+
+    fn labels(&self) -> Json {
+        json!({
+            "app.kubernetes.io/name": "umbriel",
+            INSTANCE_LABEL: self.key.name,
+            COMPONENT_LABEL: self.role.name(),
+            MANAGED_BY.0: MANAGED_BY.1,
+        })
+    }
+
+    fn metadata(&self) -> Json {
+        json!({
+            "name": self.name(),
+            "labels": self.labels(),
+            "ownerReferences": [{
+                "apiVersion": format!("{GROUP}/{VERSION}"),
+                "kind": self.role.kind().name(),
+                "name": self.key.name,
+                "uid": self.uid,
+                "controller": true,
+            }],
+        })
+    }
+
+    /// An object of the server that says `spec`.
+    fn workload(&self, kind: WorkloadKind, spec: &Json) -> Workload {
+        let (_, _, name, _) = kind.api();
+        let mut manifest = json!({
+            "apiVersion": kind.api_version(),
+            "kind": name,
+            "metadata": self.metadata(),
+            "spec": spec,
+        });
+        let digest = Sha256::digest(manifest.to_string());
+        let digest: String = digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        manifest["metadata"]["namespace"] = self.key.namespace.clone().into();
+        manifest["metadata"]["annotations"] = json!({ MANIFEST_ANNOTATION: digest });
+        Workload { object: WorkloadRef { kind, key: self.key.beside(&self.name()) }, manifest }
+    }
+
+    /// One pod at a time may be taken away.
+    fn disruption_budget(&self) -> Workload {
+        let spec = json!({ "maxUnavailable": 1, "selector": { "matchLabels": self.selector() } });
+        self.workload(WorkloadKind::PodDisruptionBudget, &spec)
+    }
+}

@@ -1,0 +1,103 @@
+//! What router and mailbox pods have in common.
+//!
+//! Decides how a server is started in a pod and what it may do there, which is what Pod Security
+//! calls restricted. Refuses to know what the servers do.
+
+use serde_json::{Value as Json, json};
+
+use super::{ADMIN_PORT, Owner};
+
+/// The folder in which the configuration is mounted.
+const CONFIG_DIR: &str = "/etc/umbriel";
+
+/// The user and group of the servers; nobody else on the node has it.
+const USER_ID: u32 = 65_532;
+
+/// The group reads the configuration, and nobody else: 0440.
+const CONFIG_MODE: u32 = 0o440;
+
+/// A server starts in less than a second; a slow disk may take it a minute to look through.
+const START_FAILURES: u32 = 120;
+
+/// What a pod of one role adds.
+pub(super) struct Extra {
+    /// Arguments after those that both roles have.
+    pub(super) args: Vec<String>,
+    /// Volumes that are mounted beside the configuration: name and folder.
+    pub(super) mounts: Vec<(&'static str, &'static str)>,
+    /// Volumes of those mounts, if the pod itself says them.
+    pub(super) volumes: Vec<Json>,
+    /// How long the pod may take to end, seconds.
+    pub(super) grace_period_s: u32,
+    /// Memory that is set aside for it.
+    pub(super) memory: &'static str,
+}
+
+/// The template of a server's pods.
+pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
+    let mut args = vec![
+        owner.role.name().to_owned(),
+        "--config".into(),
+        CONFIG_DIR.into(),
+        "--address".into(),
+        "$(POD_ADDRESS)".into(),
+    ];
+    args.extend(extra.args.iter().cloned());
+    let mut mounts = vec![json!({ "name": "config", "mountPath": CONFIG_DIR, "readOnly": true })];
+    mounts.extend(extra.mounts.iter().map(|(name, path)| json!({ "name": name, "mountPath": path })));
+    let mut volumes = vec![
+        json!({ "name": "config", "secret": { "secretName": owner.name(), "defaultMode": CONFIG_MODE } }),
+    ];
+    volumes.extend(extra.volumes.iter().cloned());
+    let probe = |path: &str, period_s: u32, failures: u32| {
+        json!({
+            "httpGet": { "path": path, "port": "admin" },
+            "periodSeconds": period_s,
+            "failureThreshold": failures,
+        })
+    };
+    json!({
+        "metadata": { "labels": owner.labels() },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": extra.grace_period_s,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "fsGroup": USER_ID,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            },
+            // A node that is emptied must not leave its replacement without a place.
+            "topologySpreadConstraints": [{
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": { "matchLabels": owner.selector() },
+            }],
+            "containers": [{
+                "name": owner.role.name(),
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "args": args,
+                "env": [{
+                    "name": "POD_ADDRESS",
+                    "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } },
+                }],
+                "ports": [{ "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" }],
+                "resources": { "requests": { "cpu": "50m", "memory": extra.memory } },
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "capabilities": { "drop": ["ALL"] },
+                },
+                "startupProbe": probe("/livez", 1, START_FAILURES),
+                "readinessProbe": probe("/readyz", 1, 2),
+                "livenessProbe": probe("/livez", 10, 3),
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        },
+    })
+}
