@@ -31,7 +31,8 @@ fn slow_program(folder: &Path) -> String {
 fn start(folder: &Path, program: &str) -> Server {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let address = IpAddr::from([127, 63, high, low]).to_string();
-    let paths = ServerPaths { config: folder.join("mailbox.yaml"), state: folder.join("state") };
+    let paths =
+        ServerPaths { config: folder.join("mailbox.yaml"), state: folder.join("state"), address: None };
     fs::write(&paths.config, CONFIG.replace("192.0.2.20", &address)).unwrap();
     Server::start_with(&paths, 1, &mut lock(&registry()), program).unwrap()
 }

@@ -76,6 +76,7 @@ fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
             value: String::new(),
             rule: format!("what this version of the operator can read; it says: {error}"),
             fix: "install the definitions of this version, and apply the object again".into(),
+            waits_for: None,
         });
     }
     if let Ok(status) = serde_json::from_value(object["status"].clone()) {

@@ -99,6 +99,7 @@ fn names_a_pod(kind: Kind, key: &Key, problems: &mut Vec<Problem>) -> bool {
              because pods and a Service are named after it"
         ),
         fix: format!("make a {kind} of another name, such as main, and remove this one"),
+        waits_for: None,
     });
     false
 }
