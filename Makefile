@@ -37,8 +37,9 @@ lint: ## Formatting and lints alone
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- -D warnings
 
-generate: ## Write crds/*.yaml from the Rust types
+generate: ## Write crds/*.yaml, and their copies in the chart, from the Rust types
 	@cargo run --quiet -p umbriel-crds --example generate
+	@cp crds/*.yaml charts/umbriel/files/crds/
 
 cluster: ## Start a Kubernetes cluster of two nodes on this machine (DO=down ends it, DO=status shows it)
 	@tests/need cluster

@@ -1,0 +1,57 @@
+{{/* The name of what this release makes: its own, with "umbriel" in it once. */}}
+{{- define "umbriel.name" -}}
+{{- $name := contains "umbriel" .Release.Name | ternary .Release.Name (printf "%s-umbriel" .Release.Name) -}}
+{{- $name | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* Labels of everything. */}}
+{{- define "umbriel.labels" -}}
+app.kubernetes.io/name: umbriel
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end }}
+
+{{/* Labels by which the operator's pods are found. */}}
+{{- define "umbriel.operatorSelector" -}}
+app.kubernetes.io/name: umbriel
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{/* What the operator may do with objects, their status and what it owns. */}}
+{{- define "umbriel.operatorRules" -}}
+- apiGroups: [umbriel.dev]
+  resources:
+    - umcallrouters
+    - umdialplans
+    - umhuntgroups
+    - umipgateways
+    - ummailboxes
+    - ummailboxpolicies
+    - umservices
+  verbs: [list, watch]
+- apiGroups: [umbriel.dev]
+  resources:
+    - umcallrouters/status
+    - umdialplans/status
+    - umhuntgroups/status
+    - umipgateways/status
+    - ummailboxes/status
+    - ummailboxpolicies/status
+    - umservices/status
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets, services]
+  verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch]
+{{- end }}
