@@ -88,7 +88,7 @@ pub(crate) fn not_ready(why: &str) -> Report {
 /// An admin port that did not open.
 pub(crate) fn admin_not_opened(error: &AdminError) -> Report {
     let code = Code::PortUnavailable;
-    miette!("{code}: {error}; stop what listens there or name another one")
+    miette!("{code}: {error}; stop what listens there or name another one with --admin")
 }
 
 /// A router that did not start.
