@@ -11,6 +11,7 @@ pub mod house;
 pub mod image;
 pub mod mail;
 mod need;
+pub mod office;
 pub mod phone;
 pub mod wire;
 

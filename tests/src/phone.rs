@@ -1,9 +1,10 @@
 //! A telephone made of two sockets, for tests that must know when each packet left.
 //!
-//! Speaks just enough SIP to call through the router over UDP: INVITE, the ACK to the redirect, the
-//! INVITE at its target, ACK, BYE. What it says, and when, is entirely the test's.
+//! Speaks just enough SIP to call through the router over UDP or TCP: INVITE, the ACK to the
+//! redirect, the INVITE at its target, ACK, BYE. What it says, and when, is entirely the test's.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::audio::{self, Law};
@@ -16,10 +17,22 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// Nothing heard for this long means that the greeting and its tone are over.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// An answer to a request takes no longer than this.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// What signalling travels by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A connection to each server.
+    Tcp,
+}
+
 /// A telephone that is in a call.
 #[derive(Debug)]
 pub struct Phone {
-    sip: UdpSocket,
+    sip: Line,
     media: UdpSocket,
     /// Call-ID of the call.
     pub call_id: String,
@@ -35,25 +48,32 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// Calls `called` through the router and waits until the call is answered. `seed` makes the
-    /// call's identity and sound.
+    /// Calls `called` through the router of a house and waits until the call is answered. `seed`
+    /// makes the call's identity and sound.
     ///
     /// # Panics
     /// If the call is not answered.
     #[must_use]
     pub fn call(house: &House, called: &str, seed: u64) -> Phone {
-        let sip = UdpSocket::bind((PBX, 0)).expect("a socket for signalling");
-        let media = UdpSocket::bind((PBX, 0)).expect("a socket for media");
-        sip.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        Phone::dial(PBX, house.router(), Transport::Udp, called, seed)
+    }
+
+    /// Calls `called` through `router` from the address `from`.
+    ///
+    /// # Panics
+    /// If the call is not answered.
+    #[must_use]
+    pub fn dial(from: IpAddr, router: SocketAddr, transport: Transport, called: &str, seed: u64) -> Phone {
+        let media = UdpSocket::bind((from, 0)).expect("a socket for media");
         media.set_nonblocking(true).expect("non-blocking media");
         let mut phone = Phone {
-            sip,
+            sip: Line::open(from, router, transport),
             media,
             call_id: format!("phone-{seed}-{}", std::process::id()),
-            target: house.router(),
-            far_media: house.router(),
-            request_uri: format!("sip:{called}@{}", house.router()),
-            to: format!("<sip:{called}@{}>", house.router()),
+            target: router,
+            far_media: router,
+            request_uri: format!("sip:{called}@{router}"),
+            to: format!("<sip:{called}@{router}>"),
             sound: audio::noise(Law::Mu, seed, 8000 * 120),
             sent: 0,
             answered: Instant::now(),
@@ -67,6 +87,7 @@ impl Phone {
         phone.request_uri = contact.split(['<', '>']).nth(1).expect("a URI in the Contact").to_owned();
         let host = phone.request_uri.split(['@', ';']).nth(1).expect("a host in the URI");
         phone.target = host.parse().expect("an address and a port");
+        phone.sip.follow(phone.target);
         let answer = phone.invite(2);
         assert!(answer.starts_with("SIP/2.0 200 "), "the mailbox server answers: {answer}");
         phone.to = header(&answer, "To");
@@ -114,6 +135,18 @@ impl Phone {
         self.hung_up = true;
     }
 
+    /// Where the router sent the call, which is where it was answered.
+    #[must_use]
+    pub fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// Where the answer asks for media; media from anywhere else is not listened to.
+    #[must_use]
+    pub fn far_media(&self) -> SocketAddr {
+        self.far_media
+    }
+
     /// Everything that was said, in order.
     #[must_use]
     pub fn said(&self) -> &[u8] {
@@ -148,7 +181,7 @@ impl Phone {
         }
     }
 
-    fn invite(&self, sequence: u32) -> String {
+    fn invite(&mut self, sequence: u32) -> String {
         let media = self.media.local_addr().expect("an address");
         let sdp = format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n\
@@ -160,26 +193,24 @@ impl Phone {
         self.final_response(sequence)
     }
 
-    fn request(&self, method: &str, sequence: u32, to: &str, sdp: &str) {
-        let (us, call_id, uri) =
-            (self.sip.local_addr().expect("an address"), &self.call_id, &self.request_uri);
+    fn request(&mut self, method: &str, sequence: u32, to: &str, sdp: &str) {
+        let (us, protocol) = self.sip.name();
+        let (call_id, uri) = (&self.call_id, &self.request_uri);
         let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         // The ACK to a refusal or redirect has the branch of its INVITE (RFC 3261 17.1.1.3), and a new
         // one to a 200; a branch of the sequence number alone is right for the first and harmless for the second.
         let text = format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{call_id}-{sequence}\r\n\
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{protocol} {us};branch=z9hG4bK{call_id}-{sequence}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:200@{us}>;tag=phone\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {sequence} {method}\r\nContact: <sip:200@{us}>\r\n{kind}Content-Length: {length}\r\n\r\n{sdp}",
+             CSeq: {sequence} {method}\r\nContact: <sip:200@{us};transport={protocol}>\r\n{kind}Content-Length: {length}\r\n\r\n{sdp}",
             length = sdp.len()
         );
-        self.sip.send_to(text.as_bytes(), self.target).expect("sent");
+        self.sip.send(&text, self.target);
     }
 
-    fn final_response(&self, sequence: u32) -> String {
-        let mut buffer = [0; 65_535];
+    fn final_response(&mut self, sequence: u32) -> String {
         loop {
-            let (length, _) = self.sip.recv_from(&mut buffer).expect("an answer");
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let text = self.sip.receive();
             let ours = header(&text, "CSeq").starts_with(&format!("{sequence} "));
             if ours && text.starts_with("SIP/2.0 ") && !text.starts_with("SIP/2.0 1") {
                 return text;
@@ -194,6 +225,78 @@ impl Drop for Phone {
             // Whoever still listens is told; nobody waits for the answer.
             let to = self.to.clone();
             self.request("BYE", 3, &to, "");
+        }
+    }
+}
+
+/// What signalling goes through.
+#[derive(Debug)]
+enum Line {
+    Udp(UdpSocket),
+    /// The connection, and what came by it that was not read yet.
+    Tcp(TcpStream, Vec<u8>),
+}
+
+impl Line {
+    fn open(from: IpAddr, to: SocketAddr, transport: Transport) -> Line {
+        match transport {
+            Transport::Udp => {
+                let socket = UdpSocket::bind((from, 0)).expect("a socket for signalling");
+                socket.set_read_timeout(Some(ANSWER_LIMIT)).expect("a timeout");
+                Line::Udp(socket)
+            }
+            Transport::Tcp => {
+                let stream = TcpStream::connect_timeout(&to, ANSWER_LIMIT).expect("a connection");
+                stream.set_read_timeout(Some(ANSWER_LIMIT)).expect("a timeout");
+                Line::Tcp(stream, Vec::new())
+            }
+        }
+    }
+
+    /// A connection leads to one server; a redirect leads to another.
+    fn follow(&mut self, target: SocketAddr) {
+        if let Line::Tcp(stream, _) = self {
+            let from = stream.local_addr().expect("an address").ip();
+            *self = Line::open(from, target, Transport::Tcp);
+        }
+    }
+
+    fn name(&self) -> (SocketAddr, &'static str) {
+        match self {
+            Line::Udp(socket) => (socket.local_addr().expect("an address"), "UDP"),
+            Line::Tcp(stream, _) => (stream.local_addr().expect("an address"), "TCP"),
+        }
+    }
+
+    fn send(&mut self, text: &str, to: SocketAddr) {
+        match self {
+            Line::Udp(socket) => assert_eq!(socket.send_to(text.as_bytes(), to).expect("sent"), text.len()),
+            Line::Tcp(stream, _) => stream.write_all(text.as_bytes()).expect("sent"),
+        }
+    }
+
+    /// The next message.
+    fn receive(&mut self) -> String {
+        let mut buffer = [0; 65_535];
+        match self {
+            Line::Udp(socket) => {
+                let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
+            }
+            Line::Tcp(stream, rest) => loop {
+                let text = String::from_utf8_lossy(rest).into_owned();
+                if let Some((head, _)) = text.split_once("\r\n\r\n") {
+                    let body: usize = header(head, "Content-Length").parse().unwrap_or_default();
+                    let length = head.len() + 4 + body;
+                    if text.len() >= length {
+                        rest.drain(..length);
+                        return text[..length].to_owned();
+                    }
+                }
+                let read = stream.read(&mut buffer).expect("an answer");
+                assert!(read > 0, "the server closed the connection");
+                rest.extend_from_slice(&buffer[..read]);
+            },
         }
     }
 }
