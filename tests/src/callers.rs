@@ -1,11 +1,12 @@
 //! Callers that are not ours: Debian's sipp and baresip.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::audio::{self, Law};
-use crate::house::{House, PBX};
+use crate::site::Site;
 use crate::wait_until;
 
 /// One run of sipp: a call through the router that leaves a message and hangs up.
@@ -31,15 +32,16 @@ impl Sipp {
     /// # Panics
     /// If sipp cannot be started.
     #[must_use]
-    pub fn start(&self, house: &House) -> Running {
-        let folder = house.scratch().join(format!("sipp-{}", self.caller));
+    pub fn start(&self, site: &dyn Site) -> Running {
+        let folder = site.scratch().join(format!("sipp-{}", self.caller));
+        let from = site.caller().to_string();
         std::fs::create_dir(&folder).expect("a folder for sipp");
         std::fs::write(folder.join("sound.raw"), &self.sound).expect("the sound");
         std::fs::write(folder.join("leave.xml"), self.scenario()).expect("the scenario");
         let child = Command::new("sipp")
             .current_dir(&folder)
-            .args([&house.router().to_string(), "-sf", "leave.xml", "-s", self.called, "-m", "1", "-nostdin"])
-            .args(["-i", &PBX.to_string(), "-mi", &PBX.to_string()])
+            .args([&site.router().to_string(), "-sf", "leave.xml", "-s", self.called, "-m", "1", "-nostdin"])
+            .args(["-i", &from, "-mi", &from])
             .args(["-t", if self.transport == "udp" { "u1" } else { "tn" }, "-max_socket", "64"])
             .args(["-mp", &media_port(&self.caller).to_string(), "-timeout", "60"])
             .args(["-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"])
@@ -102,41 +104,42 @@ impl Running {
 /// If it cannot be started.
 #[must_use]
 pub fn baresip(
-    house: &House,
+    site: &dyn Site,
     called: &str,
     transport: &str,
     law: Law,
     sound: &[u8],
     hang_up_after: Duration,
 ) -> Output {
-    let folder = house.scratch().join(format!("baresip-{called}-{transport}"));
+    let folder = site.scratch().join(format!("baresip-{called}-{transport}"));
     std::fs::create_dir(&folder).expect("a folder for baresip");
     let wav = folder.join("sound.wav");
     std::fs::write(&wav, audio::pcm_wav(law, sound)).expect("the sound");
-    std::fs::write(folder.join("config"), baresip_config(&wav)).expect("the configuration");
+    std::fs::write(folder.join("config"), baresip_config(site.caller(), &wav)).expect("the configuration");
     let codec = match law {
         Law::Mu => "pcmu",
         Law::A => "pcma",
     };
-    let account = format!("<sip:200@{PBX};transport={transport}>;regint=0;audio_codecs={codec}/8000/1\n");
+    let from = site.caller();
+    let account = format!("<sip:200@{from};transport={transport}>;regint=0;audio_codecs={codec}/8000/1\n");
     std::fs::write(folder.join("accounts"), account).expect("the account");
     std::fs::write(folder.join("contacts"), "").expect("the contacts");
     Command::new("baresip")
         .arg("-f")
         .arg(&folder)
         .args(["-t", &hang_up_after.as_secs().to_string()])
-        .args(["-e", &format!("/dial sip:{called}@{}", house.router())])
+        .args(["-e", &format!("/dial sip:{called}@{}", site.router())])
         .stdin(Stdio::null())
         .output()
         .expect("baresip runs")
 }
 
-fn baresip_config(sound: &Path) -> String {
+fn baresip_config(from: IpAddr, sound: &Path) -> String {
     let heard = sound.with_file_name("heard.wav");
     format!(
         "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\n\
          module_tmp account.so\nmodule_app menu.so\n\
-         sip_listen {PBX}:0\nnet_interface {PBX}\naudio_source aufile,{}\naudio_player aufile,{}\n\
+         sip_listen {from}:0\nnet_interface {from}\naudio_source aufile,{}\naudio_player aufile,{}\n\
          audio_alert aufile,/dev/null\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\n",
         sound.display(),
         heard.display()

@@ -3,12 +3,16 @@
 //! Decides when it starts and whom it outlives. Refuses to know how it is made: that is
 //! `tests/cluster/cluster`, which a person uses as well.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+use tempfile::TempDir;
 
 use crate::{has, is_root, wait_until};
 
@@ -27,7 +31,9 @@ const PROGRAMS: &[&str] = &[
 /// A running cluster. Its programs, `kubectl` and `helm` among them, run in its network.
 #[derive(Debug)]
 pub struct Cluster {
-    _running: (),
+    script: PathBuf,
+    /// Where the script is copied to, if the cluster is one test's own.
+    own: Option<TempDir>,
 }
 
 impl Cluster {
@@ -40,23 +46,77 @@ impl Cluster {
     /// If it does not start.
     pub fn shared(test: &str) -> Option<&'static Cluster> {
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-        if !is_root(test) || !PROGRAMS.iter().all(|program| has(program, test)) {
-            return None;
-        }
-        Some(CLUSTER.get_or_init(|| {
-            let owner = std::env::var("UMBRIEL_CLUSTER_OWNER");
-            let owner = owner.unwrap_or_else(|_| std::process::id().to_string());
-            text("cluster up", script().args(["up", "--owner", &owner]).output().expect("cluster up"));
-            let cluster = Cluster { _running: () };
-            cluster.install_definitions();
+        is_able(test).then(|| {
+            CLUSTER.get_or_init(|| {
+                let owner = std::env::var("UMBRIEL_CLUSTER_OWNER");
+                let owner = owner.unwrap_or_else(|_| std::process::id().to_string());
+                let cluster = Cluster { script: root().join("tests/cluster/cluster"), own: None };
+                cluster.up(&owner);
+                cluster.install_definitions();
+                cluster
+            })
+        })
+    }
+
+    /// A cluster of the test's own with nothing in it, for tests that speak of the whole of it. It
+    /// goes with the value.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn own(test: &str) -> Option<Cluster> {
+        is_able(test).then(|| {
+            // A copy of the cluster's files is another cluster: it is named after their folder.
+            let room = tempfile::Builder::new().prefix("umbriel-cluster-").tempdir().expect("a folder");
+            let copied =
+                Command::new("cp").arg("-r").arg(root().join("tests/cluster/.")).arg(room.path()).status();
+            assert!(copied.expect("cp runs").success(), "the cluster's files are copied");
+            let cluster = Cluster { script: room.path().join("cluster"), own: Some(room) };
+            cluster.up(&std::process::id().to_string());
             cluster
-        }))
+        })
+    }
+
+    fn up(&self, owner: &str) {
+        let started = self.script().args(["up", "--owner", owner]).output().expect("cluster up");
+        text("cluster up", started);
+    }
+
+    fn script(&self) -> Command {
+        Command::new(&self.script)
+    }
+
+    /// The folder of its files, its logs and the API server's audit log.
+    ///
+    /// # Panics
+    /// If it is not known.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        PathBuf::from(
+            text("cluster where", self.script().arg("where").output().expect("cluster where")).trim(),
+        )
+    }
+
+    /// Does something in the cluster's network: sockets that are opened meanwhile, and programs that
+    /// are started, belong to it for as long as they live.
+    ///
+    /// # Panics
+    /// If the network cannot be entered, or `act` panics.
+    pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let first = std::fs::read_to_string(self.folder().join("first.pid")).expect("the cluster is up");
+        let network = File::open(format!("/proc/{}/ns/net", first.trim())).expect("its network");
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                setns(network, CloneFlags::CLONE_NEWNET).expect("the network is entered");
+                act()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// A command in the cluster's network, where pods, nodes and Services have their addresses.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut command = script();
+        let mut command = self.script();
         command.args(["run", program]);
         command
     }
@@ -77,7 +137,7 @@ impl Cluster {
     /// # Panics
     /// If it cannot be read.
     pub fn load(&self, archive: &Path) {
-        text("cluster load", script().arg("load").arg(archive).output().expect("cluster load"));
+        text("cluster load", self.script().arg("load").arg(archive).output().expect("cluster load"));
     }
 
     /// A namespace of its own, which goes with the value.
@@ -111,6 +171,15 @@ impl Cluster {
         let _applied = self.kubectl(&[&["apply", "--server-side"], &definitions[..]].concat());
         let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
         let _established = self.kubectl(&[&wait[..], &definitions[..]].concat());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.own.is_some() {
+            // It has an owner whose end ends it too.
+            let _down = self.script().arg("down").output();
+        }
     }
 }
 
@@ -171,8 +240,9 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
 }
 
-fn script() -> Command {
-    Command::new(root().join("tests/cluster/cluster"))
+/// Whether this machine can run a cluster. Where it cannot, says that `test` is skipped.
+fn is_able(test: &str) -> bool {
+    is_root(test) && PROGRAMS.iter().all(|program| has(program, test))
 }
 
 fn text(what: &str, output: Output) -> String {

@@ -17,10 +17,17 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::mail::{self, Mail, MailServer};
+use crate::site::Site;
 use crate::wait_until;
 
 /// The address that gateway `pbx` calls from.
 pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// An address that no gateway has.
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
+
+/// Where mail servers of tests listen, if nobody says otherwise.
+const SMTP_PORT: u16 = 2525;
 
 /// How a house is set up.
 #[derive(Debug, Default)]
@@ -62,10 +69,12 @@ impl HouseBuilder {
         let address = own_address();
         let folder = room.path().join("site");
         std::fs::create_dir(&folder).expect("the folder");
-        let mail = self.smtp.then(|| MailServer::start(address, &room.path().join("inbox")));
+        let mail = self
+            .smtp
+            .then(|| MailServer::start(SocketAddr::new(address, SMTP_PORT), &room.path().join("inbox")));
         let state = self.state.unwrap_or_else(|| room.path().join("run"));
         let mut house = House { room, folder, state, address, mail, child: None };
-        for (name, yaml) in site(house.mail.as_ref().map(|mail| mail.address)) {
+        for (name, yaml) in office(PBX, house.mail.as_ref().map(|mail| mail.address)) {
             house.write(name, &yaml);
         }
         for (name, yaml) in &self.extra {
@@ -96,18 +105,6 @@ impl House {
         HouseBuilder::default()
     }
 
-    /// Where calls go.
-    #[must_use]
-    pub fn router(&self) -> SocketAddr {
-        SocketAddr::new(self.address, 5060)
-    }
-
-    /// Where the router sends them.
-    #[must_use]
-    pub fn mailbox_server(&self) -> SocketAddr {
-        SocketAddr::new(self.address, 5062)
-    }
-
     /// The folder that it reads.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -118,12 +115,6 @@ impl House {
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.state
-    }
-
-    /// A folder for a test's own files, gone with the house.
-    #[must_use]
-    pub fn scratch(&self) -> &Path {
-        self.room.path()
     }
 
     /// Writes a file of the folder as editors do: beside it, then renamed over it.
@@ -157,7 +148,7 @@ impl House {
         self.child = Some(child);
         wait_until("umbriel is ready", Duration::from_secs(30), || {
             let over = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            assert!(over.is_none(), "umbriel ended: {over:?}\n{}", self.log());
+            assert!(over.is_none(), "umbriel ended: {over:?}\n{}", self.logged());
             (self.get("/readyz")?.0 == 200).then_some(())
         });
     }
@@ -205,38 +196,6 @@ impl House {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Everything that the program has printed.
-    #[must_use]
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log_path()).unwrap_or_default()
-    }
-
-    /// Waits until the program has printed `text`.
-    pub fn wait_for_log(&self, text: &str) {
-        wait_until(&format!("the log says {text}"), Duration::from_secs(10), || {
-            self.log().contains(text).then_some(())
-        });
-    }
-
-    /// Every message that was delivered, wherever this house delivers.
-    #[must_use]
-    pub fn mails(&self) -> Vec<Mail> {
-        if let Some(mail) = &self.mail {
-            return mail.mails();
-        }
-        let Ok(boxes) = std::fs::read_dir(self.state.join("mail")) else { return Vec::new() };
-        boxes.flatten().flat_map(|entry| mail::maildir(&entry.path())).collect()
-    }
-
-    /// Waits until at least `count` messages have arrived.
-    #[must_use]
-    pub fn wait_for_mails(&self, count: usize) -> Vec<Mail> {
-        wait_until(&format!("{count} messages arrive"), Duration::from_secs(30), || {
-            let mails = self.mails();
-            (mails.len() >= count).then_some(mails)
-        })
-    }
-
     /// One HTTP request to the admin port: status and body.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
@@ -258,6 +217,48 @@ impl House {
     }
 }
 
+impl Site for House {
+    fn caller(&self) -> IpAddr {
+        PBX
+    }
+
+    fn stranger(&self) -> IpAddr {
+        STRANGER
+    }
+
+    fn router(&self) -> SocketAddr {
+        SocketAddr::new(self.address, 5060)
+    }
+
+    fn mailbox_server(&self) -> SocketAddr {
+        SocketAddr::new(self.address, 5062)
+    }
+
+    fn scratch(&self) -> &Path {
+        self.room.path()
+    }
+
+    fn apply(&self, file: &str, yaml: &str) {
+        self.write(file, yaml);
+    }
+
+    fn told(&self) -> String {
+        self.logged()
+    }
+
+    fn logged(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn mails(&self) -> Vec<Mail> {
+        if let Some(mail) = &self.mail {
+            return mail.mails();
+        }
+        let Ok(boxes) = std::fs::read_dir(self.state.join("mail")) else { return Vec::new() };
+        boxes.flatten().flat_map(|entry| mail::maildir(&entry.path())).collect()
+    }
+}
+
 impl Drop for House {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
@@ -266,7 +267,9 @@ impl Drop for House {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            std::io::stderr().write_all(format!("the log of this house:\n{}\n", self.log()).as_bytes()).ok();
+            std::io::stderr()
+                .write_all(format!("the log of this house:\n{}\n", self.logged()).as_bytes())
+                .ok();
         }
     }
 }
@@ -301,8 +304,9 @@ fn own_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, low.max(1), high, count))
 }
 
-/// The objects of a small office.
-fn site(smtp: Option<SocketAddr>) -> Vec<(&'static str, String)> {
+/// The objects of a small office whose calls come from `pbx`, each with its file.
+#[must_use]
+pub fn office(pbx: IpAddr, smtp: Option<SocketAddr>) -> Vec<(&'static str, String)> {
     let smtp = smtp.map_or(String::new(), |server| {
         format!(
             "  smtp:\n    host: {}\n    port: {}\n    from: voicemail@contoso.example\n    security: None\n",
@@ -322,7 +326,7 @@ fn site(smtp: Option<SocketAddr>) -> Vec<(&'static str, String)> {
     };
     vec![
         ("dialplan.yaml", object("UMDialPlan", "contoso", "  numberOfDigitsInExtension: 3\n")),
-        ("gateway.yaml", object("UMIPGateway", "pbx", &format!("  address: {PBX}\n"))),
+        ("gateway.yaml", object("UMIPGateway", "pbx", &format!("  address: {pbx}\n"))),
         (
             "huntgroup.yaml",
             object("UMHuntGroup", "pbx-default", "  umIPGateway: pbx\n  umDialPlan: contoso\n"),

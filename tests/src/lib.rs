@@ -13,8 +13,11 @@ pub mod mail;
 mod need;
 pub mod office;
 pub mod phone;
+pub mod scenarios;
+pub mod site;
 pub mod wire;
 
 pub use cluster::Cluster;
 pub use house::{House, HouseBuilder};
 pub use need::{has, is_root, skip, wait_until};
+pub use site::Site;

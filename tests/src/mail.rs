@@ -1,6 +1,6 @@
 //! A real mail server for the tests, and the messages that arrived at it.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -87,8 +87,7 @@ impl MailServer {
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn start(ip: IpAddr, folder: &Path) -> MailServer {
-        let address = SocketAddr::new(ip, 2525);
+    pub fn start(address: SocketAddr, folder: &Path) -> MailServer {
         let child = Command::new("/usr/bin/python3")
             .args([AIOSMTPD, "-n", "-l", &address.to_string(), "-c", "aiosmtpd.handlers.Mailbox"])
             .arg(folder)

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::audio::{self, Law};
-use crate::house::{House, PBX};
+use crate::site::Site;
 
 /// Bytes of one packet: 20 ms of G.711.
 const PACKET: usize = 160;
@@ -48,14 +48,14 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// Calls `called` through the router of a house and waits until the call is answered. `seed`
+    /// Calls `called` through the router of a site and waits until the call is answered. `seed`
     /// makes the call's identity and sound.
     ///
     /// # Panics
     /// If the call is not answered.
     #[must_use]
-    pub fn call(house: &House, called: &str, seed: u64) -> Phone {
-        Phone::dial(PBX, house.router(), Transport::Udp, called, seed)
+    pub fn call(site: &dyn Site, called: &str, seed: u64) -> Phone {
+        Phone::dial(site.caller(), site.router(), Transport::Udp, called, seed)
     }
 
     /// Calls `called` through `router` from the address `from`.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use config::{Call, Decision, Table, Transport};
 use umbriel_tests::wire::{Invite, Wire};
-use umbriel_tests::{House, house, wait_until};
+use umbriel_tests::{House, Site as _, house, wait_until};
 
 /// Random calls over the wire, and how many of them are also put to the program itself.
 const CALLS: usize = 10_000;
@@ -165,7 +165,7 @@ fn explain_and_the_wire_agree_on_ten_thousand_random_calls() {
     );
 
     let mailboxes = wait_until("every redirect is logged", Duration::from_secs(10), || {
-        let found = mailboxes(&house.log());
+        let found = mailboxes(&house.logged());
         (found.len() == redirects).then_some(found)
     });
     for (number, (call, answer)) in calls.iter().zip(&answers).enumerate() {

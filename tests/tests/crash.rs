@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use umbriel_tests::phone::Phone;
-use umbriel_tests::{House, audio};
+use umbriel_tests::{House, Site as _, audio};
 
 /// Kills in all, and how many houses share them side by side.
 const KILLS: usize = 50;

@@ -1,11 +1,11 @@
-//! What goes wrong says so with its code, and everything else goes on.
+//! What can go wrong with a program and its folder alone. What goes wrong in every world is in the
+//! list of scenarios.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use umbriel_tests::phone::Phone;
 use umbriel_tests::wire::{Invite, Wire};
-use umbriel_tests::{House, audio, is_root, wait_until};
+use umbriel_tests::{House, Site as _, audio, is_root, wait_until};
 
 fn invite(called: &'static str, call_id: &'static str) -> Invite<'static> {
     Invite { called, diverting: None, call_id }
@@ -13,7 +13,7 @@ fn invite(called: &'static str, call_id: &'static str) -> Invite<'static> {
 
 /// A good call is still redirected.
 fn still_serves(house: &House, call_id: &'static str) {
-    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
+    let wire = Wire::new(house.caller(), house.router());
     let answer = wire.invite(&invite("101", call_id));
     assert!(answer.starts_with("SIP/2.0 302 "), "a good call is redirected: {answer}");
 }
@@ -28,8 +28,8 @@ fn refused(answer: &str, status: u16, code: &str) {
 fn a_malformed_file_is_named_with_its_line_and_the_last_good_one_serves() {
     let house = House::builder().start();
     house.write("alice.yaml", "apiVersion: umbriel.dev/v1alpha1\nkind: UMMailbox\nmetadata: [broken\n");
-    house.wait_for_log("UM1001");
-    assert!(house.log().contains("alice.yaml:"), "{}", house.log());
+    house.wait_until_logged("UM1001");
+    assert!(house.logged().contains("alice.yaml:"), "{}", house.logged());
     still_serves(&house, "malformed");
 }
 
@@ -39,90 +39,12 @@ fn a_value_out_of_range_is_explained_and_the_last_good_object_serves() {
     let plan = "apiVersion: umbriel.dev/v1alpha1\nkind: UMDialPlan\nmetadata:\n  name: contoso\nspec:\n  \
                 numberOfDigitsInExtension: 3\n  recordingIdleTimeout: 99\n";
     house.write("dialplan.yaml", plan);
-    house.wait_for_log("UM1006");
-    let log = house.log();
+    house.wait_until_logged("UM1006");
+    let log = house.logged();
     for part in ["dialplan.yaml:7", "recordingIdleTimeout", "99", "2 to 10"] {
         assert!(log.contains(part), "{part} is missing: {log}");
     }
     still_serves(&house, "range");
-}
-
-#[test]
-fn a_dangling_reference_harms_only_its_own_object() {
-    let lost = "apiVersion: umbriel.dev/v1alpha1\nkind: UMMailbox\nmetadata:\n  name: carol\nspec:\n  \
-                umMailboxPolicy: nobody\n  extensions: [\"103\"]\n  primarySmtpAddress: carol@contoso.example\n";
-    let house = House::builder().file("carol.yaml", lost).start();
-    house.wait_for_log("UM1010");
-    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
-    refused(&wire.invite(&invite("103", "dangling")), 404, "UM1110");
-    still_serves(&house, "dangling-other");
-    // The policy arrives: the object heals without being touched.
-    let policy = "apiVersion: umbriel.dev/v1alpha1\nkind: UMMailboxPolicy\nmetadata:\n  name: nobody\nspec:\n  umDialPlan: contoso\n";
-    house.write("nobody.yaml", policy);
-    let mut tries = 0;
-    umbriel_tests::wait_until("carol is served", Duration::from_secs(2), || {
-        tries += 1;
-        let call_id = format!("healed-{tries}");
-        let answer = wire.invite(&Invite { called: "103", diverting: None, call_id: &call_id });
-        answer.starts_with("SIP/2.0 302 ").then_some(())
-    });
-}
-
-#[test]
-fn an_unknown_caller_is_refused_by_router_and_mailbox_server() {
-    let house = House::builder().start();
-    let stranger: IpAddr = "127.0.0.99".parse().expect("an address");
-    refused(&Wire::new(stranger, house.router()).invite(&invite("101", "stranger")), 403, "UM1102");
-    refused(&Wire::new(stranger, house.mailbox_server()).invite(&invite("101", "stranger-2")), 403, "UM1102");
-    still_serves(&house, "stranger-other");
-}
-
-#[test]
-fn a_call_for_nobody_is_refused_with_404_and_a_number_of_another_length_with_484() {
-    let house = House::builder().start();
-    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
-    refused(&wire.invite(&invite("199", "nobody")), 404, "UM1110");
-    refused(&wire.invite(&invite("19", "short")), 484, "UM1109");
-    // The Contact keeps the called number; whose mailbox it is travels in the token.
-    let diverted = Invite { called: "900", diverting: Some("102"), call_id: "diverted" };
-    assert!(wire.invite(&diverted).contains("Contact: <sip:900@"), "the diverted call is taken");
-    house.wait_for_log(r#""mailbox":"bob""#);
-}
-
-#[test]
-fn noise_gets_no_answer_and_harms_nobody() {
-    let house = House::builder().start();
-    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
-    let at_mailbox = Wire::new(umbriel_tests::house::PBX, house.mailbox_server());
-    for seed in 1..200 {
-        let noise = audio::noise(audio::Law::Mu, seed, usize::try_from(seed).unwrap_or(1) * 7);
-        wire.send(&noise);
-        at_mailbox.send(&noise);
-    }
-    for text in ["\r\n\r\n", "INVITE\r\n\r\n", "INVITE sip:101 SIP/2.0\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n"] {
-        wire.send(text.as_bytes());
-        at_mailbox.send(text.as_bytes());
-    }
-    still_serves(&house, "noise");
-    let mut phone = Phone::call(&house, "101", 1);
-    phone.hang_up();
-}
-
-#[test]
-fn an_edit_reaches_the_wire_within_a_second() {
-    let house = House::builder().start();
-    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
-    refused(&wire.invite(&invite("104", "before")), 404, "UM1110");
-    let dave = "apiVersion: umbriel.dev/v1alpha1\nkind: UMMailbox\nmetadata:\n  name: dave\nspec:\n  \
-                umMailboxPolicy: staff\n  extensions: [\"104\"]\n  primarySmtpAddress: dave@contoso.example\n";
-    house.write("dave.yaml", dave);
-    let mut tries = 0;
-    umbriel_tests::wait_until("the new mailbox is called", Duration::from_secs(1), || {
-        tries += 1;
-        let call_id = format!("after-{tries}");
-        let answer = wire.invite(&Invite { called: "104", diverting: None, call_id: &call_id });
-        answer.starts_with("SIP/2.0 302 ").then_some(())
-    });
 }
 
 /// A tmpfs of a few hundred kilobytes as the state folder, filled to its last byte during a call.
@@ -139,8 +61,8 @@ fn a_full_disk_refuses_new_calls_and_keeps_what_was_recorded() {
     let said = phone.said().len();
     disk.fill();
     phone.speak(Duration::from_secs(2));
-    house.wait_for_log("UM1203");
-    let wire = Wire::new(umbriel_tests::house::PBX, house.mailbox_server());
+    house.wait_until_logged("UM1203");
+    let wire = Wire::new(house.caller(), house.mailbox_server());
     refused(&wire.invite(&invite("101", "disk-full")), 503, "UM1122");
     assert_eq!(
         house.get("/readyz").map(|(status, _)| status),
@@ -206,7 +128,7 @@ fn whoever_calls_while_umbriel_ends_gets_one_clear_503_and_the_call_before_is_ke
     phone.speak_through_the_greeting();
     phone.speak(Duration::from_secs(1));
     house.ask_to_end();
-    let wire = Wire::new(umbriel_tests::house::PBX, house.router());
+    let wire = Wire::new(house.caller(), house.router());
     wait_until("the router drains", Duration::from_secs(10), || {
         let (status, page) = house.get("/readyz")?;
         (status == 503 && page.contains("router is draining")).then_some(())

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use umbriel_tests::audio::{self, Law};
-use umbriel_tests::callers::{Sipp, baresip};
-use umbriel_tests::mail::{AIOSMTPD, Mail};
-use umbriel_tests::{House, has};
+use crate::audio::{self, Law};
+use crate::callers::{Running, Sipp, baresip};
+use crate::mail::Mail;
+use crate::site::Site;
 
 /// Long enough for greeting and tone, and for some seconds after them.
 const SOUND_S: usize = 12;
@@ -29,12 +29,8 @@ fn is_the_end_of(sound: &[u8], mail: &Mail, law: Law) {
 }
 
 /// Twenty callers at once, each with a sound of its own, half of them for each mailbox.
-fn twenty_at_once(test: &str, transport: &'static str, law: Law) {
-    if !has("sipp", test) || !has(AIOSMTPD, test) {
-        return;
-    }
-    let house = House::builder().smtp().start();
-    // Media ports follow from callers' numbers, and these tests run side by side.
+fn twenty_at_once(site: &dyn Site, transport: &'static str, law: Law) {
+    // Media ports follow from callers' numbers, and these scenarios run side by side.
     let first = if transport == "udp" { 200 } else { 300 };
     let calls: Vec<Sipp> = (0..20_u16)
         .map(|number| Sipp {
@@ -46,10 +42,10 @@ fn twenty_at_once(test: &str, transport: &'static str, law: Law) {
             hang_up_after: Duration::from_secs(SOUND_S as u64 + 1),
         })
         .collect();
-    let running: Vec<_> = calls.iter().map(|call| call.start(&house)).collect();
-    running.into_iter().for_each(umbriel_tests::callers::Running::finish);
+    let running: Vec<_> = calls.iter().map(|call| call.start(site)).collect();
+    running.into_iter().for_each(Running::finish);
 
-    let mails = house.wait_for_mails(20);
+    let mails = site.wait_for_mails(20);
     assert_eq!(mails.len(), 20, "one message per call");
     for call in &calls {
         let mail = mails.iter().find(|mail| mail.caller == call.caller).expect("a message of each caller");
@@ -59,28 +55,22 @@ fn twenty_at_once(test: &str, transport: &'static str, law: Law) {
     }
 }
 
-#[test]
-fn twenty_sipp_callers_over_udp_leave_mu_law_messages() {
-    twenty_at_once("twenty_sipp_callers_over_udp_leave_mu_law_messages", "udp", Law::Mu);
+pub(super) fn twenty_sipp_callers_over_udp_leave_mu_law_messages(site: &dyn Site) {
+    twenty_at_once(site, "udp", Law::Mu);
 }
 
-#[test]
-fn twenty_sipp_callers_over_tcp_leave_a_law_messages() {
-    twenty_at_once("twenty_sipp_callers_over_tcp_leave_a_law_messages", "tcp", Law::A);
+pub(super) fn twenty_sipp_callers_over_tcp_leave_a_law_messages(site: &dyn Site) {
+    twenty_at_once(site, "tcp", Law::A);
 }
 
 /// baresip follows the redirect by itself, speaks from the answer on and hangs up after a while.
-fn baresip_leaves_a_message(test: &str, transport: &str, law: Law) {
-    if !has("baresip", test) || !has(AIOSMTPD, test) {
-        return;
-    }
-    let house = House::builder().smtp().start();
+fn baresip_leaves_a_message(site: &dyn Site, transport: &str, law: Law) {
     let sound = audio::noise(law, 77, 8000 * 30);
-    let output = baresip(&house, "101", transport, law, &sound, Duration::from_secs(12));
+    let output = baresip(site, "101", transport, law, &sound, Duration::from_secs(12));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "baresip: {text}");
 
-    let mails = house.wait_for_mails(1);
+    let mails = site.wait_for_mails(1);
     let [mail] = mails.as_slice() else { panic!("one message, not {}", mails.len()) };
     assert_eq!(mail.audio.format, format_of(law));
     assert!(mail.audio.data.len() >= 8000 * 2, "{} samples\n{text}", mail.audio.data.len());
@@ -90,12 +80,10 @@ fn baresip_leaves_a_message(test: &str, transport: &str, law: Law) {
     );
 }
 
-#[test]
-fn baresip_over_udp_leaves_a_mu_law_message() {
-    baresip_leaves_a_message("baresip_over_udp_leaves_a_mu_law_message", "udp", Law::Mu);
+pub(super) fn baresip_over_udp_leaves_a_mu_law_message(site: &dyn Site) {
+    baresip_leaves_a_message(site, "udp", Law::Mu);
 }
 
-#[test]
-fn baresip_over_tcp_leaves_an_a_law_message() {
-    baresip_leaves_a_message("baresip_over_tcp_leaves_an_a_law_message", "tcp", Law::A);
+pub(super) fn baresip_over_tcp_leaves_an_a_law_message(site: &dyn Site) {
+    baresip_leaves_a_message(site, "tcp", Law::A);
 }
