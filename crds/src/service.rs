@@ -15,6 +15,9 @@ const DEFAULT_TLS_PORT: i64 = 5063;
 const DEFAULT_UDP_PORT: i64 = 5062;
 const DEFAULT_MAX_CALLS: i64 = 100;
 const MAX_MAX_CALLS: i64 = 200;
+const DEFAULT_REPLICAS: i64 = 1;
+/// As many as there are databases: one more would host none.
+const MAX_REPLICAS: i64 = 32;
 /// SMTP (RFC 5321 §4.5.4.2).
 const DEFAULT_SMTP_PORT: i64 = 25;
 /// Longest host name (RFC 1035 §2.3.4: 255 octets with their length bytes).
@@ -46,10 +49,16 @@ const MAX_HOST_CHARS: usize = 253;
         description = "Whether it takes calls"
     ),
     printcolumn(
+        name = "Replicas",
+        type_ = "integer",
+        json_path = ".spec.replicas",
+        description = "Mailbox servers"
+    ),
+    printcolumn(
         name = "MaxCalls",
         type_ = "integer",
         json_path = ".spec.maxCallsAllowed",
-        description = "Calls at once"
+        description = "Calls at once of each"
     ),
     printcolumn(
         name = "Ready",
@@ -100,7 +109,12 @@ pub struct UMServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
     pub certificate_secret: Option<String>,
-    /// Calls at once, 0 to 200; the next one is refused with 503.
+    /// Mailbox servers, 1 to 32. Each is a pod that hosts its share of the mailboxes; when one goes,
+    /// the others host what it hosted. The standalone server is one, whatever is written here.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = MAX_REPLICAS))]
+    pub replicas: i64,
+    /// Calls at once on each mailbox server, 0 to 200; the next one is refused with 503.
     #[serde(default = "default_max_calls")]
     #[schemars(range(min = 0, max = MAX_MAX_CALLS))]
     pub max_calls_allowed: i64,
@@ -154,6 +168,7 @@ impl UMServiceSpec {
         if let Some(secret) = &self.certificate_secret {
             checks.reference("spec.certificateSecret", secret);
         }
+        checks.range("spec.replicas", self.replicas, 1..=MAX_REPLICAS, "", DEFAULT_REPLICAS);
         checks.range(
             "spec.maxCallsAllowed",
             self.max_calls_allowed,
@@ -180,6 +195,10 @@ fn default_tls_port() -> i64 {
 
 fn default_udp_port() -> i64 {
     DEFAULT_UDP_PORT
+}
+
+fn default_replicas() -> i64 {
+    DEFAULT_REPLICAS
 }
 
 fn default_max_calls() -> i64 {

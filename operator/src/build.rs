@@ -15,135 +15,168 @@ use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
 
 use crate::dereference::Linked;
 use crate::translate;
-use crate::world::{Key, Object, ObjectRef, Served, TlsSecret, World};
+use crate::world::{Generations, Key, ObjectRef, TlsSecret, World};
+use crate::written::Written;
 
 /// Seconds of a minute: dial plans count calls in minutes, servers in seconds.
 const S_PER_MIN: i64 = 60;
 
-/// The documents that should be there.
+/// The documents that should be there, by server object.
 pub(crate) struct Wanted {
-    pub(crate) router: Option<Document<RouterConfig>>,
-    pub(crate) mailbox: Option<Document<MailboxConfig>>,
+    pub(crate) routers: BTreeMap<Key, Document<RouterConfig>>,
+    pub(crate) services: BTreeMap<Key, Document<MailboxConfig>>,
 }
 
-/// A document and whose objects are in it.
+/// A document, and whether anybody is served by it.
 pub(crate) struct Document<C> {
-    /// The namespace whose objects it holds; `None` for a server that was withdrawn.
-    pub(crate) namespace: Option<String>,
+    /// Its object is gone.
+    pub(crate) withdrawn: bool,
     pub(crate) config: C,
 }
 
 impl Wanted {
     /// The generations of the documents.
-    pub(crate) fn generations(&self) -> Served {
-        Served {
-            router: self.router.as_ref().map(|document| document.config.generation),
-            mailbox: self.mailbox.as_ref().map(|document| document.config.generation),
-        }
+    pub(crate) fn generations(&self) -> Generations {
+        let routers = self
+            .routers
+            .iter()
+            .map(|(key, document)| (ObjectRef::new(Kind::UMCallRouter, key), document.config.generation));
+        let services = self
+            .services
+            .iter()
+            .map(|(key, document)| (ObjectRef::new(Kind::UMService, key), document.config.generation));
+        routers.chain(services).collect()
     }
 }
 
 /// The documents that follow from `linked`.
 pub(crate) fn build(world: &World, linked: &Linked<'_>) -> Wanted {
-    let service = service(world, linked);
-    Wanted { router: router(world, linked, service.as_ref()), mailbox: mailbox(world, linked, service) }
+    let services = services(world, linked);
+    Wanted { routers: routers(world, linked, &services), services: mailboxes(world, linked, services) }
 }
 
-/// The mailbox server as it should be, and the namespace that it belongs to.
+/// A mailbox service as it should be.
 struct Service {
-    namespace: String,
     identity: ServerIdentity,
-    /// Whether there is one to answer calls.
-    is_there: bool,
+    /// Its servers, as routers see them.
+    servers: Vec<MailboxServer>,
     max_calls_allowed: u32,
     delivery: Delivery,
 }
 
-/// The mailbox server as it is written, or else as it was last given.
-fn service(world: &World, linked: &Linked<'_>) -> Option<Service> {
-    if let Some((key, server)) = linked.services.iter().next() {
-        let spec = server.spec;
-        let listeners = service_listeners(spec);
-        let identity = identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret);
-        let (address, is_there) = place(world, key);
-        return Some(Service {
-            namespace: key.namespace.clone(),
-            is_there,
-            identity: ServerIdentity { address, ..identity },
-            max_calls_allowed: small(spec.max_calls_allowed),
-            delivery: delivery(spec),
-        });
-    }
-    let observed = world.observed.mailbox.as_ref()?;
-    let (namespace, identity) = last_good(&world.services, &observed.server)?;
-    let (max_calls_allowed, delivery) = (observed.max_calls_allowed, observed.delivery.clone());
-    let (address, is_there) = place(world, &Key::new(&namespace, &identity.name));
-    let identity = ServerIdentity { address, ..identity };
-    Some(Service { namespace, identity, is_there, max_calls_allowed, delivery })
+/// The mailbox services as they are written, or else as they were last given.
+fn services(world: &World, linked: &Linked<'_>) -> BTreeMap<Key, Service> {
+    let observed = Written::new(world, &world.observed.services);
+    let keys = observed.served(&world.services, linked.services.keys().copied());
+    let service = |key: &Key| {
+        let (identity, max_calls_allowed, delivery) = match (linked.services.get(key), observed.of(key)) {
+            (Some(server), _) => {
+                let spec = server.spec;
+                let listeners = service_listeners(spec);
+                let identity =
+                    identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret);
+                (identity, small(spec.max_calls_allowed), delivery(spec))
+            }
+            (None, observed) => {
+                let observed = observed?;
+                (observed.server.clone(), observed.max_calls_allowed, observed.delivery.clone())
+            }
+        };
+        let servers = mailbox_servers(world, key, &identity);
+        Some((key.clone(), Service { identity, servers, max_calls_allowed, delivery }))
+    };
+    keys.into_iter().filter_map(service).collect()
 }
 
-/// Where the mailbox server is, and whether there is one: on one machine always, in a cluster as
-/// soon as its pod takes calls.
-fn place(world: &World, key: &Key) -> (IpAddr, bool) {
-    let Some(cluster) = &world.cluster else { return (world.address, true) };
-    cluster.place(&ObjectRef::new(Kind::UMService, key)).unwrap_or((world.address, false))
+/// The servers of a mailbox service: on one machine the one that is named after it, in a cluster
+/// its pods, each as soon as it has an address.
+fn mailbox_servers(world: &World, key: &Key, identity: &ServerIdentity) -> Vec<MailboxServer> {
+    let server = |name: &str, address: IpAddr, ready: bool| MailboxServer {
+        name: name.into(),
+        address,
+        listeners: identity.listeners,
+        in_service: ready && identity.status == ServerStatus::Enabled,
+    };
+    let Some(cluster) = &world.cluster else { return vec![server(&identity.name, world.address, true)] };
+    let pods = cluster.instances(&ObjectRef::new(Kind::UMService, key)).iter();
+    pods.filter_map(|pod| Some(server(&pod.name, pod.address?, pod.ready))).collect()
 }
 
-fn router(world: &World, linked: &Linked<'_>, service: Option<&Service>) -> Option<Document<RouterConfig>> {
-    let observed = world.observed.router.as_ref();
-    let own = linked.routers.iter().next().map(|(key, server)| {
-        let spec = server.spec;
-        let listeners = router_listeners(spec);
-        let identity = identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret);
-        (key.namespace.clone(), identity)
-    });
-    let last = || last_good(&world.routers, &observed?.server);
-    let Some((namespace, server)) = own.or_else(last) else {
-        return observed.map(|config| {
-            let mut config = config.clone();
-            withdraw(&mut config.server, &mut config.generation);
-            Document { namespace: None, config }
-        });
+fn routers(
+    world: &World,
+    linked: &Linked<'_>,
+    services: &BTreeMap<Key, Service>,
+) -> BTreeMap<Key, Document<RouterConfig>> {
+    let observed = Written::new(world, &world.observed.routers);
+    let keys = observed.served(&world.routers, linked.routers.keys().copied());
+    let document = |key: &Key| {
+        let before = observed.of(key);
+        let server = match linked.routers.get(key) {
+            Some(server) => {
+                let spec = server.spec;
+                let listeners = router_listeners(spec);
+                identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret)
+            }
+            None => before?.server.clone(),
+        };
+        let mut config = RouterConfig {
+            schema_version: SCHEMA_VERSION,
+            generation: before.map_or(0, |config| config.generation),
+            server,
+            token_keys: world.token_keys.clone(),
+            directory: directory(linked, &key.namespace, services),
+        };
+        if before != Some(&config) {
+            config.generation += 1;
+        }
+        Some((key.clone(), Document { withdrawn: false, config }))
     };
-    let mut config = RouterConfig {
-        schema_version: SCHEMA_VERSION,
-        generation: observed.map_or(0, |config| config.generation),
-        server,
-        token_keys: world.token_keys.clone(),
-        directory: directory(linked, &namespace, service),
-    };
-    if observed != Some(&config) {
-        config.generation += 1;
+    let mut documents: BTreeMap<_, _> = keys.into_iter().filter_map(document).collect();
+    if documents.is_empty()
+        && let Some((key, config)) = observed.last
+    {
+        let mut config = config.clone();
+        withdraw(&mut config.server, &mut config.generation);
+        documents.insert(key.clone(), Document { withdrawn: true, config });
     }
-    Some(Document { namespace: Some(namespace), config })
+    documents
 }
 
-fn mailbox(world: &World, linked: &Linked<'_>, service: Option<Service>) -> Option<Document<MailboxConfig>> {
-    let observed = world.observed.mailbox.as_ref();
-    let Some(service) = service else {
-        return observed.map(|config| {
-            let mut config = config.clone();
-            withdraw(&mut config.server, &mut config.generation);
-            Document { namespace: None, config }
-        });
+fn mailboxes(
+    world: &World,
+    linked: &Linked<'_>,
+    services: BTreeMap<Key, Service>,
+) -> BTreeMap<Key, Document<MailboxConfig>> {
+    let observed = Written::new(world, &world.observed.services);
+    let directories: Vec<Directory> =
+        services.keys().map(|key| directory(linked, &key.namespace, &services)).collect();
+    let document = |((key, service), directory): ((Key, Service), Directory)| {
+        let before = observed.of(&key);
+        let mut config = MailboxConfig {
+            schema_version: SCHEMA_VERSION,
+            generation: before.map_or(0, |config| config.generation),
+            server: service.identity,
+            max_calls_allowed: service.max_calls_allowed,
+            token_keys: world.token_keys.clone(),
+            directory,
+            calls: calls(linked, &key.namespace),
+            owners: owners(linked, &key.namespace),
+            delivery: service.delivery,
+        };
+        if before != Some(&config) {
+            config.generation += 1;
+        }
+        (key, Document { withdrawn: false, config })
     };
-    let directory = directory(linked, &service.namespace, Some(&service));
-    let Service { namespace, identity, is_there: _, max_calls_allowed, delivery } = service;
-    let mut config = MailboxConfig {
-        schema_version: SCHEMA_VERSION,
-        generation: observed.map_or(0, |config| config.generation),
-        server: identity,
-        max_calls_allowed,
-        token_keys: world.token_keys.clone(),
-        directory,
-        calls: calls(linked, &namespace),
-        owners: owners(linked, &namespace),
-        delivery,
-    };
-    if observed != Some(&config) {
-        config.generation += 1;
+    let mut documents: BTreeMap<_, _> = services.into_iter().zip(directories).map(document).collect();
+    if documents.is_empty()
+        && let Some((key, config)) = observed.last
+    {
+        let mut config = config.clone();
+        withdraw(&mut config.server, &mut config.generation);
+        documents.insert(key.clone(), Document { withdrawn: true, config });
     }
-    Some(Document { namespace: Some(namespace), config })
+    documents
 }
 
 /// Who a server is, from its object.
@@ -167,15 +200,6 @@ fn identity(
     }
 }
 
-/// The identity that a server was last given, if its object is still there.
-fn last_good<S>(
-    objects: &BTreeMap<Key, Object<S>>,
-    observed: &ServerIdentity,
-) -> Option<(String, ServerIdentity)> {
-    let key = objects.keys().find(|key| key.name == observed.name)?;
-    Some((key.namespace.clone(), observed.clone()))
-}
-
 /// A server whose object is gone takes no more calls. Its document stays, or it would go on with
 /// the last one that it read.
 fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
@@ -186,11 +210,11 @@ fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
 }
 
 /// Everything that calls of a namespace are decided on.
-fn directory(linked: &Linked<'_>, namespace: &str, service: Option<&Service>) -> Directory {
+fn directory(linked: &Linked<'_>, namespace: &str, services: &BTreeMap<Key, Service>) -> Directory {
     let within = |key: &&&Key| key.namespace == namespace;
-    // One machine has at most one mailbox server; it is the host of every mailbox.
-    let service = service.filter(|service| service.namespace == namespace);
-    let mailbox_servers: Vec<MailboxServer> = service.map(mailbox_server).into_iter().collect();
+    let services = services.iter().filter(|(key, _)| key.namespace == namespace);
+    let mailbox_servers: Vec<MailboxServer> =
+        services.flat_map(|(_, service)| service.servers.iter().cloned()).collect();
     let host = mailbox_servers.first().map(|server| server.name.clone()).unwrap_or_default();
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
@@ -221,17 +245,6 @@ fn directory(linked: &Linked<'_>, namespace: &str, service: Option<&Service>) ->
         dial_plans: dial_plans.collect(),
         mailboxes: mailboxes.collect(),
         mailbox_servers,
-    }
-}
-
-/// A mailbox server as routers see it.
-fn mailbox_server(service: &Service) -> MailboxServer {
-    let ServerIdentity { name, address, status, listeners, .. } = &service.identity;
-    MailboxServer {
-        name: name.clone(),
-        address: *address,
-        listeners: *listeners,
-        in_service: service.is_there && *status == ServerStatus::Enabled,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::world::{Key, ObjectRef};
 pub(crate) const SECRET: &str = "Secret";
 
 /// The namespace of objects that name none.
-const DEFAULT_NAMESPACE: &str = "default";
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
 /// A kind that may stand in a document.
 #[derive(Clone, Copy)]

@@ -32,13 +32,14 @@ mod translate;
 mod validate;
 mod workloads;
 mod world;
+mod written;
 
 pub use plan::{Plan, Write};
 pub use problem::{Located, Problem};
 pub use reconcile::reconcile;
 pub use site::{Cluster, Instance};
-pub use standalone::{Preview, Standalone, StandaloneError, Step, preview};
+pub use standalone::{Preview, Served, Standalone, StandaloneError, Step, preview};
 pub use status::ObjectStatus;
 pub use token_key::NoChance;
 pub use workloads::{ADMIN_PORT, Workload, WorkloadKind, WorkloadRef};
-pub use world::{Key, Object, ObjectRef, Observed, Served, TlsSecret, World};
+pub use world::{Generations, Key, Object, ObjectRef, Observed, TlsSecret, World};

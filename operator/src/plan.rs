@@ -8,7 +8,7 @@ use config::{MailboxConfig, RouterConfig};
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
 use crate::workloads::Workload;
-use crate::world::{ObjectRef, Observed, Served};
+use crate::world::{Generations, Key, ObjectRef, Observed};
 
 /// What follows from a world.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,17 +19,17 @@ pub struct Plan {
     /// Everything that is wrong, the refused edits among it.
     pub problems: Vec<Problem>,
     /// The generations that the servers have once the plan is carried out.
-    pub wanted: Served,
+    pub wanted: Generations,
 }
 
 /// One thing to write. Each is written whole or not at all.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// The mailbox server's configuration. It comes before the router's, so that nobody is sent
+    /// The configuration of a UMService. Those come before the routers', so that nobody is sent
     /// to a server that does not know them yet.
-    Mailbox(Box<MailboxConfig>),
-    /// The router's configuration.
-    Router(Box<RouterConfig>),
+    Mailbox(Key, Box<MailboxConfig>),
+    /// The configuration of a UMCallRouter.
+    Router(Key, Box<RouterConfig>),
     /// An object that a server needs to run. It comes after the configurations, or its pods would
     /// wait for them.
     Workload(Box<Workload>),
@@ -43,8 +43,12 @@ impl Write {
     /// What is observed once this was written.
     pub fn apply(self, observed: &mut Observed) {
         match self {
-            Write::Mailbox(config) => observed.mailbox = Some(*config),
-            Write::Router(config) => observed.router = Some(*config),
+            Write::Mailbox(key, config) => {
+                observed.services.insert(key, *config);
+            }
+            Write::Router(key, config) => {
+                observed.routers.insert(key, *config);
+            }
             Write::Workload(workload) => {
                 observed.workloads.insert(workload.object, workload.manifest);
             }

@@ -40,15 +40,15 @@ fn differences(
 ) -> Plan {
     let generations = wanted.generations();
     let mut writes = Vec::new();
-    if let Some(document) =
-        wanted.mailbox.filter(|document| observed.mailbox.as_ref() != Some(&document.config))
-    {
-        writes.push(Write::Mailbox(Box::new(document.config)));
+    for (key, document) in wanted.services {
+        if observed.services.get(&key) != Some(&document.config) {
+            writes.push(Write::Mailbox(key, Box::new(document.config)));
+        }
     }
-    if let Some(document) =
-        wanted.router.filter(|document| observed.router.as_ref() != Some(&document.config))
-    {
-        writes.push(Write::Router(Box::new(document.config)));
+    for (key, document) in wanted.routers {
+        if observed.routers.get(&key) != Some(&document.config) {
+            writes.push(Write::Router(key, Box::new(document.config)));
+        }
     }
     let differs = |workload: &Workload| {
         let live = observed.workloads.get(&workload.object);

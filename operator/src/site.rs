@@ -16,7 +16,7 @@ pub struct Cluster {
     /// The identity that the API server gave to each server object; what belongs to one of them
     /// names it, and goes with it.
     pub uids: BTreeMap<ObjectRef, String>,
-    /// The pods of each server object that are there to stay.
+    /// The pods of each server object that run.
     pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
 }
 
@@ -29,27 +29,24 @@ pub struct Instance {
     pub address: Option<IpAddr>,
     /// Whether it takes calls.
     pub ready: bool,
+    /// Whether it is about to end. It takes no new calls then, and those that it has go on.
+    pub ends: bool,
     /// The generation that it says it serves, if it has said anything.
     pub serves: Option<u64>,
 }
 
 impl Cluster {
-    /// The generation that every instance of `server` serves at least; `None` if there is none, or
-    /// one that takes calls is silent. One that is silent and takes no calls is about to start.
+    /// The generation that every instance of `server` that stays serves at least; `None` if there
+    /// is none, or one that takes calls is silent. One that is silent and takes no calls is about to
+    /// start.
     pub fn served(&self, server: &ObjectRef) -> Option<u64> {
-        let speaks = |instance: &&Instance| instance.ready || instance.serves.is_some();
+        let speaks = |instance: &&Instance| !instance.ends && (instance.ready || instance.serves.is_some());
         // The smallest of them, and silence is smaller than any number.
         self.instances(server).iter().filter(speaks).map(|instance| instance.serves).min().flatten()
     }
 
-    /// Where callers find `server`, and whether it takes calls.
-    pub(crate) fn place(&self, server: &ObjectRef) -> Option<(IpAddr, bool)> {
-        let with_address =
-            || self.instances(server).iter().filter_map(|instance| Some((instance.address?, instance.ready)));
-        with_address().find(|(_, ready)| *ready).or_else(|| with_address().next())
-    }
-
-    fn instances(&self, server: &ObjectRef) -> &[Instance] {
+    /// The pods of `server`.
+    pub(crate) fn instances(&self, server: &ObjectRef) -> &[Instance] {
         self.instances.get(server).map(Vec::as_slice).unwrap_or_default()
     }
 }
@@ -62,7 +59,7 @@ mod tests {
     use crate::world::Key;
 
     fn instance(ready: bool, serves: Option<u64>) -> Instance {
-        Instance { name: "a".into(), address: None, ready, serves }
+        Instance { name: "a".into(), address: None, ready, ends: false, serves }
     }
 
     fn served(instances: Vec<Instance>) -> Option<u64> {
@@ -79,5 +76,7 @@ mod tests {
         assert_eq!(served(vec![instance(false, Some(3))]), Some(3));
         assert_eq!(served(vec![instance(false, None)]), None);
         assert_eq!(served(vec![]), None);
+        let ending = Instance { ends: true, ..instance(false, Some(1)) };
+        assert_eq!(served(vec![instance(true, Some(3)), ending]), Some(3));
     }
 }

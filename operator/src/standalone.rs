@@ -24,10 +24,46 @@ use crate::reconcile::reconcile;
 use crate::status_file;
 use crate::store::{Store, locate};
 use crate::token_key::{NoChance, token_key};
-use crate::world::{Observed, Served, World};
+use crate::world::{Generations, Key, Object, ObjectRef, Observed, World};
+use crds::Kind;
+use std::collections::BTreeMap;
 
 /// For the owner's eyes only: these files hold keys, or names and addresses of people.
 const OWNER_ONLY: u32 = 0o600;
+
+/// Generations of configuration of the two servers of one machine: what each says that it serves,
+/// or what is written for it. `None` where there is no such server or it has said nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Generation of `router.yaml`.
+    pub router: Option<u64>,
+    /// Generation of `mailbox.yaml`.
+    pub mailbox: Option<u64>,
+}
+
+impl Served {
+    /// The generations of the one server of each kind.
+    fn of(generations: &Generations) -> Served {
+        let of = |kind: Kind| {
+            let server = generations.iter().find(|(server, _)| server.kind == kind.name());
+            server.map(|(_, generation)| *generation)
+        };
+        Served { router: of(Kind::UMCallRouter), mailbox: of(Kind::UMService) }
+    }
+
+    /// The same by server object. Whatever object a server is described by, it is the one that runs.
+    fn by_object(self, world: &World) -> Generations {
+        fn of<S>(kind: Kind, objects: &BTreeMap<Key, Object<S>>, served: Option<u64>) -> Generations {
+            let known = served.into_iter().flat_map(|generation| {
+                objects.keys().map(move |key| (ObjectRef::new(kind, key), generation))
+            });
+            known.collect()
+        }
+        let mut generations = of(Kind::UMCallRouter, &world.routers, self.router);
+        generations.extend(of(Kind::UMService, &world.services, self.mailbox));
+        generations
+    }
+}
 
 /// A folder of objects, and the state folder that its plans are carried out in.
 #[derive(Debug)]
@@ -38,6 +74,7 @@ pub struct Standalone {
     token_keys: Vec<TokenKey>,
     store: Store,
     observed: Observed,
+    served: Served,
     /// What the last step saw and came to, if it was carried out.
     last: Option<(Listing, Step)>,
 }
@@ -125,7 +162,9 @@ pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
     for write in plan.writes {
         write.apply(&mut observed);
     }
-    Preview { problems, router: observed.router, mailbox: observed.mailbox }
+    let router = observed.routers.pop_first().map(|(_, config)| config);
+    let mailbox = observed.services.pop_first().map(|(_, config)| config);
+    Preview { problems, router, mailbox }
 }
 
 impl Standalone {
@@ -146,20 +185,32 @@ impl Standalone {
             token_keys: token_keys(&state.join("token-keys.yaml"))?,
             store: Store::default(),
             observed: Observed::default(),
+            served: Served::default(),
             last: None,
         };
         let store = read(&standalone.objects_path())?;
         standalone.store =
             understood(&standalone.objects_path(), store, Store::from_json).unwrap_or_default();
-        let router = read(&standalone.router_config())?;
-        standalone.observed.router = understood(&standalone.router_config(), router, RouterConfig::from_yaml);
-        let mailbox = read(&standalone.mailbox_config())?;
-        standalone.observed.mailbox =
-            understood(&standalone.mailbox_config(), mailbox, MailboxConfig::from_yaml);
+        standalone.read_configurations()?;
         let statuses = read(&standalone.status_path())?;
         standalone.observed.statuses =
             understood(&standalone.status_path(), statuses, status_file::from_yaml).unwrap_or_default();
         Ok(standalone)
+    }
+
+    /// Reads the configurations that were written last, and finds the objects that they are of.
+    fn read_configurations(&mut self) -> Result<(), StandaloneError> {
+        let router = read(&self.router_config())?;
+        if let Some(config) = understood(&self.router_config(), router, RouterConfig::from_yaml) {
+            let key = self.store.key_of(Kind::UMCallRouter, &config.server.name);
+            self.observed.routers.insert(key, config);
+        }
+        let mailbox = read(&self.mailbox_config())?;
+        if let Some(config) = understood(&self.mailbox_config(), mailbox, MailboxConfig::from_yaml) {
+            let key = self.store.key_of(Kind::UMService, &config.server.name);
+            self.observed.services.insert(key, config);
+        }
+        Ok(())
     }
 
     /// Where the router reads its configuration.
@@ -190,7 +241,7 @@ impl Standalone {
         let listing = self.folder.read(now);
         if let Some((before, step)) = &self.last
             && listing.is_still(before)
-            && served == self.observed.served
+            && served == self.served
         {
             return Ok(Step { changed: false, ..step.clone() });
         }
@@ -204,16 +255,17 @@ impl Standalone {
             self.store = store;
             changed = true;
         }
-        self.observed.served = served;
+        self.served = served;
         let mut world = World::empty(self.address, timestamp(now)?);
         self.store.populate(&mut world);
+        self.observed.served = served.by_object(&world);
         world.refused = refused.iter().map(|located| located.problem.clone()).collect();
         world.token_keys = self.token_keys.clone();
         world.observed = self.observed.clone();
         let plan = reconcile(&world);
         let mut problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
         problems.extend(nothing_written(self.folder.path(), &self.store, &problems));
-        let wanted = plan.wanted;
+        let wanted = Served::of(&plan.wanted);
         changed |= self.carry_out(plan)?;
         let step = Step { problems, changed, wanted };
         self.last = Some((listing, step.clone()));
@@ -226,17 +278,17 @@ impl Standalone {
         let mut statuses = Vec::new();
         for write in plan.writes {
             match write {
-                Write::Router(config) => {
+                Write::Router(key, config) => {
                     let path = self.router_config();
                     let text = config.to_yaml().map_err(|error| unwritable(&path, error))?;
                     replace(&path, &text)?;
-                    Write::Router(config).apply(&mut self.observed);
+                    self.observed.routers = BTreeMap::from([(key, *config)]);
                 }
-                Write::Mailbox(config) => {
+                Write::Mailbox(key, config) => {
                     let path = self.mailbox_config();
                     let text = config.to_yaml().map_err(|error| unwritable(&path, error))?;
                     replace(&path, &text)?;
-                    Write::Mailbox(config).apply(&mut self.observed);
+                    self.observed.services = BTreeMap::from([(key, *config)]);
                 }
                 // They stand in one file, which is written once.
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),

@@ -130,110 +130,114 @@ fn ready(problems: &[&Problem], retained: bool) -> Statement {
     Statement { type_: "Ready", status: ConditionStatus::False, reason: first.code.name().into(), message }
 }
 
-/// What one server has and says.
-struct Server {
-    /// How messages call it.
-    name: &'static str,
+/// What the servers of one server object have and say.
+struct Server<'w> {
+    /// Which server object.
+    key: &'w Key,
     wanted: u64,
     serves: Option<u64>,
-    /// The objects in its document.
-    holds: BTreeSet<ObjectRef>,
 }
 
-/// The servers that there are.
-struct Servers {
-    router: Option<Server>,
-    mailbox: Option<Server>,
+/// The server objects that there are, and what stands in their configurations.
+struct Servers<'w> {
+    routers: Vec<Server<'w>>,
+    services: Vec<Server<'w>>,
+    linked: &'w Linked<'w>,
 }
 
-impl Servers {
-    fn of(world: &World, linked: &Linked<'_>, wanted: &Wanted) -> Servers {
-        let served = world.observed.served;
+impl<'w> Servers<'w> {
+    fn of(world: &World, linked: &'w Linked<'w>, wanted: &'w Wanted) -> Servers<'w> {
+        let server = |kind: Kind, key: &'w Key, wanted: u64| {
+            let serves = world.observed.served.get(&ObjectRef::new(kind, key)).copied();
+            Server { key, wanted, serves }
+        };
         // A server that was withdrawn serves nobody.
-        let router = wanted.router.as_ref().filter(|document| document.namespace.is_some()).map(|document| {
-            let mut holds = directory_objects(linked, document.namespace.as_deref());
-            holds.extend(linked.routers.keys().map(|key| ObjectRef::new(Kind::UMCallRouter, key)));
-            Server { name: "call router", wanted: document.config.generation, serves: served.router, holds }
-        });
-        let mailbox =
-            wanted.mailbox.as_ref().filter(|document| document.namespace.is_some()).map(|document| {
-                let namespace = document.namespace.as_deref();
-                let mut holds = directory_objects(linked, namespace);
-                holds.extend(linked.services.keys().map(|key| ObjectRef::new(Kind::UMService, key)));
-                let policies = linked.policies.keys().filter(|key| Some(key.namespace.as_str()) == namespace);
-                holds.extend(policies.map(|key| ObjectRef::new(Kind::UMMailboxPolicy, key)));
-                Server {
-                    name: "mailbox server",
-                    wanted: document.config.generation,
-                    serves: served.mailbox,
-                    holds,
-                }
-            });
-        Servers { router, mailbox }
+        let routers = wanted.routers.iter().filter(|(_, document)| !document.withdrawn);
+        let services = wanted.services.iter().filter(|(_, document)| !document.withdrawn);
+        Servers {
+            routers: routers
+                .map(|(key, document)| server(Kind::UMCallRouter, key, document.config.generation))
+                .collect(),
+            services: services
+                .map(|(key, document)| server(Kind::UMService, key, document.config.generation))
+                .collect(),
+            linked,
+        }
     }
 
-    /// The servers that an object of this kind reaches.
-    fn needed_by(&self, kind: Kind) -> [(&'static str, Option<&Server>); 2] {
-        let router = ("UMCallRouter", self.router.as_ref());
-        let mailbox = ("UMService", self.mailbox.as_ref());
+    /// Whether an object stands in the configurations of the servers of its namespace.
+    fn hold(&self, kind: Kind, key: &Key) -> bool {
+        let linked = self.linked;
         match kind {
-            Kind::UMDialPlan | Kind::UMIPGateway | Kind::UMHuntGroup | Kind::UMMailbox => [router, mailbox],
-            Kind::UMMailboxPolicy | Kind::UMService => [mailbox, mailbox],
-            Kind::UMCallRouter => [router, router],
+            Kind::UMDialPlan => linked.dial_plans.contains_key(key),
+            Kind::UMIPGateway => linked.gateways.contains_key(key),
+            Kind::UMHuntGroup => linked.hunt_groups.contains_key(key),
+            Kind::UMMailboxPolicy => linked.policies.contains_key(key),
+            Kind::UMMailbox => linked.mailboxes.contains_key(key),
+            Kind::UMCallRouter => linked.routers.contains_key(key),
+            Kind::UMService => linked.services.contains_key(key),
         }
     }
 
     fn served(&self, object: &ObjectRef, generation: i64, previous: Option<&ObjectStatus>) -> Statement {
-        let statement = |status, reason: &str, message: String| Statement {
-            type_: "Served",
-            status,
-            reason: reason.into(),
-            message,
-        };
-        let needed = Kind::of(&object.kind).map(|kind| self.needed_by(kind));
         let already = previous.and_then(|status| status.condition("Served")).is_some_and(|condition| {
             condition.status == ConditionStatus::True && condition.observed_generation == generation
         });
-        for (kind, server) in needed.into_iter().flatten() {
-            let Some(server) = server else {
-                return statement(
-                    ConditionStatus::False,
-                    "NoServer",
-                    format!("There is no {kind} to serve it."),
-                );
-            };
-            let name = server.name;
-            if !server.holds.contains(object) {
-                let message = format!("It is not in the configuration of the {name}.");
-                return statement(ConditionStatus::False, "LeftOut", message);
-            }
-            let Some(serves) = server.serves else {
-                let message = format!("The {name} has not said what it serves.");
-                return statement(ConditionStatus::Unknown, "ServerSilent", message);
-            };
-            // What else changed since does not make it less served.
-            if serves != server.wanted && !already {
-                let message = format!("It waits for the {name} to serve generation {}.", server.wanted);
-                return statement(ConditionStatus::False, "Waiting", message);
-            }
+        let serving =
+            || statement(ConditionStatus::True, "Serving", "Every server that needs it serves it.".into());
+        let Some(kind) = Kind::of(&object.kind) else { return serving() };
+        let needs_router = !matches!(kind, Kind::UMMailboxPolicy | Kind::UMService);
+        let needs_service = kind != Kind::UMCallRouter;
+        let routers =
+            needs_router.then(|| self.missing(Kind::UMCallRouter, &self.routers, kind, &object.key, already));
+        let services = || {
+            needs_service.then(|| self.missing(Kind::UMService, &self.services, kind, &object.key, already))
+        };
+        routers.flatten().or_else(|| services().flatten()).unwrap_or_else(serving)
+    }
+
+    /// Why an object is not served by the server objects of kind `of`, if it is not.
+    fn missing(
+        &self,
+        of: Kind,
+        servers: &[Server<'_>],
+        kind: Kind,
+        key: &Key,
+        already: bool,
+    ) -> Option<Statement> {
+        let name = if of == Kind::UMCallRouter { "call router" } else { "mailbox server" };
+        if servers.is_empty() {
+            let message = format!("There is no {of} to serve it.");
+            return Some(statement(ConditionStatus::False, "NoServer", message));
         }
-        statement(ConditionStatus::True, "Serving", "Every server that needs it serves it.".into())
+        let needs_it = |server: &&Server<'_>| {
+            if kind == of { server.key == key } else { server.key.namespace == key.namespace }
+        };
+        let mut needing = servers.iter().filter(needs_it).peekable();
+        if needing.peek().is_none() || !self.hold(kind, key) {
+            let message = format!("It is not in the configuration of the {name}.");
+            return Some(statement(ConditionStatus::False, "LeftOut", message));
+        }
+        needing.find_map(|server| {
+            let name = if servers.len() > 1 { format!("{name} {}", server.key.name) } else { name.into() };
+            match server.serves {
+                None => {
+                    let message = format!("The {name} has not said what it serves.");
+                    Some(statement(ConditionStatus::Unknown, "ServerSilent", message))
+                }
+                // What else changed since does not make it less served.
+                Some(serves) if serves != server.wanted && !already => {
+                    let message = format!("It waits for the {name} to serve generation {}.", server.wanted);
+                    Some(statement(ConditionStatus::False, "Waiting", message))
+                }
+                Some(_) => None,
+            }
+        })
     }
 }
 
-/// The objects that both documents hold.
-fn directory_objects(linked: &Linked<'_>, namespace: Option<&str>) -> BTreeSet<ObjectRef> {
-    let Some(namespace) = namespace else { return BTreeSet::new() };
-    let of = |kind, keys: Vec<&Key>| {
-        let within = keys.into_iter().filter(|key| key.namespace == namespace);
-        within.map(|key| ObjectRef::new(kind, key)).collect::<Vec<_>>()
-    };
-    let mut objects = BTreeSet::new();
-    objects.extend(of(Kind::UMDialPlan, linked.dial_plans.keys().copied().collect()));
-    objects.extend(of(Kind::UMIPGateway, linked.gateways.keys().copied().collect()));
-    objects.extend(of(Kind::UMHuntGroup, linked.hunt_groups.keys().copied().collect()));
-    objects.extend(of(Kind::UMMailbox, linked.mailboxes.keys().copied().collect()));
-    objects
+fn statement(status: ConditionStatus, reason: &str, message: String) -> Statement {
+    Statement { type_: "Served", status, reason: reason.into(), message }
 }
 
 /// What the status of a dial plan counts.

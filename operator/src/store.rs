@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 
 use crate::admit::Document;
 use crate::folder::{Listing, Text};
-use crate::identify::SECRET;
+use crate::identify::{DEFAULT_NAMESPACE, SECRET};
 use crate::problem::{Located, Problem};
 use crate::world::{Key, Object, ObjectRef, TlsSecret, World};
 
@@ -143,6 +143,13 @@ impl Store {
     /// The file that an object was last read from.
     pub(crate) fn file_of(&self, object: &ObjectRef) -> Option<&Path> {
         self.objects.get(object).map(|stored| stored.file.as_path())
+    }
+
+    /// The first object of `kind` that is called `name`, in whatever namespace.
+    pub(crate) fn key_of(&self, kind: Kind, name: &str) -> Key {
+        let mut named =
+            self.objects.keys().filter(|object| object.kind == kind.name() && object.key.name == name);
+        named.next().map_or_else(|| Key::new(DEFAULT_NAMESPACE, name), |object| object.key.clone())
     }
 
     /// Puts every object into `world`.

@@ -21,10 +21,10 @@ pub(crate) fn validate_together(world: &World, linked: &mut Linked<'_>, problems
     mailboxes::extension_lengths(linked, problems);
     mailboxes::extensions_taken(linked, problems);
     servers::certificates(linked, problems);
-    servers::one_server_of_each_kind(world, linked, problems);
     if world.cluster.is_some() {
         servers::names_of_pods(linked, problems);
     } else {
+        servers::one_server_of_each_kind(linked, problems);
         servers::ports(linked, problems);
     }
     servers::missing_servers(world, problems);

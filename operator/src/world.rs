@@ -11,7 +11,6 @@ use crds::{
     Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
     UMMailboxSpec, UMServiceSpec,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 use crate::site::Cluster;
@@ -55,30 +54,22 @@ pub struct World {
 /// What became of earlier plans.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
-    /// The router's configuration as it is written, if there is one.
-    pub router: Option<RouterConfig>,
-    /// The mailbox server's configuration as it is written, if there is one.
-    pub mailbox: Option<MailboxConfig>,
+    /// The configuration of each UMCallRouter as it is written.
+    pub routers: BTreeMap<Key, RouterConfig>,
+    /// The configuration of each UMService as it is written.
+    pub services: BTreeMap<Key, MailboxConfig>,
     /// The objects that run the servers, as they are.
     pub workloads: BTreeMap<WorkloadRef, serde_json::Value>,
     /// The status of each object as it is written.
     pub statuses: BTreeMap<ObjectRef, ObjectStatus>,
     /// What the servers say that they serve.
-    pub served: Served,
+    pub served: Generations,
 }
 
-/// Generations of configuration, by server: what a server says that it serves, or what is written
-/// for it. `None` where there is no such server or it has said nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Served {
-    /// Generation of `router.yaml`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub router: Option<u64>,
-    /// Generation of `mailbox.yaml`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mailbox: Option<u64>,
-}
+/// Generations of configuration, by UMCallRouter and UMService: what its servers say that they
+/// serve, or what is written for them. One that there is no server of, or that has said nothing, is
+/// left out.
+pub type Generations = BTreeMap<ObjectRef, u64>;
 
 /// An object as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

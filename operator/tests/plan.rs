@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use config::{Code, TokenKey};
+use config::{Code, RouterConfig, TokenKey};
 use crds::{
     GatewayStatus, Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
     UMMailboxPolicySpec, UMMailboxSpec, UMServiceSpec,
@@ -16,7 +16,8 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use umbriel_operator::{
-    Key, Object, ObjectRef, Observed, Plan, Problem, Served, TlsSecret, World, reconcile,
+    Cluster, Generations, Instance, Key, Object, ObjectRef, Observed, Plan, Problem, TlsSecret, World,
+    reconcile,
 };
 
 fn now() -> jiff::Timestamp {
@@ -61,6 +62,12 @@ fn apply(observed: &mut Observed, plan: Plan, count: usize) {
     plan.writes.into_iter().take(count).for_each(|write| write.apply(observed));
 }
 
+/// The configuration of the only router.
+fn the_router(observed: &Observed) -> &RouterConfig {
+    assert_eq!(observed.routers.len(), 1);
+    observed.routers.values().next().unwrap()
+}
+
 #[test]
 fn two_hundred_gateways_lead_to_a_dial_plan_and_one_more_does_not() {
     let mut world = company();
@@ -84,7 +91,7 @@ fn two_hundred_gateways_lead_to_a_dial_plan_and_one_more_does_not() {
     assert_eq!(plan.problems[0].value, "201 gateways");
     let mut observed = Observed::default();
     apply(&mut observed, plan, usize::MAX);
-    assert_eq!(observed.router.unwrap().directory.hunt_groups.len(), 200);
+    assert_eq!(the_router(&observed).directory.hunt_groups.len(), 200);
 }
 
 #[test]
@@ -98,7 +105,7 @@ fn a_certificate_and_its_key_reach_the_server() {
     assert_eq!(plan.problems, []);
     let mut observed = Observed::default();
     apply(&mut observed, plan, usize::MAX);
-    assert_eq!(observed.router.unwrap().server.certificate.unwrap().chain, chain);
+    assert_eq!(the_router(&observed).server.certificate.as_ref().unwrap().chain, chain);
     let (_, other_key) = runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
     world.secrets.insert(key("tls"), TlsSecret { chain: Some(chain), key: Some(other_key) });
     let codes: Vec<Code> = reconcile(&world).problems.iter().map(|problem| problem.code).collect();
@@ -145,7 +152,10 @@ fn a_condition_that_stays_keeps_its_time_and_one_that_moves_gets_a_new_one() {
     let plan = reconcile(&world);
     apply(&mut world.observed, plan, usize::MAX);
     world.now = "2026-11-21T09:00:00Z".parse().unwrap();
-    world.observed.served = Served { router: Some(1), mailbox: Some(1) };
+    world.observed.served = Generations::from([
+        (ObjectRef::new(Kind::UMCallRouter, &key("router")), 1),
+        (ObjectRef::new(Kind::UMService, &key("mailbox")), 1),
+    ]);
     let plan = reconcile(&world);
     apply(&mut world.observed, plan, usize::MAX);
     let status = &world.observed.statuses[&ObjectRef::new(Kind::UMDialPlan, &key("contoso"))];
@@ -253,8 +263,36 @@ fn refused() -> impl Strategy<Value = Problem> {
     )
 }
 
-fn generation() -> impl Strategy<Value = Option<u64>> {
-    option::of(0..3_u64)
+/// What servers say that they serve, some of which nobody wrote anything for.
+fn served() -> impl Strategy<Value = Generations> {
+    let server = (prop_oneof![Just(Kind::UMCallRouter), Just(Kind::UMService)], some_key())
+        .prop_map(|(kind, key)| ObjectRef::new(kind, &key));
+    btree_map(server, 0..3_u64, 0..6)
+}
+
+/// The surroundings of servers that run as pods: every object has an identity, and some have pods.
+fn cluster() -> impl Strategy<Value = Cluster> {
+    let pod = (0..3_u8, any::<bool>(), any::<bool>(), option::of(0..3_u64)).prop_map(
+        |(number, ready, ends, serves)| Instance {
+            name: format!("pod-{number}"),
+            address: Some(IpAddr::from([10, 244, 0, number])),
+            ready: ready && !ends,
+            ends,
+            serves,
+        },
+    );
+    btree_map(some_key(), vec(pod, 0..3), 0..4).prop_map(|pods| {
+        let kinds = [Kind::UMCallRouter, Kind::UMService];
+        let of = |key: &Key| kinds.map(|kind| ObjectRef::new(kind, key));
+        Cluster {
+            image: "umbriel:1".into(),
+            uids: pods.keys().flat_map(of).map(|server| (server, "uid".into())).collect(),
+            instances: pods
+                .iter()
+                .map(|(key, pods)| (ObjectRef::new(Kind::UMService, key), pods.clone()))
+                .collect(),
+        }
+    })
 }
 
 prop_compose! {
@@ -265,13 +303,13 @@ prop_compose! {
         services in objects(server(5062).prop_map(|spec| serde_json::from_value::<UMServiceSpec>(spec).unwrap())),
         secrets in btree_map(some_key(), Just(TlsSecret::default()), 0..2),
         refused in vec(refused(), 0..3),
-        (router, mailbox) in (generation(), generation()),
+        (served, cluster) in (served(), option::of(cluster())),
     ) -> World {
         let token_keys = vec![TokenKey { id: "a".into(), secret: "b".into() }];
-        let observed = Observed { served: Served { router, mailbox }, ..Observed::default() };
+        let observed = Observed { served, ..Observed::default() };
         World {
             dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services, secrets, refused,
-            token_keys, observed, ..empty()
+            token_keys, observed, cluster, ..empty()
         }
     }
 }
@@ -285,7 +323,7 @@ proptest! {
         mut world in some_world(),
     ) {
         // The world has a past: an earlier one, whose plan was carried out.
-        let served = world.observed.served;
+        let served = world.observed.served.clone();
         apply(&mut world.observed, reconcile(&earlier), usize::MAX);
         world.observed.served = served;
 
@@ -328,11 +366,12 @@ proptest! {
     fn no_two_mailboxes_of_a_document_share_an_extension(world in some_world()) {
         let mut observed = Observed::default();
         apply(&mut observed, reconcile(&world), usize::MAX);
-        let Some(router) = observed.router else { return Ok(()) };
-        let mut seen = std::collections::BTreeSet::new();
-        for mailbox in &router.directory.mailboxes {
-            for extension in &mailbox.extensions {
-                prop_assert!(seen.insert((&mailbox.dial_plan, extension)), "{} twice", extension);
+        for router in observed.routers.values() {
+            let mut seen = std::collections::BTreeSet::new();
+            for mailbox in &router.directory.mailboxes {
+                for extension in &mailbox.extensions {
+                    prop_assert!(seen.insert((&mailbox.dial_plan, extension)), "{} twice", extension);
+                }
             }
         }
     }

@@ -51,17 +51,16 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
     for write in writes {
         match write {
             Write::Workload(workload) => manifests.push(&workload.manifest),
-            Write::Router(_) | Write::Mailbox(_) | Write::Status(..) | Write::Forget(_) => {}
+            Write::Router(..) | Write::Mailbox(..) | Write::Status(..) | Write::Forget(_) => {}
         }
     }
     manifests
 }
 
-/// Where routers send calls to: address, and whether they may.
-fn host(world: &World) -> (String, bool) {
-    let router = world.observed.router.as_ref().unwrap();
-    let server = &router.directory.mailbox_servers[0];
-    (server.address.to_string(), server.in_service)
+/// Where routers send calls to: each address, and whether they may.
+fn places(world: &World) -> Vec<(String, bool)> {
+    let servers = &world.observed.routers[&key()].directory.mailbox_servers;
+    servers.iter().map(|server| (server.address.to_string(), server.in_service)).collect()
 }
 
 fn mailbox_pod(world: &mut World, ready: bool) {
@@ -69,6 +68,7 @@ fn mailbox_pod(world: &mut World, ready: bool) {
         name: "main-mailbox-0".into(),
         address: Some(IpAddr::from([10, 244, 0, 7])),
         ready,
+        ends: false,
         serves: None,
     };
     let server = ObjectRef::new(Kind::UMService, &key());
@@ -91,7 +91,7 @@ fn the_servers_of_a_namespace_run_as_the_golden_file_says() {
 #[test]
 fn configurations_come_before_the_pods_that_wait_for_them() {
     let writes = settle(&mut world());
-    assert!(matches!(&writes[..3], [Write::Mailbox(_), Write::Router(_), Write::Workload(_)]));
+    assert!(matches!(&writes[..3], [Write::Mailbox(..), Write::Router(..), Write::Workload(_)]));
 }
 
 #[test]
@@ -117,13 +117,60 @@ fn a_deployment_that_somebody_scaled_is_repaired_and_nothing_else_is_written() {
 fn calls_are_sent_to_a_mailbox_server_only_while_its_pod_takes_them() {
     let mut world = world();
     settle(&mut world);
-    assert_eq!(host(&world), ("0.0.0.0".into(), false));
+    assert_eq!(places(&world), []);
     mailbox_pod(&mut world, false);
     settle(&mut world);
-    assert_eq!(host(&world), ("10.244.0.7".into(), false));
+    assert_eq!(places(&world), [("10.244.0.7".into(), false)]);
     mailbox_pod(&mut world, true);
     settle(&mut world);
-    assert_eq!(host(&world), ("10.244.0.7".into(), true));
+    assert_eq!(places(&world), [("10.244.0.7".into(), true)]);
+}
+
+#[test]
+fn a_namespace_may_have_several_servers_of_each_kind() {
+    let mut world = world();
+    let second = Key::new("default", "second");
+    let (router, service) = (world.routers[&key()].clone(), world.services[&key()].clone());
+    world.routers.insert(second.clone(), router);
+    world.services.insert(second.clone(), service);
+    let uids = &mut world.cluster.as_mut().unwrap().uids;
+    uids.insert(ObjectRef::new(Kind::UMCallRouter, &second), "uid-3".into());
+    uids.insert(ObjectRef::new(Kind::UMService, &second), "uid-4".into());
+    assert_eq!(reconcile(&world).problems, []);
+    let writes = settle(&mut world);
+    let names: Vec<&str> = manifests(&writes)
+        .into_iter()
+        .filter(|manifest| manifest["kind"] == "Deployment" || manifest["kind"] == "StatefulSet")
+        .map(|manifest| manifest["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["main-router", "second-router", "main-mailbox", "second-mailbox"]);
+    for router in world.observed.routers.values() {
+        assert_eq!(router.generation, 1);
+    }
+    assert_eq!(world.observed.services.keys().collect::<Vec<_>>(), [&key(), &second]);
+}
+
+#[test]
+fn an_object_is_served_when_every_server_of_its_namespace_serves_it() {
+    let mut world = world();
+    let second = Key::new("default", "second");
+    world.routers.insert(second.clone(), world.routers[&key()].clone());
+    let plan = serde_json::from_value(json!({ "numberOfDigitsInExtension": 3 })).unwrap();
+    world.dial_plans.insert(key(), Object { generation: 1, spec: plan });
+    settle(&mut world);
+    let routers = [&key(), &second].map(|key| ObjectRef::new(Kind::UMCallRouter, key));
+    let dial_plan = ObjectRef::new(Kind::UMDialPlan, &key());
+    let served = |world: &World| world.observed.statuses[&dial_plan].condition("Served").unwrap().clone();
+    world.observed.served.insert(ObjectRef::new(Kind::UMService, &key()), 1);
+    world.observed.served.insert(routers[0].clone(), 1);
+    settle(&mut world);
+    assert_eq!(served(&world).message, "The call router second has not said what it serves.");
+    world.observed.served.insert(routers[1].clone(), 0);
+    settle(&mut world);
+    assert_eq!(served(&world).message, "It waits for the call router second to serve generation 1.");
+    world.observed.served.insert(routers[1].clone(), 1);
+    settle(&mut world);
+    assert_eq!(served(&world).reason, "Serving");
 }
 
 #[test]

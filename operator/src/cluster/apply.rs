@@ -39,13 +39,13 @@ pub(super) async fn carry_out(
 ) -> Result<(), ApplyError> {
     for write in writes {
         match write {
-            Write::Router(config) => {
+            Write::Router(key, config) => {
                 let text = config.to_yaml().map_err(|error| error.to_string());
-                configure(client, objects, world, Role::Router, &config.server.name, text).await?;
+                configure(client, objects, world, (Role::Router, &key), text).await?;
             }
-            Write::Mailbox(config) => {
+            Write::Mailbox(key, config) => {
                 let text = config.to_yaml().map_err(|error| error.to_string());
-                configure(client, objects, world, Role::Mailbox, &config.server.name, text).await?;
+                configure(client, objects, world, (Role::Mailbox, &key), text).await?;
             }
             Write::Workload(workload) => {
                 let source = Source::Workloads(workload.object.kind);
@@ -59,21 +59,14 @@ pub(super) async fn carry_out(
     Ok(())
 }
 
-/// Writes the configuration of the server `name`.
+/// Writes the configuration of one server object.
 async fn configure(
     client: &Client,
     objects: &mut Objects,
     world: &World,
-    role: Role,
-    name: &str,
+    (role, key): (Role, &Key),
     text: Result<String, String>,
 ) -> Result<(), ApplyError> {
-    let keys: Vec<&Key> = match role {
-        Role::Router => world.routers.keys().collect(),
-        Role::Mailbox => world.services.keys().collect(),
-    };
-    // A server whose object is gone goes with it, and so does its configuration.
-    let Some(key) = keys.into_iter().find(|key| key.name == name) else { return Ok(()) };
     let object = ObjectRef::new(role.kind(), key);
     let text = text.map_err(|reason| ApplyError::Text { object: object.clone(), reason })?;
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&object));

@@ -34,7 +34,7 @@ use crate::reconcile::reconcile;
 use crate::token_key::NoChance;
 use lease::Lost;
 use objects::{Change, Objects};
-use pods::{Pods, Wanted};
+use pods::Pods;
 
 /// Who we are to the API server: the owner of the fields that we write.
 const FIELD_MANAGER: &str = "umbriel-operator";
@@ -243,7 +243,7 @@ impl<'a> Shell<'a> {
         }
         let plan = reconcile(&world);
         self.report(namespace, &plan);
-        let wanted = Wanted::of(&world, &plan);
+        let wanted = plan.wanted;
         let written = apply::carry_out(&self.client, &mut self.objects, &world, plan.writes).await;
         if let Err(error) = written {
             tracing::warn!(namespace, "{error}; it is tried again");

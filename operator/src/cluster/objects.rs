@@ -111,6 +111,11 @@ impl Objects {
         objects.filter(move |(key, _)| key.namespace == namespace)
     }
 
+    /// One object.
+    pub(super) fn get(&self, source: Source, key: &Key) -> Option<&Json> {
+        self.by_source.get(&source)?.get(key)
+    }
+
     /// The objects of one source.
     pub(super) fn every(&self, source: Source) -> impl Iterator<Item = &Json> {
         self.by_source.get(&source).into_iter().flat_map(BTreeMap::values)

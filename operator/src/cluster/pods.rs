@@ -17,10 +17,8 @@ use tokio::task::JoinSet;
 use super::objects::{Objects, Source};
 use super::populate::{address, server_of, stays};
 use super::watch;
-use crate::plan::{Plan, Write};
 use crate::workloads::ADMIN_PORT;
-use crate::world::{Key, ObjectRef, World};
-use crds::Kind;
+use crate::world::{Generations, ObjectRef};
 
 /// The annotation that makes a kubelet look.
 const NUDGE_ANNOTATION: &str = "umbriel.dev/nudge";
@@ -45,35 +43,6 @@ const FIRST_REPEAT: Duration = Duration::from_millis(300);
 
 /// 0.3 s * 2^5 is 10 s: it gets no rarer.
 const MAX_DOUBLINGS: u32 = 5;
-
-/// Which generation each server should serve.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted(BTreeMap<ObjectRef, u64>);
-
-impl Wanted {
-    /// What follows once `plan` is carried out in `world`.
-    pub(super) fn of(world: &World, plan: &Plan) -> Wanted {
-        let mut names = [
-            world.observed.router.as_ref().map(|config| config.server.name.clone()),
-            world.observed.mailbox.as_ref().map(|config| config.server.name.clone()),
-        ];
-        for write in &plan.writes {
-            match write {
-                Write::Router(config) => names[0] = Some(config.server.name.clone()),
-                Write::Mailbox(config) => names[1] = Some(config.server.name.clone()),
-                Write::Workload(_) | Write::Status(..) | Write::Forget(_) => {}
-            }
-        }
-        let [router, mailbox] = names;
-        let find = |kind, keys: Vec<&Key>, name: Option<String>, generation: Option<u64>| {
-            let key = keys.into_iter().find(|key| Some(&key.name) == name.as_ref())?;
-            Some((ObjectRef::new(kind, key), generation?))
-        };
-        let router = find(Kind::UMCallRouter, world.routers.keys().collect(), router, plan.wanted.router);
-        let mailbox = find(Kind::UMService, world.services.keys().collect(), mailbox, plan.wanted.mailbox);
-        Wanted(router.into_iter().chain(mailbox).collect())
-    }
-}
 
 /// What is known of the pods.
 #[derive(Debug, Default)]
@@ -101,7 +70,7 @@ struct Nudged {
 
 #[derive(Debug)]
 struct Waiting {
-    wanted: Wanted,
+    wanted: Generations,
     /// Since when `wanted` is what it is.
     since: Instant,
     /// When the pods that do not serve it yet are asked again; `None` if all do.
@@ -135,7 +104,7 @@ impl Pods {
         let known: Vec<Process> = objects.of(Source::Pods, namespace).map(|(_, pod)| process(pod)).collect();
         let mut questions = JoinSet::new();
         for (process, server, pod) in running(objects, namespace) {
-            let wanted = self.namespaces.get(namespace).and_then(|waiting| waiting.wanted.0.get(&server));
+            let wanted = self.namespaces.get(namespace).and_then(|waiting| waiting.wanted.get(&server));
             let answer = self.answers.get(&process);
             if answer.is_some() && answer == wanted {
                 continue;
@@ -166,7 +135,7 @@ impl Pods {
         client: &Client,
         objects: &Objects,
         namespace: &str,
-        wanted: &Wanted,
+        wanted: &Generations,
     ) {
         let now = Instant::now();
         let before = self.namespaces.get(namespace).filter(|waiting| waiting.wanted == *wanted);
@@ -176,7 +145,7 @@ impl Pods {
         let mut nudges = JoinSet::new();
         let mut waits = false;
         for (process, server, pod) in running(objects, namespace) {
-            let Some(generation) = wanted.0.get(&server).copied() else { continue };
+            let Some(generation) = wanted.get(&server).copied() else { continue };
             if self.answers.get(&process) == Some(&generation) {
                 self.nudged.remove(&process);
                 continue;

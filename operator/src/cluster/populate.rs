@@ -17,7 +17,7 @@ use super::pods::Pods;
 use crate::problem::Problem;
 use crate::site::{Cluster, Instance};
 use crate::workloads::{COMPONENT_LABEL, INSTANCE_LABEL, Role, WorkloadKind, WorkloadRef};
-use crate::world::{Key, Object, ObjectRef, Served, TlsSecret, World};
+use crate::world::{Key, Object, ObjectRef, TlsSecret, World};
 
 /// What is known of `namespace`.
 pub(super) fn world(
@@ -93,11 +93,12 @@ fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &str) -> Clus
         }
     }
     for (key, pod) in objects.of(Source::Pods, namespace) {
-        let Some(server) = server_of(pod, namespace).filter(|_| stays(pod)) else { continue };
+        let Some(server) = server_of(pod, namespace).filter(|_| runs(pod)) else { continue };
         let instance = Instance {
             name: key.name.clone(),
             address: address(pod),
-            ready: is_ready(pod),
+            ready: is_ready(pod) && stays(pod),
+            ends: !stays(pod),
             serves: pods.serves(pod),
         };
         cluster.instances.entry(server).or_default().push(instance);
@@ -113,36 +114,22 @@ fn observe(world: &mut World, objects: &Objects, namespace: &str) {
             world.observed.workloads.insert(observed, object.clone());
         }
     }
-    let documents = |role: Role| {
-        let secrets = objects.of(Source::Configurations, namespace);
-        let file = role.file();
-        secrets.filter_map(move |(key, secret)| Some((key.name.as_str(), data(secret, file)?)))
-    };
-    let of_server = |key: &&Key, name: &str, role: Role| format!("{}-{}", key.name, role.name()) == name;
-    // A namespace has one server of each kind; the newest document is that of the one that it has.
-    let router = documents(Role::Router)
-        .filter_map(|(name, text)| {
-            let key = world.routers.keys().find(|key| of_server(key, name, Role::Router))?;
-            Some((key, RouterConfig::from_yaml(&text).ok()?))
-        })
-        .max_by_key(|(_, config)| config.generation);
-    let mailbox = documents(Role::Mailbox)
-        .filter_map(|(name, text)| {
-            let key = world.services.keys().find(|key| of_server(key, name, Role::Mailbox))?;
-            Some((key, MailboxConfig::from_yaml(&text).ok()?))
-        })
-        .max_by_key(|(_, config)| config.generation);
-    let serves = |kind, key: &Key| world.cluster.as_ref()?.served(&ObjectRef::new(kind, key));
-    let served = Served {
-        router: router.as_ref().and_then(|(key, _)| serves(Kind::UMCallRouter, key)),
-        mailbox: mailbox.as_ref().and_then(|(key, _)| serves(Kind::UMService, key)),
-    };
-    let (router, mailbox) = (router.map(|(_, config)| config), mailbox.map(|(_, config)| config));
-    world.observed.served = served;
-    (world.observed.router, world.observed.mailbox) = (router, mailbox);
-    // The keys travel with the configurations, the mailbox server's first.
-    let mailbox_keys = world.observed.mailbox.as_ref().map(|config| config.token_keys.clone());
-    let router_keys = world.observed.router.as_ref().map(|config| config.token_keys.clone());
+    let named = |key: &Key, role: Role| key.beside(&format!("{}-{}", key.name, role.name()));
+    let text =
+        |key: &Key, role: Role| data(objects.get(Source::Configurations, &named(key, role))?, role.file());
+    let router = |key: &Key| RouterConfig::from_yaml(&text(key, Role::Router)?).ok();
+    let mailbox = |key: &Key| MailboxConfig::from_yaml(&text(key, Role::Mailbox)?).ok();
+    let routers = world.routers.keys().filter_map(|key| Some((key.clone(), router(key)?)));
+    world.observed.routers = routers.collect();
+    let services = world.services.keys().filter_map(|key| Some((key.clone(), mailbox(key)?)));
+    world.observed.services = services.collect();
+    if let Some(cluster) = &world.cluster {
+        let served = cluster.uids.keys().filter_map(|server| Some((server.clone(), cluster.served(server)?)));
+        world.observed.served = served.collect();
+    }
+    // The keys travel with the configurations, the mailbox servers' first.
+    let mailbox_keys = world.observed.services.values().next().map(|config| config.token_keys.clone());
+    let router_keys = world.observed.routers.values().next().map(|config| config.token_keys.clone());
     world.token_keys = mailbox_keys.or(router_keys).unwrap_or_default();
 }
 
@@ -156,7 +143,11 @@ pub(super) fn server_of(pod: &Json, namespace: &str) -> Option<ObjectRef> {
 
 /// Whether a pod runs and is not about to end.
 pub(super) fn stays(pod: &Json) -> bool {
-    pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running"
+    pod["metadata"]["deletionTimestamp"].is_null() && runs(pod)
+}
+
+fn runs(pod: &Json) -> bool {
+    pod["status"]["phase"] == "Running"
 }
 
 /// The address of a pod, once it has one.

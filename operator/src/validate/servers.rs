@@ -54,23 +54,24 @@ fn certificate(
     false
 }
 
-/// One machine, or one namespace of a cluster, runs one server of each kind; the first by name is it.
-pub(super) fn one_server_of_each_kind(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    let place = if world.cluster.is_some() { "a namespace" } else { "the standalone server" };
+/// One machine runs one server of each kind; the first by name is it.
+pub(super) fn one_server_of_each_kind(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
     let router = linked.routers.keys().next().copied();
     let service = linked.services.keys().next().copied();
-    linked.routers.retain(|key, _| only(Kind::UMCallRouter, key, router, place, problems));
-    linked.services.retain(|key, _| only(Kind::UMService, key, service, place, problems));
+    linked.routers.retain(|key, _| only(Kind::UMCallRouter, key, router, problems));
+    linked.services.retain(|key, _| only(Kind::UMService, key, service, problems));
 }
 
-fn only(kind: Kind, key: &Key, first: Option<&Key>, place: &str, problems: &mut Vec<Problem>) -> bool {
+fn only(kind: Kind, key: &Key, first: Option<&Key>, problems: &mut Vec<Problem>) -> bool {
     let Some(first) = first.filter(|first| *first != key) else { return true };
     problems.push(Problem {
         code: Code::SecondServer,
         object: Some(ObjectRef::new(kind, key)),
         field: "metadata.name".into(),
         value: key.name.clone(),
-        rule: format!("one {kind}, because {place} runs one server of each kind; {first} is it"),
+        rule: format!(
+            "one {kind}, because the standalone server runs one server of each kind; {first} is it"
+        ),
         fix: format!("remove {kind} {key} or {kind} {first}"),
         waits_for: None,
     });

@@ -1,6 +1,7 @@
 //! What a UMService needs to run.
 //!
-//! Decides that there is one mailbox server with a volume of its own, which outlives the pod.
+//! Decides that each mailbox server is a pod with a volume of its own, which outlives the pod, and
+//! that none of them waits for another one to start.
 
 use crds::UMServiceSpec;
 use serde_json::json;
@@ -19,7 +20,7 @@ const STATE_SIZE: &str = "10Gi";
 /// The longest call that a dial plan allows is 120 min; its message then has a minute to leave.
 const GRACE_PERIOD_S: u32 = 120 * 60 + 60;
 
-/// The objects of one mailbox server.
+/// The objects of one mailbox service.
 pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMServiceSpec) -> Vec<Workload> {
     let extra = Extra {
         args: vec!["--state".into(), STATE_DIR.into()],
@@ -30,7 +31,8 @@ pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMServiceSpec) ->
         memory: "64Mi",
     };
     let stateful_set = json!({
-        "replicas": 1,
+        "replicas": spec.replicas,
+        "podManagementPolicy": "Parallel",
         "serviceName": owner.name(),
         "selector": { "matchLabels": owner.selector() },
         "template": template(owner, image, &extra),
