@@ -26,6 +26,7 @@ test: ## Install what is missing, then run every check and every test
 	@tests/need test
 	@$(MAKE) --no-print-directory check
 	@if [ "$$(id -u)" = 0 ] && command -v go >/dev/null; then tests/cluster/cluster build; fi
+	@if command -v go >/dev/null; then tests/s3/server >/dev/null; fi
 	@tests/count cargo test --workspace --no-fail-fast
 
 check: lint ## Formatting, lints, licences, bans, sources; advisories where their database can be reached

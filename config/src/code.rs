@@ -84,7 +84,7 @@ codes! {
     PilotTaken = 1014, Configuration, 0;
     /// More than 200 gateways lead to one dial plan.
     TooManyGateways = 1015, Configuration, 0;
-    /// A folder, or a namespace of a cluster, has one server of each kind.
+    /// A folder has one server of each kind.
     SecondServer = 1016, Configuration, 0;
     /// A recording may last longer than the call that it is made in.
     DurationOrder = 1017, Configuration, 0;
@@ -162,6 +162,8 @@ codes! {
     SpoolDamaged = 1207, Server, 0;
     /// A worker failed and was restarted.
     WorkerRestarted = 1208, Server, 0;
+    /// The message store cannot be used; messages wait in the spool.
+    StoreUnavailable = 1209, Server, 0;
 }
 
 impl Code {

@@ -14,6 +14,7 @@ mod number;
 mod refusal;
 mod route;
 mod server;
+mod store;
 mod table;
 pub mod token;
 
@@ -29,4 +30,5 @@ pub use server::{
     Listeners, Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity,
     ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, VoIPSecurity,
 };
+pub use store::{S3, S3Keys, Store};
 pub use table::Table;

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::Store;
+
 /// The version of both documents. A server refuses any other (`UM1020`) and keeps its last good one.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -50,6 +52,9 @@ pub struct MailboxConfig {
     pub owners: BTreeMap<String, Owner>,
     /// How messages leave this server.
     pub delivery: Delivery,
+    /// Where messages are stored.
+    #[serde(default, skip_serializing_if = "Store::is_own")]
+    pub store: Store,
 }
 
 /// Who a server is and where it listens.

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use umbriel_config::{
     CallSettings, Code, ConfigError, Delivery, KeyError, Language, Listeners, MAX_DOCUMENT_BYTES, Mailbox,
-    MailboxConfig, Owner, RouterConfig, ServerStatus, Smtp, SmtpSecurity,
+    MailboxConfig, Owner, RouterConfig, ServerStatus, Smtp, SmtpSecurity, Store,
 };
 
 /// A router's document as it lies on disk.
@@ -71,6 +71,7 @@ fn mailbox() -> MailboxConfig {
         calls: [("contoso".to_owned(), call_settings())].into(),
         owners: [("alice".to_owned(), owner("Alice", None))].into(),
         delivery: Delivery { smtp: None },
+        store: Store::Own,
     }
 }
 

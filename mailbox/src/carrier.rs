@@ -20,7 +20,9 @@ use crate::message::{EndedBy, MessageId, StoredFacts};
 use crate::outbox::{Entry, Outbox};
 use crate::smtp::{Session, SmtpError};
 use crate::spool_writer::{self, Finished, SpoolHandle};
-use crate::store::{Object, Store};
+use crate::store::Object;
+use crate::store_error::StoreError;
+use crate::stores::Stores;
 use crate::wav;
 
 /// How often the release of a recording is tried while the spool is busy.
@@ -73,8 +75,8 @@ impl Stage {
 pub(crate) enum Problem {
     #[error("read the spool: {0}")]
     Spool(std::io::Error),
-    #[error("use the message store: {0}")]
-    Store(#[from] object_store::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("write the facts of the message: {0}")]
     Facts(#[from] serde_json::Error),
     #[error("write the outbox: {0}")]
@@ -94,7 +96,7 @@ pub(crate) enum Problem {
 /// Everything that a message needs on its way.
 pub(crate) struct Carrier {
     pub(crate) state: PathBuf,
-    pub(crate) store: Store,
+    pub(crate) stores: Arc<Stores>,
     pub(crate) outbox: Outbox,
     pub(crate) config: CurrentConfig,
     pub(crate) spool: SpoolHandle,
@@ -139,9 +141,10 @@ impl Carrier {
             return Ok(None);
         };
         let mailbox = recording.facts.mailbox.clone();
+        let store = &(self.config)().store;
         let is_closed = self.outbox.knows(id).map_err(Problem::Outbox)?
-            || self.store.has(&mailbox, id, Object::Delivered).await?
-            || self.store.has(&mailbox, id, Object::Refused).await?;
+            || self.stores.has(store, (&mailbox, id, Object::Delivered)).await?
+            || self.stores.has(store, (&mailbox, id, Object::Refused)).await?;
         if is_closed || recording.frames.is_empty() {
             self.release(id).await;
             return Ok(None);
@@ -150,7 +153,7 @@ impl Carrier {
         let frames = recording.frames;
         let rendered =
             tokio::task::spawn_blocking(move || wav::write(codec, &wav::render(codec, &frames))).await?;
-        let stored = self.store.create(&mailbox, id, Object::Audio, rendered.into()).await?;
+        let stored = self.stores.create(store, (&mailbox, id, Object::Audio), rendered.into()).await?;
         self.step("audio stored");
         let facts = StoredFacts {
             recording: recording.facts,
@@ -158,7 +161,7 @@ impl Carrier {
             samples: wav::samples_of(&stored).unwrap_or_default(),
             damaged: recording.damaged,
         };
-        self.store.create(&mailbox, id, Object::Facts, json(&facts)?).await?;
+        self.stores.create(store, (&mailbox, id, Object::Facts), json(&facts)?).await?;
         self.step("facts stored");
         let entry = Entry { id, mailbox, queued_unix_ms: unix_ms() };
         self.outbox.add(&entry).map_err(Problem::Outbox)?;
@@ -190,8 +193,8 @@ impl Carrier {
         let Some(owner) = config.owners.get(&entry.mailbox) else {
             return Err(Problem::NoOwner(entry.mailbox.clone()));
         };
-        let facts = self.facts(entry).await?;
-        let audio = self.store.read(&entry.mailbox, entry.id, Object::Audio).await?;
+        let facts = self.facts(&config.store, entry).await?;
+        let audio = self.stores.read(&config.store, at(entry, Object::Audio)).await?;
         let place = match &config.delivery.smtp {
             Some(smtp) => match self.send_by_smtp(&config, smtp, entry, owner, facts, audio).await {
                 Err(Problem::Smtp(SmtpError::Refused { reason, .. })) => {
@@ -251,12 +254,13 @@ impl Carrier {
         let kept = self.outbox.keep_refused(entry.id).map_err(Problem::Outbox)?;
         self.step("kept");
         let event = serde_json::json!({ "atUnixMs": unix_ms(), "reason": reason });
-        self.store.create(&entry.mailbox, entry.id, Object::Refused, json(&event)?).await?;
+        let store = &(self.config)().store;
+        self.stores.create(store, at(entry, Object::Refused), json(&event)?).await?;
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
             target: "umbriel::call", event = "delivery refused", code = Code::DeliveryRefused.id(),
             message_id = %entry.id, mailbox = entry.mailbox, reason, kept = %kept.display(),
-            audio = %self.store.path(&entry.mailbox, entry.id, Object::Audio).display(),
+            audio = self.stores.place(store, at(entry, Object::Audio)),
             "the mail server refused a message for good; it is kept"
         );
         Ok(())
@@ -268,9 +272,10 @@ impl Carrier {
         self.step("sent");
         let place = place.unwrap_or("taken before a restart");
         let event = serde_json::json!({ "atUnixMs": unix_ms(), "place": place });
-        self.store.create(&entry.mailbox, entry.id, Object::Delivered, json(&event)?).await?;
+        let store = &(self.config)().store;
+        self.stores.create(store, at(entry, Object::Delivered), json(&event)?).await?;
         self.step("delivered stored");
-        let facts = self.facts(entry).await?;
+        let facts = self.facts(store, entry).await?;
         self.outbox.close(entry.id).map_err(Problem::Outbox)?;
         self.step("closed");
         self.counters.delivered.fetch_add(1, Ordering::Relaxed);
@@ -280,20 +285,25 @@ impl Carrier {
             mailbox = entry.mailbox, gateway = recording.gateway,
             from = %Number(recording.caller.as_deref().unwrap_or_default()), to = %Number(&recording.called),
             seconds = facts.seconds(), path = place,
-            audio = %self.store.path(&entry.mailbox, entry.id, Object::Audio).display(),
+            audio = self.stores.place(store, at(entry, Object::Audio)),
             "a voice message was delivered"
         );
         Ok(())
     }
 
-    async fn facts(&self, entry: &Entry) -> Result<StoredFacts, Problem> {
-        let bytes = self.store.read(&entry.mailbox, entry.id, Object::Facts).await?;
+    async fn facts(&self, store: &config::Store, entry: &Entry) -> Result<StoredFacts, Problem> {
+        let bytes = self.stores.read(store, at(entry, Object::Facts)).await?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 
     fn step(&self, name: &'static str) {
         (self.after_step)(&self.state, name);
     }
+}
+
+/// An object of a message that lies in the store.
+fn at(entry: &Entry, object: Object) -> (&str, MessageId, Object) {
+    (&entry.mailbox, entry.id, object)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes, serde_json::Error> {

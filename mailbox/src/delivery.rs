@@ -33,7 +33,7 @@ use crate::delivery_metrics::DeliveryMetrics;
 use crate::message::MessageId;
 use crate::outbox::Outbox;
 use crate::spool_writer::{Finished, SpoolError, SpoolHandle, SpoolHealth, SpoolWriter};
-use crate::store::Store;
+use crate::stores::Stores;
 
 /// Messages that may wait for delivery. Beyond it [`SpoolHandle::health`] is `OutboxFull`, so that new
 /// calls are refused; those that go on are still taken.
@@ -46,6 +46,11 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 /// How often the configuration is looked at: a change may cure what made a message wait.
 const CONFIG_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a store is looked at that can be used: so long may it be away unnoticed while no
+/// message is stored.
+const STORE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a store is looked at that cannot be used.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 /// How long work in progress may go on after a stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -95,6 +100,10 @@ pub struct DeliveryStatus {
     pub commands_refused: u64,
     /// Whether recordings can be stored.
     pub spool: SpoolHealth,
+    /// Why the message store cannot be used, as far as is known (`UM1209`).
+    pub store_trouble: Option<String>,
+    /// What was asked of the message store since the start and failed.
+    pub store_failures: u64,
 }
 
 /// Counters that every message in work shares.
@@ -118,11 +127,12 @@ pub struct Deliverer {
 }
 
 /// What is in work, by message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// Since when each message is in work, milliseconds since 1970.
     since_unix_ms: Mutex<BTreeMap<MessageId, u64>>,
     counters: Arc<Counters>,
+    stores: Arc<Stores>,
 }
 
 /// What a test may change about delivery.
@@ -154,7 +164,7 @@ impl Deliverer {
         for folder in [state.to_owned(), state.join("mail")] {
             folder::private(&folder).map_err(failed("make the folder", folder))?;
         }
-        let store = Store::open(&state.join("store"))
+        let stores = Stores::open(&state.join("store"))
             .map_err(failed("open the message store", state.join("store")))?;
         let (outbox, left) =
             Outbox::open(&state.join("outbox")).map_err(failed("open the outbox", state.join("outbox")))?;
@@ -173,12 +183,16 @@ impl Deliverer {
         std::fs::File::open(state)
             .and_then(|folder| folder.sync_all())
             .map_err(failed("sync the state folder", state.to_owned()))?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            since_unix_ms: Mutex::default(),
+            counters: Arc::default(),
+            stores: Arc::new(stores),
+        });
         shared.counters.refused.store(left.refused as u64, Ordering::Relaxed);
         let (stop, stopped) = watch::channel(false);
         let carrier = Carrier {
             state: state.to_owned(),
-            store,
+            stores: Arc::clone(&shared.stores),
             outbox,
             config,
             spool: writer.handle(),
@@ -242,6 +256,23 @@ pub(crate) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What may cure whatever made a message wait: the generation of the configuration, and how often
+/// the store has come back.
+type Changes = (u64, u64);
+
+/// Looks at the store now and then, so that what is wrong with it is known before a message is.
+async fn inspect(carrier: Arc<Carrier>) {
+    loop {
+        let inspected = (carrier.config)();
+        carrier.stores.probe(&inspected.store).await;
+        let interval = if carrier.stores.trouble().is_some() { STORE_RETRY } else { STORE_INTERVAL };
+        let until = tokio::time::Instant::now() + interval;
+        while tokio::time::Instant::now() < until && (carrier.config)().store == inspected.store {
+            tokio::time::sleep(CONFIG_INTERVAL).await;
+        }
+    }
+}
+
 /// Gives each message one task, and each task its turn.
 struct Office {
     shared: Arc<Shared>,
@@ -254,7 +285,8 @@ impl Office {
         runtime.block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
             let turns = Arc::new(Semaphore::new(AT_ONCE));
-            let (woken, wake) = watch::channel(0);
+            let (woken, wake) = watch::channel((0, 0));
+            let inspector = tokio::spawn(inspect(Arc::clone(&self.carrier)));
             let mut look = tokio::time::interval(CONFIG_INTERVAL);
             let mut found = found.into_iter();
             let mut stopped = self.carrier.stopped.clone();
@@ -268,8 +300,8 @@ impl Office {
                         Some(finished) = recorded.recv() => Some(Stage::Recorded(finished)),
                         _ = stopped.wait_for(|stopped| *stopped) => break,
                         _ = look.tick() => {
-                            let generation = (self.carrier.config)().generation;
-                            woken.send_if_modified(|known| std::mem::replace(known, generation) != generation);
+                            let seen = ((self.carrier.config)().generation, self.carrier.stores.recoveries());
+                            woken.send_if_modified(|known| std::mem::replace(known, seen) != seen);
                             None
                         }
                         Some(_) = tasks.join_next() => None,
@@ -279,9 +311,12 @@ impl Office {
                     tasks.spawn(task);
                 }
             }
+            inspector.abort();
             let rest = async { while tasks.join_next().await.is_some() {} };
             if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
-                tracing::warn!("a delivery was still in progress at the stop; it is repeated after the next start");
+                tracing::warn!(
+                    "a delivery was still in progress at the stop; it is repeated after the next start"
+                );
             }
         });
         runtime.shutdown_background();
@@ -292,7 +327,7 @@ impl Office {
         &self,
         stage: Stage,
         turns: &Arc<Semaphore>,
-        wake: &watch::Receiver<u64>,
+        wake: &watch::Receiver<Changes>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let id = stage.id();
         let since = stage.queued_unix_ms().unwrap_or_else(unix_ms);
@@ -328,6 +363,8 @@ impl Shared {
             frames_dropped: spool.frames_dropped(),
             commands_refused: spool.commands_refused(),
             spool: spool.health(),
+            store_trouble: self.stores.trouble(),
+            store_failures: self.stores.failures(),
         }
     }
 
@@ -350,7 +387,7 @@ async fn carry(
     carrier: &Carrier,
     mut stage: Stage,
     turns: &Semaphore,
-    mut wake: watch::Receiver<u64>,
+    mut wake: watch::Receiver<Changes>,
     first: Duration,
 ) {
     let mut wait = first;

@@ -26,6 +26,7 @@ impl<F: Fn() -> DeliveryStatus + Send + Sync + 'static> Collector for DeliveryMe
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let status = (self.0)();
         let is_ready = u64::from(status.spool == SpoolHealth::Ready);
+        let store_is_ready = u64::from(status.store_trouble.is_none());
         for (name, help, value) in [
             (
                 "um_spool_recordings_open",
@@ -33,6 +34,7 @@ impl<F: Fn() -> DeliveryStatus + Send + Sync + 'static> Collector for DeliveryMe
                 status.recordings_open as u64,
             ),
             ("um_spool_ready", "Whether recordings can be stored: 1 or 0", is_ready),
+            ("um_store_ready", "Whether the message store can be used: 1 or 0 (UM1209)", store_is_ready),
             ("um_outbox_messages", "Messages that wait for delivery", status.outbox_len as u64),
             (
                 "um_outbox_oldest_seconds",
@@ -55,6 +57,11 @@ impl<F: Fn() -> DeliveryStatus + Send + Sync + 'static> Collector for DeliveryMe
             ("um_spool_syncs", "Syncs of the journal", status.syncs),
             ("um_spool_frames_dropped", "Audio frames that found no room", status.frames_dropped),
             ("um_spool_commands_refused", "Commands that found the queue full", status.commands_refused),
+            (
+                "um_store_failures",
+                "Requests to the message store that failed (UM1209)",
+                status.store_failures,
+            ),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(metric)?;
@@ -84,6 +91,8 @@ mod tests {
             frames_dropped: 9,
             commands_refused: 10,
             spool: SpoolHealth::Ready,
+            store_trouble: Some("the message store cannot be reached".into()),
+            store_failures: 11,
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(DeliveryMetrics(read)));
@@ -95,6 +104,7 @@ mod tests {
             [
                 "um_spool_recordings_open 1",
                 "um_spool_ready 1",
+                "um_store_ready 0",
                 "um_outbox_messages 2",
                 "um_outbox_oldest_seconds 3",
                 "um_outbox_refused_messages 4",
@@ -104,6 +114,7 @@ mod tests {
                 "um_spool_syncs_total 8",
                 "um_spool_frames_dropped_total 9",
                 "um_spool_commands_refused_total 10",
+                "um_store_failures_total 11",
             ]
         );
     }

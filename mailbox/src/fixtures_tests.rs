@@ -91,6 +91,7 @@ pub(crate) fn config(smtp: Option<Smtp>) -> MailboxConfig {
         calls: [].into(),
         owners: [("alice".to_owned(), owner)].into(),
         delivery: Delivery { smtp },
+        store: config::Store::Own,
     }
 }
 

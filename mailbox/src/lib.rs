@@ -37,6 +37,9 @@ mod spool;
 mod spool_batch;
 mod spool_writer;
 mod store;
+mod store_error;
+mod store_s3;
+mod stores;
 mod surroundings;
 mod switchboard;
 #[cfg(test)]

@@ -241,6 +241,11 @@ impl Component for Server {
         }
     }
 
+    fn remark(&self) -> Option<String> {
+        let trouble = self.deliverer.status().store_trouble?;
+        Some(format!("{}: {trouble}", Code::StoreUnavailable))
+    }
+
     fn generation(&self) -> u64 {
         self.shared.desk.served().config.generation
     }

@@ -5,23 +5,33 @@
 //! <mailbox>/<message>/facts.json              what is known of the message
 //! <mailbox>/<message>/events/delivered.json   it was delivered
 //! <mailbox>/<message>/events/refused.json     the mail server refused it for good
+//! _umbriel/probe.json                         nothing: whoever created it could create
 //! ```
 //!
 //! Decides names and that nothing is ever written over: of two writers of one object the first
 //! wins, and both go on with what it wrote. Refuses to know mail.
 
+use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use config::S3;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use runtime::folder;
 
 use crate::message::MessageId;
+use crate::store_error::StoreError;
+use crate::store_s3;
+
+/// What is created to see whether it can be. No mailbox has this folder: see [`folder_name`].
+const PROBE: &str = "_umbriel/probe.json";
+const PROBE_TEXT: &[u8] = b"{}\n";
 
 /// An object of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,22 +57,38 @@ impl Object {
     }
 }
 
-/// The store below one folder.
+/// One store, which other servers may write as well.
 #[derive(Debug)]
 pub(crate) struct Store {
-    root: PathBuf,
-    objects: LocalFileSystem,
+    place: Place,
+    objects: Arc<dyn ObjectStore>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Bucket(String),
 }
 
 impl Store {
-    /// Opens the store in `root`, which it makes if need be.
+    /// Opens the store in the folder `root`, which it makes if need be.
     ///
     /// # Errors
     /// When the folder cannot be made or found.
-    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn in_folder(root: &Path) -> io::Result<Self> {
         folder::private(root)?;
         let objects = LocalFileSystem::new_with_prefix(root).map_err(io::Error::other)?.with_fsync(true);
-        Ok(Self { root: root.to_owned(), objects })
+        Ok(Self { place: Place::Folder(root.to_owned()), objects: Arc::new(objects) })
+    }
+
+    /// The store in a bucket, which is not looked at yet.
+    ///
+    /// # Errors
+    /// When no request to it could be made.
+    pub(crate) fn in_bucket(s3: &S3) -> Result<Self, StoreError> {
+        let name = format!("s3://{}", s3.bucket);
+        let objects = store_s3::open(s3).map_err(|error| StoreError::new(&name, &error))?;
+        Ok(Self { place: Place::Bucket(name), objects: Arc::new(objects) })
     }
 
     /// Creates an object and syncs it; returns what the store holds: `bytes`, or what an earlier
@@ -76,16 +102,11 @@ impl Store {
         id: MessageId,
         object: Object,
         bytes: Bytes,
-    ) -> Result<Bytes, Error> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let payload = PutPayload::from_bytes(bytes.clone());
-        match self.objects.put_opts(&location(mailbox, id, object), payload, options).await {
-            Ok(_) => {
-                self.close_to_others(mailbox, id, object)?;
-                Ok(bytes)
-            }
+    ) -> Result<Bytes, StoreError> {
+        match self.put(&location(mailbox, id, object), bytes.clone()).await {
+            Ok(()) => Ok(bytes),
             Err(Error::AlreadyExists { .. }) => self.read(mailbox, id, object).await,
-            Err(error) => Err(error),
+            Err(error) => Err(self.error(&error)),
         }
     }
 
@@ -93,31 +114,75 @@ impl Store {
     ///
     /// # Errors
     /// When it is not there or cannot be read.
-    pub(crate) async fn read(&self, mailbox: &str, id: MessageId, object: Object) -> Result<Bytes, Error> {
-        self.objects.get(&location(mailbox, id, object)).await?.bytes().await
+    pub(crate) async fn read(
+        &self,
+        mailbox: &str,
+        id: MessageId,
+        object: Object,
+    ) -> Result<Bytes, StoreError> {
+        let read = async { self.objects.get(&location(mailbox, id, object)).await?.bytes().await };
+        read.await.map_err(|error| self.error(&error))
     }
 
     /// Whether an object is there.
     ///
     /// # Errors
     /// When the store cannot say.
-    pub(crate) async fn has(&self, mailbox: &str, id: MessageId, object: Object) -> Result<bool, Error> {
+    pub(crate) async fn has(&self, mailbox: &str, id: MessageId, object: Object) -> Result<bool, StoreError> {
         match self.objects.head(&location(mailbox, id, object)).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(self.error(&error)),
         }
     }
 
-    /// The folder of the store is closed already; this holds for a copy of the file too.
-    fn close_to_others(&self, mailbox: &str, id: MessageId, object: Object) -> Result<(), Error> {
-        fs::set_permissions(self.path(mailbox, id, object), Permissions::from_mode(0o600))
+    /// Whether messages could be stored now: an object can be created, and a second one of its name
+    /// is refused. One small object stays in the store for that.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn probe(&self) -> Result<(), StoreError> {
+        let location = ObjectPath::from(PROBE);
+        // What is there already was refused, which is all that is asked.
+        for _ in 0..2 {
+            match self.put(&location, Bytes::from_static(PROBE_TEXT)).await {
+                Ok(()) => {}
+                Err(Error::AlreadyExists { .. }) => return Ok(()),
+                Err(error) => return Err(self.error(&error)),
+            }
+        }
+        Err(StoreError::overwrites(&self.to_string()))
+    }
+
+    async fn put(&self, location: &ObjectPath, bytes: Bytes) -> Result<(), Error> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.objects.put_opts(location, PutPayload::from_bytes(bytes), options).await?;
+        let Place::Folder(root) = &self.place else { return Ok(()) };
+        // The folder of the store is closed already; this holds for a copy of the file too.
+        fs::set_permissions(root.join(location.as_ref()), Permissions::from_mode(0o600))
             .map_err(|error| Error::Generic { store: "LocalFileSystem", source: error.into() })
     }
 
-    /// Where an object of this store lies on disk, for people.
-    pub(crate) fn path(&self, mailbox: &str, id: MessageId, object: Object) -> PathBuf {
-        self.root.join(location(mailbox, id, object).as_ref())
+    fn error(&self, error: &Error) -> StoreError {
+        StoreError::new(&self.to_string(), error)
+    }
+
+    /// Where an object of this store lies, for people.
+    pub(crate) fn place(&self, mailbox: &str, id: MessageId, object: Object) -> String {
+        let location = location(mailbox, id, object);
+        match &self.place {
+            Place::Folder(root) => root.join(location.as_ref()).display().to_string(),
+            Place::Bucket(name) => format!("{name}/{location}"),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Folder(root) => write!(formatter, "{}", root.display()),
+            Place::Bucket(name) => formatter.write_str(name),
+        }
     }
 }
 
@@ -155,7 +220,7 @@ mod tests {
     #[test]
     fn the_first_writer_wins_and_both_go_on_with_what_it_wrote() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::in_folder(folder.path()).unwrap();
         run(async {
             let first = store.create("alice", id(), Object::Audio, Bytes::from_static(b"one")).await.unwrap();
             let second =
@@ -165,7 +230,7 @@ mod tests {
             assert!(!store.has("alice", id(), Object::Delivered).await.unwrap());
         });
         let path = folder.path().join("alice/01a0c450-6c00-7707-8707-070707070707/audio.wav");
-        assert_eq!(store.path("alice", id(), Object::Audio), path);
+        assert_eq!(store.place("alice", id(), Object::Audio), path.display().to_string());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "for its owner alone");
     }

@@ -162,6 +162,7 @@ fn mailboxes(
             calls: calls(linked, &key.namespace),
             owners: owners(linked, &key.namespace),
             delivery: service.delivery,
+            store: config::Store::Own,
         };
         if before != Some(&config) {
             config.generation += 1;

@@ -42,6 +42,11 @@ pub trait Component: Send + Sync {
     /// Why it does not, in words for a person.
     fn ready(&self) -> Result<(), String>;
 
+    /// What a person should know although it takes calls.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// The generation of the configuration that it serves.
     fn generation(&self) -> u64;
 }
@@ -133,11 +138,18 @@ impl Drop for Admin {
 }
 
 async fn livez(State(observed): State<Observed>) -> impl IntoResponse {
-    page(&observed, |component| if component.live() { Ok(()) } else { Err("has failed".to_owned()) })
+    page(
+        &observed,
+        |component| if component.live() { Ok("ok".to_owned()) } else { Err("has failed".to_owned()) },
+    )
 }
 
 async fn readyz(State(observed): State<Observed>) -> impl IntoResponse {
-    page(&observed, |component| component.ready())
+    page(&observed, |component| {
+        component
+            .ready()
+            .map(|()| component.remark().map_or("ok".to_owned(), |remark| format!("ok, but {remark}")))
+    })
 }
 
 async fn generation(State(observed): State<Observed>) -> impl IntoResponse {
@@ -158,12 +170,12 @@ async fn metrics_page(State(observed): State<Observed>) -> impl IntoResponse {
 }
 
 /// One line a component; 503 if one of them says no.
-fn page(observed: &Observed, ask: impl Fn(&dyn Component) -> Result<(), String>) -> (StatusCode, String) {
+fn page(observed: &Observed, ask: impl Fn(&dyn Component) -> Result<String, String>) -> (StatusCode, String) {
     let mut status = StatusCode::OK;
     let mut text = String::new();
     for component in observed.components.iter() {
         let answer = match ask(component.as_ref()) {
-            Ok(()) => "ok".to_owned(),
+            Ok(answer) => answer,
             Err(why) => {
                 status = StatusCode::SERVICE_UNAVAILABLE;
                 why
