@@ -72,6 +72,8 @@ codes! {
     InvalidName = 1007, Configuration, 0;
     /// Two objects of one kind have the same name.
     DuplicateObject = 1008, Configuration, 0;
+    /// The field stays as the object was made with it.
+    ImmutableField = 1009, Configuration, 0;
     /// The object refers to one that does not exist or is not ready.
     DanglingReference = 1010, Configuration, 0;
     /// Two mailboxes of one dial plan claim the same extension.

@@ -6,9 +6,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::server::{MAX_PORT, MIN_PORT, ServerStatus, StartupMode, check_ports};
+use crate::rule::name_schema;
+use crate::server::{ServerStatus, StartupMode, check_ports, port, ports_rule};
 use crate::status::Status;
-use crate::violation::{Checks, MAX_NAME_CHARS, NAME_PATTERN, Violation};
+use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
 
 const DEFAULT_TCP_PORT: i64 = 5060;
 const DEFAULT_TLS_PORT: i64 = 5061;
@@ -56,25 +57,28 @@ const DEFAULT_UDP_PORT: i64 = 5060;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.sipTcpListeningPort != self.sipTlsListeningPort",
-    "message": "sipTlsListeningPort must be another port than sipTcpListeningPort"
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [ports_rule(DEFAULT_TCP_PORT, DEFAULT_TLS_PORT)]))]
 pub struct UMCallRouterSpec {
     /// Port for SIP over TCP.
     #[serde(default = "default_tcp_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_TCP_PORT).schema()))]
     pub sip_tcp_listening_port: i64,
     /// Port for SIP over TLS.
     #[serde(default = "default_tls_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_TLS_PORT).schema()))]
     pub sip_tls_listening_port: i64,
     /// Port for SIP over UDP.
     #[serde(default = "default_udp_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_UDP_PORT).schema()))]
     pub sip_udp_listening_port: i64,
     /// Which transports calls come by: TCP for UDP and TCP, TLS for TLS only, Dual for all three.
     #[serde(default)]
@@ -86,7 +90,7 @@ pub struct UMCallRouterSpec {
     /// Name of a Secret of type kubernetes.io/tls, in the same namespace, with the certificate for
     /// TLS. Without one the server makes a self-signed certificate for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
     pub certificate_secret: Option<String>,
 }
 

@@ -6,21 +6,24 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule::{Range, cel_at, fixed_range_schema};
 use crate::status::Condition;
 use crate::violation::{Checks, Violation, ViolationCode};
 
-const MIN_DIGITS: i64 = 1;
-const MAX_DIGITS: i64 = 20;
-const MIN_CALL_MIN: i64 = 10;
-const MAX_CALL_MIN: i64 = 120;
-const MIN_RECORDING_MIN: i64 = 1;
-const MAX_RECORDING_MIN: i64 = 100;
-const MIN_IDLE_S: i64 = 2;
-const MAX_IDLE_S: i64 = 10;
+const DIGITS: Range = Range { low: 1, high: 20, unit: "digits", example: 3 };
+const CALL: Range = Range { low: 10, high: 120, unit: "minutes", example: DEFAULT_CALL_MIN };
+const RECORDING: Range = Range { low: 1, high: 100, unit: "minutes", example: DEFAULT_RECORDING_MIN };
+const IDLE: Range = Range { low: 2, high: 10, unit: "seconds", example: DEFAULT_IDLE_S };
 
 const DEFAULT_CALL_MIN: i64 = 30;
 const DEFAULT_RECORDING_MIN: i64 = 20;
 const DEFAULT_IDLE_S: i64 = 5;
+
+/// How messages call it.
+const DIAL_PLAN: &str = "dial plan";
+
+/// What to do about a recording that may be longer than its call.
+const ORDER_FIX: &str = "shorten maxRecordingDuration or lengthen maxCallDuration";
 
 /// A numbering plan: how long its extensions are, and how calls to its users are conducted.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,16 +73,21 @@ const DEFAULT_IDLE_S: i64 = 5;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.maxRecordingDuration < self.maxCallDuration",
-    "message": "maxRecordingDuration must be shorter than maxCallDuration"
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [order_rule()]))]
 pub struct UMDialPlanSpec {
-    /// How many digits every extension of this plan has, 1 to 20.
-    #[schemars(range(min = MIN_DIGITS, max = MAX_DIGITS))]
+    /// How many digits every extension of this plan has, 1 to 20. It cannot change while the dial
+    /// plan exists.
+    #[schemars(extend("example" = DIGITS.example))]
+    #[schemars(extend("x-kubernetes-validations" = fixed_range_schema(&DIGITS, DIAL_PLAN)))]
     pub number_of_digits_in_extension: i64,
     /// What callers must protect: nothing (Unsecured) or their signalling, by TLS (SIPSecured).
     #[serde(default, rename = "voIPSecurity")]
@@ -89,16 +97,16 @@ pub struct UMDialPlanSpec {
     pub default_language: DefaultLanguage,
     /// A call is ended after this many minutes, 10 to 120.
     #[serde(default = "default_call")]
-    #[schemars(range(min = MIN_CALL_MIN, max = MAX_CALL_MIN))]
+    #[schemars(extend("x-kubernetes-validations" = CALL.schema()))]
     pub max_call_duration: i64,
     /// A recording is ended after this many minutes, 1 to 100; it must be shorter than
     /// maxCallDuration.
     #[serde(default = "default_recording")]
-    #[schemars(range(min = MIN_RECORDING_MIN, max = MAX_RECORDING_MIN))]
+    #[schemars(extend("x-kubernetes-validations" = RECORDING.schema()))]
     pub max_recording_duration: i64,
     /// This many seconds of silence end a recording, 2 to 10.
     #[serde(default = "default_idle")]
-    #[schemars(range(min = MIN_IDLE_S, max = MAX_IDLE_S))]
+    #[schemars(extend("x-kubernetes-validations" = IDLE.schema()))]
     pub recording_idle_timeout: i64,
 }
 
@@ -154,47 +162,42 @@ impl UMDialPlanSpec {
     /// What it says about itself that cannot be.
     pub fn check(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
-        checks.range(
-            "spec.numberOfDigitsInExtension",
-            self.number_of_digits_in_extension,
-            MIN_DIGITS..=MAX_DIGITS,
-            "digits",
-            3,
-        );
-        checks.range(
-            "spec.maxCallDuration",
-            self.max_call_duration,
-            MIN_CALL_MIN..=MAX_CALL_MIN,
-            "minutes",
-            DEFAULT_CALL_MIN,
-        );
-        checks.range(
-            "spec.maxRecordingDuration",
-            self.max_recording_duration,
-            MIN_RECORDING_MIN..=MAX_RECORDING_MIN,
-            "minutes",
-            DEFAULT_RECORDING_MIN,
-        );
-        checks.range(
-            "spec.recordingIdleTimeout",
-            self.recording_idle_timeout,
-            MIN_IDLE_S..=MAX_IDLE_S,
-            "seconds",
-            DEFAULT_IDLE_S,
-        );
+        checks.range("spec.numberOfDigitsInExtension", self.number_of_digits_in_extension, &DIGITS);
+        checks.range("spec.maxCallDuration", self.max_call_duration, &CALL);
+        checks.range("spec.maxRecordingDuration", self.max_recording_duration, &RECORDING);
+        checks.range("spec.recordingIdleTimeout", self.recording_idle_timeout, &IDLE);
         // Beside a length that cannot be, the order of the two says nothing.
-        let call_can_be = (MIN_CALL_MIN..=MAX_CALL_MIN).contains(&self.max_call_duration);
+        let call_can_be = (CALL.low..=CALL.high).contains(&self.max_call_duration);
         if call_can_be && self.max_recording_duration >= self.max_call_duration {
             checks.add(
                 ViolationCode::DurationOrder,
                 "spec.maxRecordingDuration",
                 self.max_recording_duration,
                 format!("shorter than maxCallDuration, which is {} minutes", self.max_call_duration),
-                "shorten maxRecordingDuration or lengthen maxCallDuration",
+                ORDER_FIX,
             );
         }
         checks.into_violations()
     }
+
+    /// What of it cannot have changed since it was `before`.
+    pub fn check_change(&self, before: &UMDialPlanSpec) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        let digits = |spec: &UMDialPlanSpec| spec.number_of_digits_in_extension.to_string();
+        checks.fixed("spec.numberOfDigitsInExtension", &digits(before), &digits(self), DIAL_PLAN);
+        checks.into_violations()
+    }
+}
+
+/// The rule that a recording is shorter than its call, where that can be one.
+fn order_rule() -> serde_json::Value {
+    let Range { low, high, .. } = CALL;
+    let call = "self.maxCallDuration";
+    let rule = format!("self.maxRecordingDuration < {call} || {call} < {low} || {call} > {high}");
+    let texts =
+        ["shorter than maxCallDuration, which is %s minutes", "shorter than maxCallDuration", ORDER_FIX];
+    let shown = ["self.maxRecordingDuration", call];
+    cel_at("maxRecordingDuration", &rule, ViolationCode::DurationOrder, &shown, texts)
 }
 
 fn default_call() -> i64 {

@@ -6,14 +6,24 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule::{NOTHING, Shape, fixed_name_schema, fixed_optional_rule};
 use crate::status::Status;
-use crate::violation::{Checks, MAX_NAME_CHARS, NAME_PATTERN, Violation, ViolationCode};
+use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
 
 /// Longest pilot: E.164 numbers have at most 15 digits, private plans a few more.
 const MAX_PILOT_DIGITS: usize = 20;
-const PILOT_PATTERN: &str = r"^\+?[0-9]{1,20}$";
+const MAX_PILOT_CHARS: usize = 1 + MAX_PILOT_DIGITS;
+const PILOT: Shape = Shape {
+    rule: "self.matches('^[+]?[0-9]{1,20}$')",
+    allowed: "1 to 20 digits, with or without a leading \"+\"",
+    fix: "write the number that callers dial, such as \"500\", or leave the field out",
+};
 
-/// Which calls of a gateway belong to which dial plan.
+/// How messages call it.
+const HUNT_GROUP: &str = "hunt group";
+
+/// Which calls of a gateway belong to which dial plan. It stays as it was made: what should be
+/// otherwise is deleted and made anew.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "umbriel.dev",
@@ -25,7 +35,7 @@ const PILOT_PATTERN: &str = r"^\+?[0-9]{1,20}$";
     namespaced,
     status = "Status",
     derive = "PartialEq",
-    doc = "Which calls of a gateway belong to which dial plan.",
+    doc = "Which calls of a gateway belong to which dial plan. It stays as it was made: what should be otherwise is deleted and made anew.",
     printcolumn(
         name = "Gateway",
         type_ = "string",
@@ -55,21 +65,30 @@ const PILOT_PATTERN: &str = r"^\+?[0-9]{1,20}$";
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [fixed_optional_rule("pilotIdentifier", HUNT_GROUP)]))]
 pub struct UMHuntGroupSpec {
     /// Name of the UMIPGateway, in the same namespace, whose calls it takes.
     #[serde(rename = "umIPGateway")]
-    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    #[schemars(length(max = MAX_NAME_CHARS))]
+    #[schemars(extend("x-kubernetes-validations" = fixed_name_schema(HUNT_GROUP)))]
     pub um_ip_gateway: String,
     /// Name of the UMDialPlan, in the same namespace, that those calls belong to.
-    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    #[schemars(length(max = MAX_NAME_CHARS))]
+    #[schemars(extend("x-kubernetes-validations" = fixed_name_schema(HUNT_GROUP)))]
     pub um_dial_plan: String,
     /// The called number that selects this hunt group, digits with or without a leading "+".
     /// Without one it takes whatever no other hunt group of the gateway takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = PILOT_PATTERN))]
+    #[schemars(length(max = MAX_PILOT_CHARS), extend("x-kubernetes-validations" = PILOT.schema()))]
     pub pilot_identifier: Option<String>,
 }
 
@@ -83,16 +102,18 @@ impl UMHuntGroupSpec {
             let digits = pilot.strip_prefix('+').unwrap_or(pilot);
             let fits = (1..=MAX_PILOT_DIGITS).contains(&digits.len())
                 && digits.bytes().all(|byte| byte.is_ascii_digit());
-            if !fits {
-                checks.add(
-                    ViolationCode::OutOfRange,
-                    "spec.pilotIdentifier",
-                    pilot,
-                    format!("1 to {MAX_PILOT_DIGITS} digits, with or without a leading \"+\""),
-                    "write the number that callers dial, such as \"500\", or leave the field out",
-                );
-            }
+            checks.shape("spec.pilotIdentifier", pilot, &PILOT, fits);
         }
+        checks.into_violations()
+    }
+
+    /// What of it cannot have changed since it was `before`: nothing of a hunt group can.
+    pub fn check_change(&self, before: &UMHuntGroupSpec) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        checks.fixed("spec.umIPGateway", &before.um_ip_gateway, &self.um_ip_gateway, HUNT_GROUP);
+        checks.fixed("spec.umDialPlan", &before.um_dial_plan, &self.um_dial_plan, HUNT_GROUP);
+        let pilot = |spec: &UMHuntGroupSpec| spec.pilot_identifier.clone().unwrap_or(NOTHING.into());
+        checks.fixed("spec.pilotIdentifier", &pilot(before), &pilot(self), HUNT_GROUP);
         checks.into_violations()
     }
 }

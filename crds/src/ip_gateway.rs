@@ -8,11 +8,17 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule::Shape;
 use crate::status::Status;
-use crate::violation::{Checks, Violation, ViolationCode};
+use crate::violation::{Checks, Violation};
 
 /// The longest text of an IPv6 address, with an IPv4 one in its last 32 bits (RFC 4291 §2.2).
 const MAX_ADDRESS_CHARS: usize = 45;
+const ADDRESS: Shape = Shape {
+    rule: "isIP(self)",
+    allowed: "an IPv4 or IPv6 address",
+    fix: "write the address that its calls come from, such as 192.0.2.10",
+};
 
 /// A peer that may call us: a PBX, a gateway to the telephone network or a session border
 /// controller, known by the address that its calls come from.
@@ -51,15 +57,18 @@ const MAX_ADDRESS_CHARS: usize = 45;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct UMIPGatewaySpec {
     /// The IPv4 or IPv6 address that its calls come from. No two gateways share one.
-    #[schemars(length(max = MAX_ADDRESS_CHARS), extend("x-kubernetes-validations" = [{
-        "rule": "isIP(self)",
-        "message": "address must be an IPv4 or IPv6 address"
-    }]))]
+    #[schemars(length(max = MAX_ADDRESS_CHARS), extend("x-kubernetes-validations" = ADDRESS.schema()))]
     pub address: String,
     /// Whether its calls are taken: Enabled takes them, NoNewCalls refuses new ones and leaves
     /// those that it has, Disabled refuses them.
@@ -83,15 +92,7 @@ impl UMIPGatewaySpec {
     /// What it says about itself that cannot be.
     pub fn check(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
-        if self.ip().is_none() {
-            checks.add(
-                ViolationCode::OutOfRange,
-                "spec.address",
-                &self.address,
-                "an IPv4 or IPv6 address",
-                "write the address that its calls come from, such as 192.0.2.10",
-            );
-        }
+        checks.shape("spec.address", &self.address, &ADDRESS, self.ip().is_some());
         checks.into_violations()
     }
 

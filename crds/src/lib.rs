@@ -14,6 +14,7 @@ mod ip_gateway;
 mod kind;
 mod mailbox;
 mod mailbox_policy;
+mod rule;
 mod server;
 mod service;
 mod status;

@@ -7,17 +7,27 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule::{NotEmpty, Shape, name_schema};
 use crate::status::Status;
-use crate::violation::{
-    Checks, EMAIL_PATTERN, MAX_EMAIL_CHARS, MAX_NAME_CHARS, NAME_PATTERN, Violation, ViolationCode,
-};
+use crate::violation::{Checks, EMAIL, MAX_EMAIL_CHARS, MAX_NAME_CHARS, Violation, ViolationCode};
 
 /// A dial plan has at most 20 digits (spec 1.1), so no extension is longer.
 const MAX_EXTENSION_DIGITS: usize = 20;
-const EXTENSION_PATTERN: &str = "^[0-9]{1,20}$";
+const EXTENSION: Shape = Shape {
+    rule: "self.matches('^[0-9]{1,20}$')",
+    allowed: "1 to 20 digits and nothing else",
+    fix: "write digits in quotes, such as \"101\"",
+};
 /// Extensions of one user: a cap so that one object stays small.
 const MAX_EXTENSIONS: usize = 32;
+const EXTENSIONS: NotEmpty = NotEmpty {
+    shown: "0 extensions",
+    allowed: "1 to 32 extensions",
+    fix: "write at least one, such as [\"101\"]",
+};
 const MAX_DISPLAY_NAME_CHARS: usize = 64;
+const DISPLAY_NAME: NotEmpty =
+    NotEmpty { shown: "\"\"", allowed: "1 to 64 characters", fix: "write a text, or leave the field out" };
 
 /// A user: who can be reached, by which extensions, and where their messages go.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,24 +71,30 @@ const MAX_DISPLAY_NAME_CHARS: usize = 64;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct UMMailboxSpec {
     /// Name of the UMMailboxPolicy, in the same namespace; through it the mailbox belongs to a
     /// dial plan.
-    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
     pub um_mailbox_policy: String,
     /// Numbers that reach the user, in quotes, each with as many digits as the dial plan asks for.
-    #[schemars(length(min = 1, max = MAX_EXTENSIONS), inner(regex(pattern = EXTENSION_PATTERN)))]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = MAX_EXTENSIONS), extend("items" = extension_schema()))]
+    #[schemars(extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = EXTENSIONS.schema()))]
     pub extensions: Vec<String>,
     /// The name that the greeting speaks, 1 to 64 characters; without one it speaks the extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = MAX_DISPLAY_NAME_CHARS))]
+    #[schemars(length(max = MAX_DISPLAY_NAME_CHARS), extend("x-kubernetes-validations" = DISPLAY_NAME.schema()))]
     pub display_name: Option<String>,
     /// Where voice messages are mailed.
-    #[schemars(length(max = MAX_EMAIL_CHARS), regex(pattern = EMAIL_PATTERN))]
+    #[schemars(length(max = MAX_EMAIL_CHARS), extend("x-kubernetes-validations" = EMAIL.schema()))]
     pub primary_smtp_address: String,
 }
 
@@ -101,8 +117,8 @@ impl UMMailboxSpec {
                 ViolationCode::OutOfRange,
                 "spec.extensions",
                 format!("{} extensions", self.extensions.len()),
-                format!("1 to {MAX_EXTENSIONS} extensions"),
-                "write at least one, such as [\"101\"]",
+                EXTENSIONS.allowed,
+                EXTENSIONS.fix,
             );
         }
         for (index, extension) in self.extensions.iter().enumerate() {
@@ -110,13 +126,7 @@ impl UMMailboxSpec {
             let fits = (1..=MAX_EXTENSION_DIGITS).contains(&extension.len())
                 && extension.bytes().all(|byte| byte.is_ascii_digit());
             if !fits {
-                checks.add(
-                    ViolationCode::OutOfRange,
-                    &field,
-                    extension,
-                    format!("1 to {MAX_EXTENSION_DIGITS} digits and nothing else"),
-                    "write digits in quotes, such as \"101\"",
-                );
+                checks.shape(&field, extension, &EXTENSION, fits);
             } else if self.extensions[..index].contains(extension) {
                 checks.add(
                     ViolationCode::OutOfRange,
@@ -128,4 +138,13 @@ impl UMMailboxSpec {
             }
         }
     }
+}
+
+/// The schema of one extension.
+fn extension_schema() -> serde_json::Value {
+    serde_json::json!({
+        "type": "string",
+        "maxLength": MAX_EXTENSION_DIGITS,
+        "x-kubernetes-validations": EXTENSION.schema(),
+    })
 }

@@ -6,10 +6,13 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule::{NotEmpty, name_schema};
 use crate::status::Status;
-use crate::violation::{Checks, MAX_NAME_CHARS, NAME_PATTERN, Violation};
+use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
 
 const MAX_TEXT_CHARS: usize = 512;
+const TEXT: NotEmpty =
+    NotEmpty { shown: "\"\"", allowed: "1 to 512 characters", fix: "write a text, or leave the field out" };
 
 /// What the mailboxes of a dial plan have in common.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,16 +44,22 @@ const MAX_TEXT_CHARS: usize = 512;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct UMMailboxPolicySpec {
     /// Name of the UMDialPlan, in the same namespace, that its mailboxes belong to.
-    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
     pub um_dial_plan: String,
     /// Text that is added to each voice message when it is mailed, 1 to 512 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = MAX_TEXT_CHARS))]
+    #[schemars(length(max = MAX_TEXT_CHARS), extend("x-kubernetes-validations" = TEXT.schema()))]
     pub voice_mail_text: Option<String>,
 }
 

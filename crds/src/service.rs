@@ -6,22 +6,25 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::server::{MAX_PORT, MIN_PORT, ServerStatus, StartupMode, check_ports};
+use crate::rule::{NotEmpty, Range, name_schema};
+use crate::server::{ServerStatus, StartupMode, check_ports, port, ports_rule};
 use crate::status::Status;
-use crate::violation::{Checks, EMAIL_PATTERN, MAX_EMAIL_CHARS, MAX_NAME_CHARS, NAME_PATTERN, Violation};
+use crate::violation::{Checks, EMAIL, MAX_EMAIL_CHARS, MAX_NAME_CHARS, Violation};
 
 const DEFAULT_TCP_PORT: i64 = 5062;
 const DEFAULT_TLS_PORT: i64 = 5063;
 const DEFAULT_UDP_PORT: i64 = 5062;
 const DEFAULT_MAX_CALLS: i64 = 100;
-const MAX_MAX_CALLS: i64 = 200;
+const CALLS: Range = Range { low: 0, high: 200, unit: "calls", example: DEFAULT_MAX_CALLS };
 const DEFAULT_REPLICAS: i64 = 1;
 /// As many as there are databases: one more would host none.
-const MAX_REPLICAS: i64 = 32;
+const REPLICAS: Range = Range { low: 1, high: 32, unit: "mailbox servers", example: DEFAULT_REPLICAS };
 /// SMTP (RFC 5321 §4.5.4.2).
 const DEFAULT_SMTP_PORT: i64 = 25;
 /// Longest host name (RFC 1035 §2.3.4: 255 octets with their length bytes).
 const MAX_HOST_CHARS: usize = 253;
+const HOST: NotEmpty =
+    NotEmpty { shown: "\"\"", allowed: "1 to 253 characters", fix: "write the name of the mail server" };
 
 /// A server that answers calls, records messages and delivers them.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,25 +80,28 @@ const MAX_HOST_CHARS: usize = 253;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "How long it has been there"
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.sipTcpListeningPort != self.sipTlsListeningPort",
-    "message": "sipTlsListeningPort must be another port than sipTcpListeningPort"
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [ports_rule(DEFAULT_TCP_PORT, DEFAULT_TLS_PORT)]))]
 pub struct UMServiceSpec {
     /// Port for SIP over TCP.
     #[serde(default = "default_tcp_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_TCP_PORT).schema()))]
     pub sip_tcp_listening_port: i64,
     /// Port for SIP over TLS.
     #[serde(default = "default_tls_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_TLS_PORT).schema()))]
     pub sip_tls_listening_port: i64,
     /// Port for SIP over UDP.
     #[serde(default = "default_udp_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_UDP_PORT).schema()))]
     pub sip_udp_listening_port: i64,
     /// Which transports calls come by: TCP for UDP and TCP, TLS for TLS only, Dual for all three.
     #[serde(default)]
@@ -107,16 +113,16 @@ pub struct UMServiceSpec {
     /// Name of a Secret of type kubernetes.io/tls, in the same namespace, with the certificate for
     /// TLS. Without one the server makes a self-signed certificate for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = MAX_NAME_CHARS), regex(pattern = NAME_PATTERN))]
+    #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
     pub certificate_secret: Option<String>,
     /// Mailbox servers, 1 to 32. Each is a pod that hosts its share of the mailboxes; when one goes,
     /// the others host what it hosted. The standalone server is one, whatever is written here.
     #[serde(default = "default_replicas")]
-    #[schemars(range(min = 1, max = MAX_REPLICAS))]
+    #[schemars(extend("x-kubernetes-validations" = REPLICAS.schema()))]
     pub replicas: i64,
     /// Calls at once on each mailbox server, 0 to 200; the next one is refused with 503.
     #[serde(default = "default_max_calls")]
-    #[schemars(range(min = 0, max = MAX_MAX_CALLS))]
+    #[schemars(extend("x-kubernetes-validations" = CALLS.schema()))]
     pub max_calls_allowed: i64,
     /// The mail server that takes voice messages. Without one they are written to a Maildir below
     /// the state folder.
@@ -129,14 +135,14 @@ pub struct UMServiceSpec {
 #[serde(rename_all = "camelCase")]
 pub struct Smtp {
     /// Host name or address of the mail server.
-    #[schemars(length(min = 1, max = MAX_HOST_CHARS))]
+    #[schemars(length(max = MAX_HOST_CHARS), extend("x-kubernetes-validations" = HOST.schema()))]
     pub host: String,
     /// Port of the mail server.
     #[serde(default = "default_smtp_port")]
-    #[schemars(range(min = MIN_PORT, max = MAX_PORT))]
+    #[schemars(extend("x-kubernetes-validations" = port(DEFAULT_SMTP_PORT).schema()))]
     pub port: i64,
     /// Sender address of the messages.
-    #[schemars(length(max = MAX_EMAIL_CHARS), regex(pattern = EMAIL_PATTERN))]
+    #[schemars(length(max = MAX_EMAIL_CHARS), extend("x-kubernetes-validations" = EMAIL.schema()))]
     pub from: String,
     /// Whether the connection must be encrypted: StartTLS with a certificate that the system
     /// trusts, or None.
@@ -168,17 +174,11 @@ impl UMServiceSpec {
         if let Some(secret) = &self.certificate_secret {
             checks.reference("spec.certificateSecret", secret);
         }
-        checks.range("spec.replicas", self.replicas, 1..=MAX_REPLICAS, "", DEFAULT_REPLICAS);
-        checks.range(
-            "spec.maxCallsAllowed",
-            self.max_calls_allowed,
-            0..=MAX_MAX_CALLS,
-            "calls",
-            DEFAULT_MAX_CALLS,
-        );
+        checks.range("spec.replicas", self.replicas, &REPLICAS);
+        checks.range("spec.maxCallsAllowed", self.max_calls_allowed, &CALLS);
         if let Some(smtp) = &self.smtp {
             checks.length("spec.smtp.host", &smtp.host, MAX_HOST_CHARS);
-            checks.range("spec.smtp.port", smtp.port, MIN_PORT..=MAX_PORT, "", DEFAULT_SMTP_PORT);
+            checks.range("spec.smtp.port", smtp.port, &port(DEFAULT_SMTP_PORT));
             checks.email("spec.smtp.from", &smtp.from);
         }
         checks.into_violations()

@@ -5,19 +5,21 @@
 //! Refuses to know any other object.
 
 use std::fmt::Display;
-use std::ops::RangeInclusive;
+
+use crate::rule::{NAME_ALLOWED, NAME_FIX, Range, Shape, fixed_allowed, fixed_fix};
 
 /// Longest name of an object (a DNS subdomain, RFC 1123 as Kubernetes reads it).
 pub(crate) const MAX_NAME_CHARS: usize = 253;
-
-/// The same as a pattern: labels of lower-case letters, digits and `-`, joined by `.`.
-pub(crate) const NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// Longest e-mail address (RFC 5321 §4.5.3.1.3: a path of 256 octets less its angle brackets).
 pub(crate) const MAX_EMAIL_CHARS: usize = 254;
 
 /// An address with one `@` and something without spaces or angle brackets on both sides.
-pub(crate) const EMAIL_PATTERN: &str = "^[^@<>\\s]+@[^@<>\\s]+$";
+pub(crate) const EMAIL: Shape = Shape {
+    rule: "self.matches(r'^[^@<>\\s]+@[^@<>\\s]+$')",
+    allowed: "an e-mail address of at most 254 characters",
+    fix: "write an address such as alice@contoso.example",
+};
 
 /// One rule that one field breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,30 @@ pub enum ViolationCode {
     PortConflict,
     /// The name is not one that Kubernetes accepts.
     InvalidName,
+    /// The field stays as the object was made with it.
+    Immutable,
+}
+
+impl ViolationCode {
+    /// Every kind of mistake.
+    pub const ALL: [ViolationCode; 5] = [
+        ViolationCode::OutOfRange,
+        ViolationCode::InvalidName,
+        ViolationCode::Immutable,
+        ViolationCode::DurationOrder,
+        ViolationCode::PortConflict,
+    ];
+
+    /// The code that the operator gives it, as messages of an API server show it.
+    pub const fn id(self) -> &'static str {
+        match self {
+            ViolationCode::OutOfRange => "UM1006",
+            ViolationCode::InvalidName => "UM1007",
+            ViolationCode::Immutable => "UM1009",
+            ViolationCode::DurationOrder => "UM1017",
+            ViolationCode::PortConflict => "UM1021",
+        }
+    }
 }
 
 /// Whether `name` can be the name of an object, at `field`.
@@ -59,10 +85,10 @@ pub fn check_name(field: &str, name: &str) -> Option<Violation> {
     (!fits).then(|| Violation {
         field: field.into(),
         value: name.into(),
-        rule: format!("lower-case letters, digits, '-' and '.', at most {MAX_NAME_CHARS} characters, starting and ending with a letter or digit"),
+        rule: NAME_ALLOWED.into(),
         fix: match suggest_name(name) {
             Some(name) => format!("write {name}"),
-            None => "write a name such as contoso".into(),
+            None => NAME_FIX.into(),
         },
         code: ViolationCode::InvalidName,
     })
@@ -83,23 +109,26 @@ fn suggest_name(name: &str) -> Option<String> {
 pub(crate) struct Checks(Vec<Violation>);
 
 impl Checks {
-    /// A whole number of `unit` within `range`; `example` is what the fix proposes.
-    pub(crate) fn range(
-        &mut self,
-        field: &str,
-        value: i64,
-        range: RangeInclusive<i64>,
-        unit: &str,
-        example: i64,
-    ) {
-        if range.contains(&value) {
-            return;
+    /// A whole number within `range`.
+    pub(crate) fn range(&mut self, field: &str, value: i64, range: &Range) {
+        if !(range.low..=range.high).contains(&value) {
+            self.add(ViolationCode::OutOfRange, field, value, range.allowed(), range.fix());
         }
-        let (low, high) = (range.start(), range.end());
-        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
-        let number = if unit.is_empty() { String::from("number") } else { format!("number of{unit}") };
-        let fix = format!("write a whole {number} from {low} to {high}, such as {example}");
-        self.add(ViolationCode::OutOfRange, field, value, format!("{low} to {high}{unit}"), fix);
+    }
+
+    /// A field of `object` that stays as it was made.
+    pub(crate) fn fixed(&mut self, field: &str, before: &str, now: &str, object: &str) {
+        if before != now {
+            let allowed = fixed_allowed(before, object);
+            self.add(ViolationCode::Immutable, field, now, allowed, fixed_fix(object));
+        }
+    }
+
+    /// A text of this shape, if it `fits`.
+    pub(crate) fn shape(&mut self, field: &str, value: &str, shape: &Shape, fits: bool) {
+        if !fits {
+            self.add(ViolationCode::OutOfRange, field, value, shape.allowed, shape.fix);
+        }
     }
 
     /// At most `max` characters, and at least one.
@@ -122,7 +151,7 @@ impl Checks {
         self.0.extend(check_name(field, value));
     }
 
-    /// An e-mail address, as [`EMAIL_PATTERN`] and [`MAX_EMAIL_CHARS`] say.
+    /// An e-mail address, as [`EMAIL`] and [`MAX_EMAIL_CHARS`] say.
     pub(crate) fn email(&mut self, field: &str, value: &str) {
         let part = |part: &str| {
             !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c == '<' || c == '>')
@@ -130,16 +159,7 @@ impl Checks {
         let fits = value.chars().count() <= MAX_EMAIL_CHARS
             && value.split('@').count() == 2
             && value.split('@').all(part);
-        if !fits {
-            let rule = format!("an e-mail address of at most {MAX_EMAIL_CHARS} characters");
-            self.add(
-                ViolationCode::OutOfRange,
-                field,
-                value,
-                rule,
-                "write an address such as alice@contoso.example",
-            );
-        }
+        self.shape(field, value, &EMAIL, fits);
     }
 
     /// Anything else.
@@ -190,8 +210,9 @@ mod tests {
     #[test]
     fn a_number_outside_of_its_range_names_the_range() {
         let mut checks = Checks::default();
-        checks.range("spec.recordingIdleTimeout", 99, 2..=10, "seconds", 5);
-        checks.range("spec.recordingIdleTimeout", 2, 2..=10, "seconds", 5);
+        let idle = Range { low: 2, high: 10, unit: "seconds", example: 5 };
+        checks.range("spec.recordingIdleTimeout", 99, &idle);
+        checks.range("spec.recordingIdleTimeout", 2, &idle);
         assert_eq!(
             checks.into_violations(),
             [Violation {

@@ -1,15 +1,11 @@
 //! The generated definitions: equal to the types, described throughout, and as strict as `check`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "helpers of tests may stop the test where they stand"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use umbriel_crds::{Kind, UMDialPlanSpec, UMServiceSpec, Violation, ViolationCode};
+use umbriel_crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, UMServiceSpec, Violation, ViolationCode};
 
 /// The schema of a kind, as a cluster reads it.
 fn schema(kind: Kind) -> Value {
@@ -65,9 +61,73 @@ fn every_kind_has_a_short_name_a_category_a_status_and_a_column_that_says_whethe
             "{kind}"
         );
         let columns = version.additional_printer_columns.as_deref().unwrap_or_default();
-        assert!(columns.iter().any(|column| column.name == "Ready"), "{kind}");
+        for name in ["Ready", "Reason", "Age"] {
+            assert!(columns.iter().any(|column| column.name == name), "{kind} {name}");
+        }
     }
     assert_eq!(short_names, ["umdp", "umgw", "umhg", "ummp", "ummb", "umcr", "umsvc"]);
+}
+
+#[test]
+fn every_rule_names_the_value_the_rule_and_the_fix_under_a_code() {
+    let mut rules = 0;
+    for kind in Kind::ALL {
+        let spec = &schema(kind)["properties"]["spec"];
+        let mut look = |path: &str, property: &Value| {
+            for bare in ["pattern", "minimum", "maximum", "minLength", "minItems"] {
+                assert!(property[bare].is_null(), "{kind}{path} is refused with a bare {bare}");
+            }
+            for rule in property["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                rules += 1;
+                let said = rule["messageExpression"].as_str().unwrap_or_default();
+                assert!(
+                    said.starts_with("\"UM1") && said.contains(": value %s; rule "),
+                    "{kind}{path}: {said}"
+                );
+                assert!(said.contains("; fix "), "{kind}{path}: {said}");
+                let plain = rule["message"].as_str().unwrap_or_default();
+                assert!(plain.starts_with("UM1") && plain.contains("; fix "), "{kind}{path}: {plain}");
+            }
+            // What is as long as it likes may cost as much as it likes.
+            let any_length = property["type"] == "string" && property["enum"].is_null();
+            assert!(!any_length || !property["maxLength"].is_null(), "{kind}{path} has no maxLength");
+        };
+        look("", spec);
+        for_each_property("", spec, &mut |path, property| {
+            look(path, property);
+            if property["items"].is_object() {
+                look(path, &property["items"]);
+            }
+        });
+    }
+    assert!(rules >= 30, "{rules} rules");
+}
+
+#[test]
+fn what_is_create_only_cannot_change() {
+    let plan = |digits: i64| -> UMDialPlanSpec {
+        serde_json::from_value(json!({"numberOfDigitsInExtension": digits})).unwrap()
+    };
+    assert_eq!(plan(3).check_change(&plan(3)), []);
+    assert_eq!(
+        plan(4).check_change(&plan(3)),
+        [Violation {
+            field: "spec.numberOfDigitsInExtension".into(),
+            value: "4".into(),
+            rule: "3, as it was made; it cannot change while the dial plan exists".into(),
+            fix: "put it back, or delete the dial plan and make it anew".into(),
+            code: ViolationCode::Immutable,
+        }]
+    );
+    let group = |gateway: &str, pilot: Option<&str>| UMHuntGroupSpec {
+        um_ip_gateway: gateway.into(),
+        um_dial_plan: "contoso".into(),
+        pilot_identifier: pilot.map(str::to_owned),
+    };
+    assert_eq!(group("pbx", None).check_change(&group("pbx", None)), []);
+    let refused = group("sbc", None).check_change(&group("pbx", Some("500")));
+    let refused: Vec<_> = refused.iter().map(|violation| (&*violation.field, &*violation.value)).collect();
+    assert_eq!(refused, [("spec.umIPGateway", "sbc"), ("spec.pilotIdentifier", "(nothing)")]);
 }
 
 #[test]
@@ -115,16 +175,21 @@ fn the_schema_and_the_check_draw_the_same_bounds() {
     bounds_agree::<UMServiceSpec>(Kind::UMService, &json!({}), UMServiceSpec::check);
 }
 
+/// The bounds of a number, as its first rule draws them.
+fn bounds(property: &Value) -> Option<(i64, i64)> {
+    let rule = property["x-kubernetes-validations"][0]["rule"].as_str()?;
+    let (low, high) = rule.strip_prefix("self >= ")?.split_once(" && self <= ")?;
+    Some((low.parse().ok()?, high.parse().ok()?))
+}
+
 /// Sets every bounded number of a spec to its bounds and to one beyond them, and asks `check`.
 fn bounds_agree<S: serde::de::DeserializeOwned>(kind: Kind, base: &Value, check: fn(&S) -> Vec<Violation>) {
     for_each_property("", &schema(kind)["properties"]["spec"], &mut |path, property| {
-        let (Some(low), Some(high)) = (property["minimum"].as_f64(), property["maximum"].as_f64()) else {
-            return;
-        };
+        let Some((low, high)) = bounds(property) else { return };
         let Some(name) = path.strip_prefix('.').filter(|name| !name.contains('.')) else { return };
-        for (value, fits) in [(low, true), (high, true), (low - 1.0, false), (high + 1.0, false)] {
+        for (value, fits) in [(low, true), (high, true), (low - 1, false), (high + 1, false)] {
             let mut spec = base.clone();
-            spec[name] = json!(value as i64);
+            spec[name] = json!(value);
             let spec: S = serde_json::from_value(spec).unwrap();
             let refused = check(&spec).iter().any(|violation| {
                 violation.code == ViolationCode::OutOfRange && violation.field == format!("spec.{name}")

@@ -48,6 +48,7 @@ impl Problem {
             ViolationCode::DurationOrder => Code::DurationOrder,
             ViolationCode::PortConflict => Code::PortConflict,
             ViolationCode::InvalidName => Code::InvalidName,
+            ViolationCode::Immutable => Code::ImmutableField,
         };
         Problem {
             code,
@@ -133,6 +134,16 @@ mod tests {
              \x20 rule   2 to 10 seconds\n\
              \x20 fix    write a whole number of seconds from 2 to 10, such as 5"
         );
+    }
+
+    #[test]
+    fn a_cluster_shows_the_code_that_the_operator_gives() {
+        for code in ViolationCode::ALL {
+            let (field, value, rule, fix) = Default::default();
+            let violation = Violation { field, value, rule, fix, code };
+            let object = ObjectRef::new(Kind::UMDialPlan, &Key::new("default", "contoso"));
+            assert_eq!(Problem::violation(&object, violation).code.id(), code.id());
+        }
     }
 
     #[test]

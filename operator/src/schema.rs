@@ -202,7 +202,7 @@ fn wrong_type(path: &str, line: usize, expected: &str, found: &Value, schema: &J
             (String::from("a whole number; in quotes it is a text"), format!("write {text} without quotes"))
         }
         ("integer", _) => {
-            let example = schema["default"].as_i64().or_else(|| schema["minimum"].as_f64().map(whole));
+            let example = schema["default"].as_i64().or_else(|| schema["example"].as_i64());
             let example = example.unwrap_or_default();
             (
                 String::from("a whole number"),
@@ -216,13 +216,6 @@ fn wrong_type(path: &str, line: usize, expected: &str, found: &Value, schema: &J
         (_, _) => (format!("a value of type {expected}"), String::from("write a value of that type")),
     };
     Fault { line, code: Code::WrongType, field: path.into(), value: shown, rule, fix }
-}
-
-/// A bound of the schema, which JSON carries as a fraction.
-fn whole(number: f64) -> i64 {
-    serde_json::Number::from_f64(number)
-        .and_then(|number| number.to_string().trim_end_matches(".0").parse().ok())
-        .unwrap_or_default()
 }
 
 /// The value as one item of a list.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crds::Kind;
+use crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, Violation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -116,10 +116,18 @@ impl Store {
                         let line = document.node.as_ref().map_or(0, |node| node.line_of("metadata.name"));
                         if let Some(first) = seen.get(object) {
                             refused.push(duplicate(object, (path, line), *first));
-                        } else {
-                            seen.insert(object.clone(), (path, line));
+                            continue;
+                        }
+                        seen.insert(object.clone(), (path, line));
+                        let changed = self.changed_for_good(object, spec);
+                        if changed.is_empty() {
                             self.accept(object, path, spec);
                         }
+                        refused.extend(changed.into_iter().map(|problem| {
+                            let node = document.node.as_ref();
+                            let line = node.map_or(0, |node| node.line_of(&problem.field));
+                            Located { file: path.clone(), line, problem }
+                        }));
                     }
                 }
             }
@@ -128,6 +136,24 @@ impl Store {
             seen.contains_key(object) || held.contains(object) || unclear.contains(stored.file.as_path())
         });
         refused
+    }
+
+    /// What `spec` would change of the object that cannot change while it exists.
+    fn changed_for_good(&self, object: &ObjectRef, spec: &Json) -> Vec<Problem> {
+        let Some(stored) = self.objects.get(object) else { return Vec::new() };
+        let changes = match Kind::of(&object.kind) {
+            Some(Kind::UMDialPlan) => changes(&stored.spec, spec, UMDialPlanSpec::check_change),
+            Some(Kind::UMHuntGroup) => changes(&stored.spec, spec, UMHuntGroupSpec::check_change),
+            Some(
+                Kind::UMIPGateway
+                | Kind::UMMailboxPolicy
+                | Kind::UMMailbox
+                | Kind::UMCallRouter
+                | Kind::UMService,
+            )
+            | None => Vec::new(),
+        };
+        changes.into_iter().map(|violation| Problem::violation(object, violation)).collect()
     }
 
     fn accept(&mut self, object: &ObjectRef, file: &Path, spec: &Json) {
@@ -181,6 +207,20 @@ impl Stored {
         if let Ok(spec) = serde_json::from_value(self.spec.clone()) {
             among.insert(object.key.clone(), Object { generation: self.generation, spec });
         }
+    }
+}
+
+/// What `check` has against a change. A spec that only another version of the program could read has
+/// nothing that could stay as it was.
+fn changes<S: DeserializeOwned>(
+    before: &Json,
+    now: &Json,
+    check: impl Fn(&S, &S) -> Vec<Violation>,
+) -> Vec<Violation> {
+    let read = |spec: &Json| serde_json::from_value::<S>(spec.clone());
+    match (read(before), read(now)) {
+        (Ok(before), Ok(now)) => check(&now, &before),
+        (Ok(_), Err(_)) | (Err(_), _) => Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -90,17 +90,17 @@ fn what_is_left_out_is_written_into_the_object() {
     assert_eq!(spec(&namespace, "umsvc/x"), service);
 }
 
-/// What `kubectl create` says about each file of the folder, by the file's name.
-fn refusals(cluster: &Cluster, folder: &PathBuf) -> BTreeMap<String, String> {
+/// What `kubectl` says about each file of the folder, none of which it takes, by the file's name.
+fn refusals(cluster: &Cluster, folder: &Path, verb: &[&str]) -> BTreeMap<String, String> {
     let mut command = cluster.command("kubectl");
-    let args = ["create", "--namespace=default", "--dry-run=server", "--filename=."];
-    let output = command.args(args).current_dir(folder).output().unwrap();
+    command.args(verb).args(["--dry-run=server", "--filename=."]);
+    let output = command.current_dir(folder).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "a wrong manifest was accepted");
     let said = String::from_utf8(output.stderr).unwrap();
     let mut refusals: BTreeMap<String, String> = BTreeMap::new();
     let mut file = String::new();
     for line in said.lines() {
-        if let Some((_, rest)) = line.split_once("error when creating \"") {
+        if let Some((_, rest)) = line.split_once("ing \"").filter(|_| line.contains(": error when ")) {
             file = rest.split_once(".yaml\"").unwrap().0.to_owned();
         }
         refusals.entry(file.clone()).or_default().push_str(&format!("{line}\n"));
@@ -118,20 +118,16 @@ fn in_order(message: &str) -> String {
     format!("{object} is invalid:\n  {}\n", faults.join("\n  "))
 }
 
-#[test]
-fn a_wrong_manifest_is_refused_with_the_message_that_is_promised() {
-    let test = "a_wrong_manifest_is_refused_with_the_message_that_is_promised";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    let folder = root().join("tests/golden/manifests");
-    let mut refusals = refusals(cluster, &folder);
+/// The manifests of a folder below `tests/golden`.
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+}
+
+/// Holds what was said about each manifest against the file beside it.
+fn hold_promises(manifests: &[PathBuf], mut refusals: BTreeMap<String, String>) {
     let mut wrong = Vec::new();
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
-        let manifest = entry.unwrap().path();
-        if manifest.extension().is_none_or(|extension| extension != "yaml") {
-            continue;
-        }
-        count += 1;
+    for manifest in manifests {
         let name = manifest.file_stem().unwrap().to_str().unwrap();
         let said = in_order(&refusals.remove(name).unwrap_or_default());
         let golden = manifest.with_extension("txt");
@@ -145,7 +141,38 @@ fn a_wrong_manifest_is_refused_with_the_message_that_is_promised() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(refusals.is_empty(), "{refusals:?}");
-    assert!(count >= 100, "{count} manifests");
+}
+
+#[test]
+fn a_wrong_manifest_is_refused_with_the_message_that_is_promised() {
+    let test = "a_wrong_manifest_is_refused_with_the_message_that_is_promised";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    let folder = root().join("tests/golden/manifests");
+    let manifests = manifests(&folder);
+    assert!(manifests.len() >= 100, "{} manifests", manifests.len());
+    hold_promises(&manifests, refusals(cluster, &folder, &["create", "--namespace=default"]));
+}
+
+/// Each file holds an object as it was made, and then as somebody would like to have it.
+#[test]
+fn what_is_create_only_is_refused_with_the_message_that_is_promised() {
+    let test = "what_is_create_only_is_refused_with_the_message_that_is_promised";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    let namespace = cluster.namespace();
+    let manifests = manifests(&root().join("tests/golden/updates"));
+    assert!(manifests.len() >= 5, "{} manifests", manifests.len());
+    let (mut made, wished) = (String::new(), tempfile::tempdir().unwrap());
+    for manifest in &manifests {
+        let text = fs::read_to_string(manifest).unwrap();
+        let (before, after) = text.split_once("\n---\n").unwrap();
+        made += &format!("{before}\n---\n");
+        fs::write(wished.path().join(manifest.file_name().unwrap()), after).unwrap();
+    }
+    namespace.apply(&made);
+    let of_namespace = format!("--namespace={}", namespace.name);
+    hold_promises(&manifests, refusals(cluster, wished.path(), &["replace", &of_namespace]));
+    // What says the same as before is no change.
+    namespace.apply(&made);
 }
 
 #[test]

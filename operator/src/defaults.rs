@@ -1,0 +1,168 @@
+//! Objects that are made once for another one (spec 1.10, rules 3 and 5): a mailbox policy for each
+//! dial plan, and a hunt group for a gateway that names a dial plan.
+//!
+//! Decides when one is missing. It is made if there is nothing of its name, and then the status of
+//! the object that it is made for remembers the name: what a person wrote under that name takes its
+//! place, and what a person deleted stays deleted. The status says so only once the object was seen,
+//! so a crash between the two writes neither makes it twice nor loses it.
+
+use std::collections::BTreeMap;
+
+use crds::{GROUP, Kind, UMHuntGroupSpec, UMMailboxPolicySpec, VERSION};
+use serde_json::{Value as Json, json};
+
+use crate::workloads::MANAGED_BY;
+use crate::world::{Key, ObjectRef, World};
+
+/// What is added to the name of an object for the name of what is made for it.
+const SUFFIX: &str = "-default";
+
+/// Longest name of an object.
+const MAX_NAME_CHARS: usize = 253;
+
+/// An object that is made for another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DefaultObject {
+    /// Its name, and its namespace, which is that of the other one.
+    pub key: Key,
+    /// The name of the object that it is made for, and goes with.
+    pub owner: String,
+    /// What it says.
+    pub spec: DefaultSpec,
+}
+
+/// What an object says that is made for another one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DefaultSpec {
+    /// The mailbox policy of a dial plan.
+    Policy(UMMailboxPolicySpec),
+    /// The hunt group of a gateway.
+    HuntGroup(UMHuntGroupSpec),
+}
+
+impl DefaultObject {
+    /// Which object it is.
+    pub fn object(&self) -> ObjectRef {
+        let kind = match self.spec {
+            DefaultSpec::Policy(_) => Kind::UMMailboxPolicy,
+            DefaultSpec::HuntGroup(_) => Kind::UMHuntGroup,
+        };
+        ObjectRef::new(kind, &self.key)
+    }
+
+    /// The object that it is made for.
+    pub fn made_for(&self) -> ObjectRef {
+        let kind = match self.spec {
+            DefaultSpec::Policy(_) => Kind::UMDialPlan,
+            DefaultSpec::HuntGroup(_) => Kind::UMIPGateway,
+        };
+        ObjectRef::new(kind, &self.key.beside(&self.owner))
+    }
+
+    /// What it says, as a person would write it.
+    pub(crate) fn spec(&self) -> Json {
+        let spec = match &self.spec {
+            DefaultSpec::Policy(spec) => serde_json::to_value(spec),
+            DefaultSpec::HuntGroup(spec) => serde_json::to_value(spec),
+        };
+        spec.unwrap_or_default()
+    }
+
+    /// The object as a cluster is given it; `uid` is the identity of what it is made for.
+    pub(crate) fn manifest(&self, uid: &str) -> Json {
+        json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": self.object().kind,
+            "metadata": {
+                "name": self.key.name,
+                "namespace": self.key.namespace,
+                "labels": { MANAGED_BY.0: MANAGED_BY.1 },
+                "ownerReferences": [{
+                    "apiVersion": format!("{GROUP}/{VERSION}"),
+                    "kind": self.made_for().kind,
+                    "name": self.owner,
+                    "uid": uid,
+                    "controller": true,
+                }],
+            },
+            "spec": self.spec(),
+        })
+    }
+}
+
+/// What there is to be made, and what was.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Defaults {
+    /// The name of what was made, by the object that it was made for.
+    pub(crate) made: BTreeMap<ObjectRef, String>,
+    /// What is still to be made.
+    pub(crate) missing: Vec<DefaultObject>,
+}
+
+/// What is made for the objects of `world`.
+pub(crate) fn defaults(world: &World) -> Defaults {
+    let mut defaults = Defaults::default();
+    for (key, plan) in &world.dial_plans {
+        let asked = plan.spec.generate_um_mailbox_policy;
+        let spec = UMMailboxPolicySpec { um_dial_plan: key.name.clone(), voice_mail_text: None };
+        defaults.consider(world, key, asked.then_some(DefaultSpec::Policy(spec)), Kind::UMDialPlan);
+    }
+    for (key, gateway) in &world.gateways {
+        let spec = gateway.spec.um_dial_plan.clone().map(|um_dial_plan| {
+            let um_ip_gateway = key.name.clone();
+            DefaultSpec::HuntGroup(UMHuntGroupSpec { um_ip_gateway, um_dial_plan, pilot_identifier: None })
+        });
+        defaults.consider(world, key, spec, Kind::UMIPGateway);
+    }
+    defaults
+}
+
+impl Defaults {
+    /// Takes up the object `owner` of `kind`, for which `spec` is made if it asks for that.
+    fn consider(&mut self, world: &World, owner: &Key, spec: Option<DefaultSpec>, kind: Kind) {
+        let made_for = ObjectRef::new(kind, owner);
+        let remembered = world.observed.statuses.get(&made_for).and_then(|status| {
+            status.default_mailbox_policy.as_ref().or(status.default_hunt_group.as_ref())
+        });
+        if let Some(name) = remembered {
+            self.made.insert(made_for, name.clone());
+            return;
+        }
+        let Some(spec) = spec else { return };
+        let key = owner.beside(&name(&owner.name));
+        let default = DefaultObject { key, owner: owner.name.clone(), spec };
+        let object = default.object();
+        let is_there = match default.spec {
+            DefaultSpec::Policy(_) => world.policies.contains_key(&default.key),
+            DefaultSpec::HuntGroup(_) => world.hunt_groups.contains_key(&default.key),
+        };
+        // What was made for one that is gone goes after it; its place is free then.
+        let is_left_over =
+            world.cluster.as_ref().is_some_and(|cluster| cluster.belongs_to_another(&object, &made_for));
+        if is_there && !is_left_over {
+            self.made.insert(made_for, default.key.name);
+        } else if !is_there && !world.is_refused(&object) {
+            self.missing.push(default);
+        }
+    }
+}
+
+/// The name of what is made for `owner`.
+fn name(owner: &str) -> String {
+    // Names are ASCII, and one that is cut may not end with what joins its parts.
+    let room = MAX_NAME_CHARS - SUFFIX.len();
+    let head = owner.get(..room).unwrap_or(owner).trim_end_matches(['-', '.']);
+    format!("{head}{SUFFIX}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut() {
+        assert_eq!(name("contoso"), "contoso-default");
+        assert_eq!(name(&"a".repeat(253)).len(), 253);
+        assert_eq!(name(&format!("{}-bcdefghij", "a".repeat(244))), format!("{}-default", "a".repeat(244)));
+    }
+}
