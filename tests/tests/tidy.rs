@@ -31,6 +31,8 @@ const IO_FILES: &[&str] = &[
     "operator/src/standalone.rs",
     "operator/src/token_key.rs",
     "operator/src/cluster/mod.rs",
+    "operator/src/cluster/connect.rs",
+    "operator/src/cluster/health.rs",
     "operator/src/cluster/watch.rs",
     "operator/src/cluster/apply.rs",
     "operator/src/cluster/pods.rs",

@@ -30,6 +30,16 @@ pub(super) enum ApplyError {
     Refused { what: String, error: Box<kube::Error> },
 }
 
+impl ApplyError {
+    /// Whether nobody answered.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            ApplyError::Text { .. } => false,
+            ApplyError::Refused { error, .. } => !matches!(**error, kube::Error::Api(_)),
+        }
+    }
+}
+
 /// Carries out the writes of a plan, in their order.
 pub(super) async fn carry_out(
     client: &Client,

@@ -12,6 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 
+use super::connect::Mandate;
+use super::health::Health;
+
 /// The name of the Lease.
 const NAME: &str = "umbriel-operator";
 
@@ -27,11 +30,17 @@ const RENEW_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two renewals, and between two looks at somebody else's.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A request to the API server may take this long.
-const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// What failed is tried again after this time.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A request to the API server may take this long: there is time for three until the limit.
+const REQUEST_LIMIT: Duration = Duration::from_secs(3);
 
 /// `409 Conflict`.
 const CONFLICT: u16 = 409;
+
+/// What the Lease is called where trouble is told.
+const LEASE: &str = "Lease";
 
 /// The Lease was lost.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -42,40 +51,60 @@ pub struct Lost;
 pub(super) struct Held {
     api: Api<Lease>,
     identity: String,
+    mandate: Mandate,
 }
 
 /// Waits until the Lease is ours.
-pub(super) async fn acquire(client: &Client, namespace: &str, identity: &str) -> Held {
-    let held = Held { api: Api::namespaced(client.clone(), namespace), identity: identity.into() };
+pub(super) async fn acquire(client: &Client, namespace: &str, identity: &str, health: &Health) -> Held {
+    let mandate = Mandate::until(Instant::now());
+    let held = Held { api: Api::namespaced(client.clone(), namespace), identity: identity.into(), mandate };
     let mut seen = None;
     loop {
-        match held.attempt(&mut seen).await {
-            Ok(true) => {
-                tracing::info!(identity, "the Lease is ours");
-                return held;
+        let begun = Instant::now();
+        match held.attempt(&mut seen, REQUEST_LIMIT).await {
+            Ok(ours) => {
+                health.well(LEASE);
+                if ours {
+                    tracing::info!(identity, "the Lease is ours");
+                    held.mandate.extend(begun + RENEW_LIMIT);
+                    return held;
+                }
             }
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the Lease cannot be taken; it is tried again"),
+            Err(error) => health.trouble(LEASE, &format!("cannot be taken: {error}")),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 impl Held {
+    /// Until when it is sure that nobody else holds it.
+    pub(super) fn mandate(&self) -> &Mandate {
+        &self.mandate
+    }
+
     /// Renews the Lease until that is no longer possible.
-    pub(super) async fn keep(&self) -> Lost {
-        let mut renewed = Instant::now();
+    pub(super) async fn keep(&self, health: &Health) -> Lost {
+        let mut pause = PAUSE;
         loop {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = PAUSE;
             let begun = Instant::now();
+            // Also after a pause of the whole process, whatever the Lease says now.
+            let left = self.mandate.end().saturating_duration_since(begun);
+            if left.is_zero() {
+                return Lost;
+            }
             // Between two attempts nobody else may have had it.
-            match self.attempt(&mut None).await {
-                Ok(true) => renewed = begun,
-                Ok(false) => return Lost,
-                Err(error) if renewed.elapsed() < RENEW_LIMIT => {
-                    tracing::warn!(%error, "the Lease cannot be renewed; it is tried again");
+            match self.attempt(&mut None, left.min(REQUEST_LIMIT)).await {
+                Ok(true) => {
+                    self.mandate.extend(begun + RENEW_LIMIT);
+                    health.well(LEASE);
                 }
-                Err(_) => return Lost,
+                Ok(false) => return Lost,
+                Err(error) => {
+                    health.trouble(LEASE, &format!("cannot be renewed: {error}"));
+                    pause = RETRY;
+                }
             }
         }
     }
@@ -102,8 +131,12 @@ impl Held {
 
     /// Takes or renews the Lease; false if it is somebody else's. `seen` is what was seen of it, and
     /// since when.
-    async fn attempt(&self, seen: &mut Option<(String, Instant)>) -> Result<bool, kube::Error> {
-        let Ok(done) = tokio::time::timeout(REQUEST_LIMIT, self.request(seen)).await else {
+    async fn attempt(
+        &self,
+        seen: &mut Option<(String, Instant)>,
+        limit: Duration,
+    ) -> Result<bool, kube::Error> {
+        let Ok(done) = tokio::time::timeout(limit, self.request(seen)).await else {
             let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
             return Err(kube::Error::Service(Box::new(late)));
         };

@@ -11,6 +11,9 @@
 //! ```
 
 mod apply;
+mod backoff;
+mod connect;
+mod health;
 mod lease;
 mod objects;
 mod pods;
@@ -18,23 +21,26 @@ mod populate;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use runtime::admin::Component;
 use runtime::drain::Watch;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::reconcile::reconcile;
 use crate::token_key::NoChance;
+use backoff::Retries;
+use connect::{ApiServer, Mandate};
 use lease::Lost;
-use objects::{Change, Objects};
+use objects::{Change, News, Objects, Source};
 use pods::Pods;
+
+pub use health::Health;
 
 /// Who we are to the API server: the owner of the fields that we write.
 const FIELD_MANAGER: &str = "umbriel-operator";
@@ -49,8 +55,8 @@ const BURST_LIMIT: Duration = Duration::from_millis(200);
 /// Changes that wait to be looked at; whoever watches waits for its turn beyond that.
 const MAX_WAITING_CHANGES: usize = 1_024;
 
-/// What could not be written is tried again after this time.
-const RETRY: Duration = Duration::from_secs(2);
+/// Listing everything may take this long; what is not complete then is begun anew.
+const LIST_LIMIT: Duration = Duration::from_secs(300);
 
 /// How the operator is run.
 #[derive(Clone, Debug)]
@@ -84,49 +90,18 @@ pub enum ClusterError {
     Chance(#[from] NoChance),
 }
 
-/// What the admin port says about the operator.
-#[derive(Debug, Default)]
-pub struct Health {
-    stands_by: AtomicBool,
-    synced: AtomicBool,
-    rounds: AtomicU64,
-    trouble: Mutex<Option<String>>,
-}
-
-impl Component for Health {
-    fn name(&self) -> &str {
-        "operator"
-    }
-
-    fn live(&self) -> bool {
-        true
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        if self.stands_by.load(Ordering::Relaxed) || self.synced.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        Err("has not seen every object yet".into())
-    }
-
-    /// How many times a namespace was looked at.
-    fn generation(&self) -> u64 {
-        self.rounds.load(Ordering::Relaxed)
-    }
-}
-
 /// Works until `drain` begins.
 ///
 /// # Errors
 /// [`ClusterError`], and then nothing is written any more.
-pub fn run(settings: &Settings, health: &Health, drain: &Watch) -> Result<(), ClusterError> {
+pub fn run(settings: &Settings, health: &Arc<Health>, drain: &Watch) -> Result<(), ClusterError> {
     let executor =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClusterError::Start)?;
     let outcome = executor.block_on(async {
-        let client = Client::try_default().await.map_err(|error| ClusterError::Find(Box::new(error)))?;
+        let api = ApiServer::find().await.map_err(ClusterError::Find)?;
         let drain = drain.clone();
         let ended = tokio::task::spawn_blocking(move || drain.wait());
-        lead(settings, health, client, ended).await
+        lead(settings, health, &api, ended).await
     });
     // The thread that waits for the drain would hold the end up.
     executor.shutdown_background();
@@ -136,20 +111,22 @@ pub fn run(settings: &Settings, health: &Health, drain: &Watch) -> Result<(), Cl
 /// Waits for the Lease, and works while it is held, until `ended` is.
 async fn lead(
     settings: &Settings,
-    health: &Health,
-    client: Client,
+    health: &Arc<Health>,
+    api: &ApiServer,
     mut ended: JoinHandle<()>,
 ) -> Result<(), ClusterError> {
-    health.stands_by.store(true, Ordering::Relaxed);
+    let find = |error: kube::Error| ClusterError::Find(Box::new(error));
+    let client = api.for_lease().map_err(find)?;
+    health.stand_by(true);
     let lease = tokio::select! {
-        lease = lease::acquire(&client, &settings.lease_namespace, &settings.identity) => lease,
+        lease = lease::acquire(&client, &settings.lease_namespace, &settings.identity, health) => lease,
         _ = &mut ended => return Ok(()),
     };
-    health.stands_by.store(false, Ordering::Relaxed);
-    let mut shell = Shell::new(settings, health, client);
+    health.stand_by(false);
+    let mut shell = Shell::new(settings, health, api, lease.mandate()).map_err(find)?;
     tokio::select! {
-        lost = lease.keep() => Err(lost.into()),
-        failed = shell.work() => Err(failed),
+        lost = lease.keep(health) => Err(lost.into()),
+        failed = shell.work() => failed.map(|never| match never {}),
         _ = ended => {
             // The next operator need not wait for it to run out.
             lease.release().await;
@@ -161,64 +138,118 @@ async fn lead(
 /// What is known of the cluster, and who is told.
 struct Shell<'a> {
     settings: &'a Settings,
-    health: &'a Health,
+    health: &'a Arc<Health>,
+    api: &'a ApiServer,
+    mandate: &'a Mandate,
     client: Client,
+    watches: JoinSet<()>,
     objects: Objects,
     pods: Pods,
     /// Namespaces that changed since they were looked at.
     changed: BTreeSet<String>,
     /// Namespaces of which something could not be written, and when it is tried again.
-    retry: BTreeMap<String, Instant>,
+    retries: Retries,
+    resync: Resync,
+    /// The problems of each namespace, as they were told last.
+    problems: BTreeMap<String, String>,
+}
+
+/// When everything is listed anew.
+struct Resync {
+    due_at: Instant,
+    begun: Instant,
+    /// The sources of which the list is not complete yet.
+    awaited: BTreeSet<Source>,
+}
+
+impl Resync {
+    /// Everything is listed now.
+    fn begin(interval: Duration, now: Instant) -> Resync {
+        Resync { due_at: now + interval, begun: now, awaited: Source::all().collect() }
+    }
+
+    /// When it begins again: not while lists are under way that will be complete.
+    fn next(&self) -> Instant {
+        if self.awaited.is_empty() { self.due_at } else { self.due_at.max(self.begun + LIST_LIMIT) }
+    }
+
+    /// Whether this is the last list that was awaited.
+    fn is_completed_by(&mut self, source: Source) -> bool {
+        self.awaited.remove(&source) && self.awaited.is_empty()
+    }
 }
 
 impl<'a> Shell<'a> {
-    fn new(settings: &'a Settings, health: &'a Health, client: Client) -> Self {
-        Shell {
+    fn new(
+        settings: &'a Settings,
+        health: &'a Arc<Health>,
+        api: &'a ApiServer,
+        mandate: &'a Mandate,
+    ) -> Result<Self, kube::Error> {
+        Ok(Shell {
             settings,
             health,
-            client,
+            api,
+            mandate,
+            client: api.for_writes(mandate)?,
+            watches: JoinSet::new(),
             objects: Objects::default(),
             pods: Pods::default(),
             changed: BTreeSet::new(),
-            retry: BTreeMap::new(),
-        }
+            retries: Retries::default(),
+            resync: Resync::begin(settings.resync_interval, Instant::now()),
+            problems: BTreeMap::new(),
+        })
     }
 
     /// Follows the cluster; ends only if it cannot go on.
-    async fn work(&mut self) -> ClusterError {
+    async fn work(&mut self) -> Result<Infallible, ClusterError> {
         let (changes, mut coming) = mpsc::channel(MAX_WAITING_CHANGES);
-        let _watches = watch::start(&self.client, self.settings.namespace.as_deref(), &changes);
-        let mut resync_at = Instant::now() + self.settings.resync_interval;
+        self.watch(&changes)?;
         loop {
-            let deadline = self.deadline().map_or(resync_at, |deadline| deadline.min(resync_at));
             tokio::select! {
                 change = coming.recv() => self.take_burst(change, &mut coming).await,
-                () = tokio::time::sleep_until(deadline.into()) => {}
+                () = tokio::time::sleep_until(self.deadline().into()) => {}
+            }
+            let now = Instant::now();
+            if now >= self.resync.next() {
+                self.watch(&changes)?;
             }
             if !self.objects.is_complete() {
                 continue;
             }
-            self.health.synced.store(true, Ordering::Relaxed);
-            let now = Instant::now();
-            if now >= resync_at {
-                resync_at = now + self.settings.resync_interval;
-                self.pods.forget();
-                self.changed.extend(self.objects.namespaces());
-            }
-            let due = self.retry.extract_if(.., |_, at| *at <= now).map(|(namespace, _)| namespace);
-            self.changed.extend(due);
-            self.changed.extend(self.pods.due(now));
+            self.health.synced();
+            self.changed.extend(self.retries.due(now));
+            self.ask_again(now).await;
             for namespace in std::mem::take(&mut self.changed) {
-                if let Err(error) = self.round(&namespace).await {
-                    return error;
-                }
+                self.round(&namespace).await?;
             }
         }
     }
 
+    /// Begins to list and watch everything, by new connections: a watch may have fallen silent
+    /// without an end. Dropping the watches that there were ends them, so what they told lies before
+    /// what the new ones tell.
+    fn watch(&mut self, changes: &mpsc::Sender<Change>) -> Result<(), ClusterError> {
+        self.resync = Resync::begin(self.settings.resync_interval, Instant::now());
+        self.connect()?;
+        let client = self.api.for_watches(self.mandate);
+        let client = client.map_err(|error| ClusterError::Find(Box::new(error)))?;
+        self.watches = watch::start(&client, self.settings.namespace.as_deref(), changes, self.health);
+        Ok(())
+    }
+
+    /// Leaves the connections for writes, which may be dead, for new ones.
+    fn connect(&mut self) -> Result<(), ClusterError> {
+        self.client =
+            self.api.for_writes(self.mandate).map_err(|error| ClusterError::Find(Box::new(error)))?;
+        Ok(())
+    }
+
     /// When something is to be done even if nothing changes.
-    fn deadline(&self) -> Option<Instant> {
-        self.retry.values().copied().min().into_iter().chain(self.pods.deadline()).min()
+    fn deadline(&self) -> Instant {
+        let others = self.retries.deadline().into_iter().chain(self.pods.deadline());
+        others.fold(self.resync.next(), Instant::min)
     }
 
     /// Takes up a change, and those that come right after it.
@@ -226,15 +257,41 @@ impl<'a> Shell<'a> {
         let until = Instant::now() + BURST_LIMIT;
         let mut next = first;
         while let Some(change) = next {
-            self.changed.extend(self.objects.take(change));
+            self.take(change);
             let gap = (Instant::now() + BURST_GAP).min(until);
             next = tokio::time::timeout_at(gap.into(), coming.recv()).await.ok().flatten();
         }
     }
 
+    fn take(&mut self, change: Change) {
+        let ends_list = matches!(change.news, News::All(_)).then_some(change.source);
+        self.changed.extend(self.objects.take(change));
+        if ends_list.is_some_and(|source| self.resync.is_completed_by(source)) {
+            // Everything is compared again, and every pod asked, even where nothing has changed.
+            self.pods.forget();
+            self.changed.extend(self.objects.namespaces());
+            tracing::debug!(took = ?self.resync.begun.elapsed(), "everything is listed");
+        }
+    }
+
+    /// Asks the pods that are late once more. What they say may change what is planned; as long as
+    /// it does not, they are only told again that there is news.
+    async fn ask_again(&mut self, now: Instant) {
+        for namespace in self.pods.due(now) {
+            if self.changed.contains(&namespace) {
+                continue;
+            }
+            if self.pods.ask(&self.objects, &namespace).await {
+                self.changed.insert(namespace);
+            } else if let Some(wanted) = self.pods.wanted(&namespace) {
+                self.pods.nudge(&self.client, &self.objects, &namespace, &wanted).await;
+            }
+        }
+    }
+
     /// Looks at one namespace: asks its pods, plans, writes, and tells the pods.
     async fn round(&mut self, namespace: &str) -> Result<(), ClusterError> {
-        self.health.rounds.fetch_add(1, Ordering::Relaxed);
+        self.health.count_round();
         self.pods.ask(&self.objects, namespace).await;
         let now = jiff::Timestamp::now();
         let mut world = populate::world(&self.objects, &self.pods, namespace, &self.settings.image, now);
@@ -247,23 +304,45 @@ impl<'a> Shell<'a> {
         let written = apply::carry_out(&self.client, &mut self.objects, &world, plan.writes).await;
         if let Err(error) = written {
             tracing::warn!(namespace, "{error}; it is tried again");
-            self.retry.insert(namespace.into(), Instant::now() + RETRY);
+            self.retries.failed(namespace, Instant::now());
+            if error.is_silence() {
+                self.connect()?;
+            }
             return Ok(());
         }
+        self.retries.succeeded(namespace);
         self.pods.nudge(&self.client, &self.objects, namespace, &wanted).await;
         Ok(())
     }
 
     /// Logs what is wrong, when that changes.
-    fn report(&self, namespace: &str, plan: &Plan) {
+    fn report(&mut self, namespace: &str, plan: &Plan) {
         let text = plan.problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
-        let mut trouble = self.health.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let text = (!text.is_empty()).then_some(text);
-        if *trouble != text {
-            if let Some(text) = &text {
-                tracing::warn!(namespace, problems = plan.problems.len(), "{text}");
-            }
-            *trouble = text;
+        if text.is_empty() {
+            self.problems.remove(namespace);
+        } else if self.problems.get(namespace) != Some(&text) {
+            tracing::warn!(namespace, problems = plan.problems.len(), "{text}");
+            self.problems.insert(namespace.into(), text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_listed_again_after_the_interval_and_not_while_lists_are_under_way() {
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let mut resync = Resync::begin(second, start);
+        assert_eq!(resync.next(), start + 300 * second, "lists that are under way are not cut");
+        let last = Source::all().last().unwrap();
+        for source in Source::all() {
+            assert_eq!(resync.is_completed_by(source), source == last);
+            assert!(!resync.is_completed_by(source), "a list that a watch repeats by itself is no resync");
+        }
+        assert_eq!(resync.next(), start + second);
+        assert_eq!(Resync::begin(600 * second, start).next(), start + 600 * second);
     }
 }

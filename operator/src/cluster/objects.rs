@@ -1,7 +1,7 @@
 //! [`Objects`]: the objects of the cluster as the watches tell them.
 //!
-//! Decides what a change does to what is known: a list replaces what was there when it is complete
-//! and not before, and news that are older than what is known are none. Pure.
+//! Decides what a change does to what is known: the end of a list takes away what was not in it,
+//! and news that are not newer than what is known are none. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,10 +45,10 @@ pub(super) struct Change {
 /// What became of the objects of one source.
 #[derive(Debug)]
 pub(super) enum News {
-    /// These are all.
-    All(Vec<Json>),
-    /// One is new, or has changed.
+    /// One is there; it may be new, or have changed.
     Is(Json),
+    /// Those that were told last are all, and these are their names.
+    All(BTreeSet<Key>),
     /// One is gone.
     Gone(Json),
 }
@@ -57,23 +57,25 @@ pub(super) enum News {
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     by_source: BTreeMap<Source, BTreeMap<Key, Json>>,
+    /// The sources that were listed to their end.
+    listed: BTreeSet<Source>,
 }
 
 impl Objects {
     /// Whether every source has been listed.
     pub(super) fn is_complete(&self) -> bool {
-        Source::all().all(|source| self.by_source.contains_key(&source))
+        Source::all().all(|source| self.listed.contains(&source))
     }
 
-    /// Takes up a change; gives the namespaces that it is about.
+    /// Takes up a change; gives the namespaces in which something is not as it was.
     pub(super) fn take(&mut self, change: Change) -> BTreeSet<String> {
         let Change { source, news } = change;
         match news {
-            News::All(all) => {
-                let all: BTreeMap<Key, Json> = all.into_iter().map(|object| (key(&object), object)).collect();
-                let before = self.by_source.insert(source, all).unwrap_or_default();
-                let after = self.by_source.get(&source).into_iter().flat_map(BTreeMap::keys);
-                before.keys().chain(after).map(|key| key.namespace.clone()).collect()
+            News::All(names) => {
+                self.listed.insert(source);
+                let known = self.by_source.entry(source).or_default();
+                let gone = known.extract_if(.., |key, _| !names.contains(key));
+                gone.map(|(key, _)| key.namespace).collect()
             }
             News::Is(object) => self.put(source, object).into_iter().collect(),
             News::Gone(object) => {
@@ -94,7 +96,7 @@ impl Objects {
         let key = key(&object);
         let namespace = key.namespace.clone();
         let known = self.by_source.entry(source).or_default();
-        if known.get(&key).is_some_and(|known| is_older(&object, known)) {
+        if known.get(&key).is_some_and(|known| !is_newer(&object, known)) {
             return None;
         }
         known.insert(key, object);
@@ -134,12 +136,13 @@ pub(super) fn key(object: &Json) -> Key {
     Key::new(text("namespace"), text("name"))
 }
 
-/// Whether `object` was read before `known`. Versions of one object are numbers that grow.
-fn is_older(object: &Json, known: &Json) -> bool {
+/// Whether `object` says something that `known` does not. Versions of one object are numbers that
+/// grow.
+fn is_newer(object: &Json, known: &Json) -> bool {
     let version =
         |of: &Json| of["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
-    object["metadata"]["uid"] == known["metadata"]["uid"]
-        && matches!((version(object), version(known)), (Some(new), Some(known)) if new < known)
+    object["metadata"]["uid"] != known["metadata"]["uid"]
+        || !matches!((version(object), version(known)), (Some(new), Some(known)) if new <= known)
 }
 
 #[cfg(test)]
@@ -167,18 +170,29 @@ mod tests {
         objects.put(PODS, pod("one", "10"));
         assert_eq!(objects.put(PODS, pod("one", "9")), None);
         assert_eq!(versions(&objects), ["10"]);
+        assert_eq!(objects.put(PODS, pod("one", "10")), None);
         assert_eq!(objects.put(PODS, pod("one", "11")), Some("a".into()));
         assert_eq!(versions(&objects), ["11"]);
     }
 
     #[test]
-    fn a_list_replaces_what_was_there() {
+    fn a_list_takes_away_what_is_not_in_it_once_it_is_complete() {
         let mut objects = Objects::default();
-        objects.take(Change { source: PODS, news: News::All(vec![pod("one", "1"), pod("two", "2")]) });
-        let changed = objects.take(Change { source: PODS, news: News::All(vec![pod("two", "3")]) });
-        assert_eq!(changed, BTreeSet::from(["a".into()]));
+        let mut told = |news| objects.take(Change { source: PODS, news });
+        let a = BTreeSet::from(["a".to_owned()]);
+        assert_eq!(told(News::Is(pod("one", "1"))), a);
+        assert_eq!(told(News::Is(pod("two", "2"))), a);
+        // The same again, as after a watch was begun anew: one has changed, and one is gone.
+        assert_eq!(told(News::Is(pod("two", "3"))), a);
+        assert_eq!(told(News::All(BTreeSet::from([Key::new("a", "two")]))), a);
+        assert_eq!(told(News::Is(pod("two", "3"))), BTreeSet::new());
+        assert_eq!(told(News::All(BTreeSet::from([Key::new("a", "two")]))), BTreeSet::new());
         assert_eq!(versions(&objects), ["3"]);
         assert!(!objects.is_complete());
+        for source in Source::all() {
+            objects.take(Change { source, news: News::All(BTreeSet::new()) });
+        }
+        assert!(objects.is_complete());
     }
 
     #[test]

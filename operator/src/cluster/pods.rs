@@ -99,8 +99,14 @@ impl Pods {
         self.namespaces.values().filter_map(|waiting| waiting.ask_at).min()
     }
 
-    /// Asks the pods of a namespace that are not known to serve what they should.
-    pub(super) async fn ask(&mut self, objects: &Objects, namespace: &str) {
+    /// What was wanted when a namespace was looked at last.
+    pub(super) fn wanted(&self, namespace: &str) -> Option<Generations> {
+        self.namespaces.get(namespace).map(|waiting| waiting.wanted.clone())
+    }
+
+    /// Asks the pods of a namespace that are not known to serve what they should; says whether one
+    /// of them answers otherwise than before.
+    pub(super) async fn ask(&mut self, objects: &Objects, namespace: &str) -> bool {
         let known: Vec<Process> = objects.of(Source::Pods, namespace).map(|(_, pod)| process(pod)).collect();
         let mut questions = JoinSet::new();
         for (process, server, pod) in running(objects, namespace) {
@@ -112,21 +118,20 @@ impl Pods {
             let Some(address) = address(pod) else { continue };
             questions.spawn(async move { (process, generation(address).await) });
         }
+        let mut is_news = false;
         while let Some(answered) = questions.join_next().await {
-            match answered {
-                Ok((process, Some(generation))) => {
-                    self.answers.insert(process, generation);
-                }
-                // It was there before and is not now: what it said does not hold any more.
-                Ok((process, None)) => {
-                    self.answers.remove(&process);
-                }
-                Err(_) => {}
-            }
+            let Ok((process, answer)) = answered else { continue };
+            // Who was there before and is not now: what it said does not hold any more.
+            let before = match answer {
+                Some(generation) => self.answers.insert(process, generation),
+                None => self.answers.remove(&process),
+            };
+            is_news |= before != answer;
         }
         if known.is_empty() {
             self.namespaces.remove(namespace);
         }
+        is_news
     }
 
     /// Tells the pods of a namespace that do not serve what is wanted that there is news.

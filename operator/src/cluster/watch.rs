@@ -1,7 +1,10 @@
 //! The watches: one task for each source.
 //!
-//! Decides what of an object is kept, and that a watch which fails is begun anew. Refuses to know
-//! what the objects say.
+//! Decides what of an object is kept, that a watch which fails is begun anew, and that one which is
+//! silent ends. Refuses to know what the objects say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -13,12 +16,20 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
-use super::objects::{Change, News, Source};
+use super::connect::WATCH_TIME;
+use super::health::Health;
+use super::objects::{Change, News, Source, key};
 use crate::workloads::{MANAGED_BY, WorkloadKind};
+use crate::world::Key;
 use crds::Kind;
 
 /// Begins to watch everything; dropping what it gives ends that.
-pub(super) fn start(client: &Client, namespace: Option<&str>, changes: &Sender<Change>) -> JoinSet<()> {
+pub(super) fn start(
+    client: &Client,
+    namespace: Option<&str>,
+    changes: &Sender<Change>,
+    health: &Arc<Health>,
+) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     for source in Source::all() {
         let resource = resource(source);
@@ -26,7 +37,7 @@ pub(super) fn start(client: &Client, namespace: Option<&str>, changes: &Sender<C
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
-        watches.spawn(follow(api, source, changes.clone()));
+        watches.spawn(follow(api, source, changes.clone(), Arc::clone(health)));
     }
     watches
 }
@@ -57,40 +68,53 @@ fn workload_resource(kind: WorkloadKind) -> ApiResource {
 
 /// Only what is asked for is sent: a cluster has many Secrets and pods that are none of our business.
 fn selection(source: Source) -> Config {
+    let config = Config::default().timeout(u32::try_from(WATCH_TIME.as_secs()).unwrap_or(u32::MAX));
     match source {
-        Source::Kind(_) => Config::default(),
-        Source::Certificates => Config::default().fields("type=kubernetes.io/tls"),
+        Source::Kind(_) => config,
+        Source::Certificates => config.fields("type=kubernetes.io/tls"),
         Source::Configurations | Source::Pods | Source::Workloads(_) => {
-            Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1))
+            config.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1))
         }
     }
 }
 
-async fn follow(api: Api<DynamicObject>, source: Source, changes: Sender<Change>) {
+async fn follow(api: Api<DynamicObject>, source: Source, changes: Sender<Change>, health: Arc<Health>) {
+    let name = format!("watch of {}", resource(source).plural);
     let mut events = watcher::watcher(api, selection(source)).default_backoff().boxed();
-    let mut listed = Vec::new();
+    let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         let news = match event {
-            Ok(Event::Init) => {
-                listed.clear();
-                continue;
+            Ok(event) => {
+                health.well(&name);
+                news(event, &mut listed)
             }
-            Ok(Event::InitApply(object)) => {
-                listed.extend(kept(&object));
-                continue;
-            }
-            Ok(Event::InitDone) => Some(News::All(std::mem::take(&mut listed))),
-            Ok(Event::Apply(object)) => kept(&object).map(News::Is),
-            Ok(Event::Delete(object)) => kept(&object).map(News::Gone),
             Err(error) => {
-                tracing::warn!(?source, %error, "a watch is interrupted; what is known goes on being used");
-                continue;
+                health.trouble(&name, &error.to_string());
+                None
             }
         };
         let Some(news) = news else { continue };
         if changes.send(Change { source, news }).await.is_err() {
             return;
         }
+    }
+}
+
+/// What an event tells; `listed` are the names in the list that is under way.
+fn news(event: Event<DynamicObject>, listed: &mut BTreeSet<Key>) -> Option<News> {
+    match event {
+        Event::Init => {
+            listed.clear();
+            None
+        }
+        Event::InitApply(object) => {
+            let object = kept(&object)?;
+            listed.insert(key(&object));
+            Some(News::Is(object))
+        }
+        Event::InitDone => Some(News::All(std::mem::take(listed))),
+        Event::Apply(object) => kept(&object).map(News::Is),
+        Event::Delete(object) => kept(&object).map(News::Gone),
     }
 }
 

@@ -1,0 +1,115 @@
+//! [`Health`]: what the admin port says about the operator.
+//!
+//! Decides when it is ready, and which troubles keep it from that: what it cannot do as long as they
+//! last, such as hearing of changes. Refuses to know who asks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use runtime::admin::Component;
+
+/// Whatever is in trouble tries again within half a minute; a trouble that was not seen for longer
+/// than that is over.
+const TROUBLE_LASTS: Duration = Duration::from_secs(40);
+
+/// What the admin port says about the operator.
+#[derive(Debug, Default)]
+pub struct Health {
+    stands_by: AtomicBool,
+    synced: AtomicBool,
+    rounds: AtomicU64,
+    /// What is wrong, by what it is about, and when that was seen last.
+    troubles: Mutex<BTreeMap<String, (Instant, String)>>,
+}
+
+impl Health {
+    /// It waits for the Lease, or has it.
+    pub(super) fn stand_by(&self, stands_by: bool) {
+        self.stands_by.store(stands_by, Ordering::Relaxed);
+    }
+
+    /// Every object has been seen.
+    pub(super) fn synced(&self) {
+        self.synced.store(true, Ordering::Relaxed);
+    }
+
+    /// A namespace was looked at.
+    pub(super) fn count_round(&self) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `what` is in trouble; says so in the log when that is news.
+    pub(super) fn trouble(&self, what: &str, message: &str) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = troubles.insert(what.into(), (Instant::now(), message.into()));
+        if before.is_none_or(|(_, before)| before != message) {
+            tracing::warn!(what, "{message}; it is tried again, and what is known goes on being used");
+        }
+    }
+
+    /// `what` is in no trouble any more.
+    pub(super) fn well(&self, what: &str) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.remove(what).is_some() {
+            tracing::info!(what, "it works again");
+        }
+    }
+
+    /// Whether it can do its work at `now`, and why not.
+    fn ready_at(&self, now: Instant) -> Result<(), String> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasting = troubles.iter().filter(|(_, (seen, _))| now.duration_since(*seen) < TROUBLE_LASTS);
+        let mut lines: Vec<String> =
+            lasting.map(|(what, (_, message))| format!("{what}: {message}")).collect();
+        if !self.stands_by.load(Ordering::Relaxed) && !self.synced.load(Ordering::Relaxed) {
+            lines.insert(0, "it has not seen every object yet".into());
+        }
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("; ")) }
+    }
+}
+
+impl Component for Health {
+    fn name(&self) -> &str {
+        "operator"
+    }
+
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready_at(Instant::now())
+    }
+
+    /// How many times a namespace was looked at.
+    fn generation(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_says_what_keeps_it_from_being_ready() {
+        let health = Health::default();
+        let now = Instant::now();
+        assert_eq!(health.ready_at(now), Err("it has not seen every object yet".into()));
+        health.stand_by(true);
+        assert_eq!(health.ready_at(now), Ok(()));
+        health.stand_by(false);
+        health.synced();
+        health.trouble("watch of Pods", "connection refused");
+        health.trouble("Lease", "no answer");
+        assert_eq!(
+            health.ready_at(Instant::now()),
+            Err("Lease: no answer; watch of Pods: connection refused".into())
+        );
+        health.well("Lease");
+        assert_eq!(health.ready_at(Instant::now()), Err("watch of Pods: connection refused".into()));
+        assert_eq!(health.ready_at(Instant::now() + TROUBLE_LASTS), Ok(()), "it was not seen again");
+    }
+}

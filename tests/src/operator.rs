@@ -1,0 +1,256 @@
+//! An operator as a process of the test, which can be stopped, killed and cut off, and what the API
+//! server says that it did.
+//!
+//! Decides how it reaches the API server: as a user of its own, so that the audit log tells its
+//! requests from everybody else's, and past a proxy if the test wants one.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cluster::{Cluster, Namespace};
+use crate::proxy::API_SERVER;
+use crate::{house, wait_until};
+
+/// The image that the operator gives to servers; [`load_image`] puts it on the nodes.
+pub const IMAGE: &str = "localhost/umbriel:dev";
+
+/// How an operator is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The name that it takes the Lease by.
+    pub identity: &'a str,
+    /// `--resync-interval`
+    pub resync_interval: &'a str,
+    /// Where it thinks that the API server is.
+    pub api_server: SocketAddr,
+}
+
+impl Default for Run<'_> {
+    fn default() -> Self {
+        Run { identity: "first", resync_interval: "10m", api_server: API_SERVER }
+    }
+}
+
+/// A running operator of one namespace, with a Lease there.
+#[derive(Debug)]
+pub struct Operator<'c> {
+    cluster: &'c Cluster,
+    child: Child,
+    room: TempDir,
+    admin: SocketAddr,
+    /// Who it is to the API server.
+    pub user: String,
+}
+
+impl<'c> Operator<'c> {
+    /// Starts an operator that serves `namespace` alone.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(cluster: &'c Cluster, namespace: &Namespace<'_>, run: Run<'_>) -> Operator<'c> {
+        static PORT: AtomicU16 = AtomicU16::new(19_060);
+        let user = format!("{}-{}", namespace.name, run.identity);
+        let binding = ["create", "clusterrolebinding", &user, "--clusterrole=cluster-admin"];
+        let user_flag = format!("--user={user}");
+        // It may be there from an operator of the same name before this one.
+        let _bound = cluster.command("kubectl").args(binding).arg(&user_flag).output();
+        let room = tempfile::Builder::new().prefix("umbriel-operator-").tempdir().expect("a folder");
+        let keys = cluster.folder().join("keys");
+        let file = |name: &str| keys.join(name).to_str().expect("a path").to_owned();
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "tests",
+            "clusters": [{ "name": "tests", "cluster": {
+                "server": format!("https://{}", run.api_server), "certificate-authority": file("ca.crt") } }],
+            "users": [{ "name": "tests", "user": {
+                "client-certificate": file("admin.crt"), "client-key": file("admin.key"), "as": user } }],
+            "contexts": [{ "name": "tests", "context": { "cluster": "tests", "user": "tests" } }],
+        });
+        std::fs::write(room.path().join("kubeconfig"), kubeconfig.to_string()).expect("a kubeconfig");
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT.fetch_add(1, Ordering::Relaxed)));
+        let mut command = Command::new(house::umbriel());
+        command
+            .args(["operator", "--image", IMAGE, "--resync-interval", run.resync_interval])
+            .args(["--namespace", &namespace.name, "--lease-namespace", &namespace.name])
+            .args(["--identity", run.identity, "--admin", &admin.to_string()])
+            .env("KUBECONFIG", room.path().join("kubeconfig"))
+            .stdin(Stdio::null())
+            .stdout(File::create(room.path().join("stdout")).expect("a file"))
+            .stderr(File::create(room.path().join("log")).expect("a file"));
+        let child = cluster.within(|| command.spawn().expect("the operator starts"));
+        Operator { cluster, child, room, admin, user }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said until now.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let read = |name: &str| std::fs::read_to_string(self.room.path().join(name)).unwrap_or_default();
+        read("stdout") + &read("log")
+    }
+
+    /// Waits until it says something.
+    ///
+    /// # Panics
+    /// If it does not within `limit`.
+    pub fn wait_for_log(&self, text: &str, limit: Duration) {
+        let mut said = String::new();
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(&format!("the operator says {text:?}"), limit, || {
+                said = self.log();
+                said.contains(text).then_some(())
+            });
+        }));
+        assert!(found.is_ok(), "the operator does not say {text:?} within {limit:?}, but\n{said}");
+    }
+
+    /// What `/readyz` answers: the status, and the text.
+    #[must_use]
+    pub fn readyz(&self) -> Option<(u16, String)> {
+        let mut connection = self.cluster.within(|| TcpStream::connect(self.admin)).ok()?;
+        connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// If it is not within half a minute.
+    pub fn wait_until_ready(&self) {
+        wait_until("the operator is ready", Duration::from_secs(30), || {
+            self.readyz().filter(|(status, _)| *status == 200)
+        });
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process");
+        kill(Pid::from_raw(pid), signal).expect("the operator lives");
+    }
+
+    /// Its exit status, once it has ended by itself.
+    ///
+    /// # Panics
+    /// If it goes on for longer than `limit`.
+    #[must_use]
+    pub fn wait_for_end(&mut self, limit: Duration) -> Option<i32> {
+        let ended = || self.child.try_wait().expect("the operator is ours");
+        wait_until("the operator ends", limit, ended).code()
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// Never, as long as it is ours.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("the operator is ours").is_none()
+    }
+}
+
+impl Drop for Operator<'_> {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            for line in tail.iter().rev() {
+                std::io::stderr().write_all(format!("{}: {line}\n", self.user).as_bytes()).ok();
+            }
+        }
+    }
+}
+
+/// A request that the API server answered.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Such as `patch`.
+    pub verb: String,
+    /// Such as `ummailboxes/status`.
+    pub resource: String,
+    /// The name of the object.
+    pub name: String,
+    /// The status of the answer.
+    pub status: u64,
+}
+
+/// Where the requests of users are read.
+#[derive(Clone, Debug)]
+pub struct Audit(PathBuf);
+
+impl Audit {
+    /// The audit log of a cluster.
+    #[must_use]
+    pub fn of(cluster: &Cluster) -> Audit {
+        Audit(cluster.folder().join("audit.log"))
+    }
+
+    /// Every request of `user`, in the order of their answers.
+    #[must_use]
+    pub fn requests(&self, user: &str) -> Vec<Request> {
+        let log = std::fs::read(&self.0).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let marked = format!("{user:?}");
+        let of_user = log.lines().filter(|line| line.contains(&marked));
+        let entries = of_user.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let answered = entries.filter(|entry| {
+            entry["impersonatedUser"]["username"] == user && entry["stage"] == "ResponseComplete"
+        });
+        answered.map(|entry| request(&entry)).collect()
+    }
+
+    /// What `user` wrote, except for the Lease.
+    #[must_use]
+    pub fn writes(&self, user: &str) -> Vec<Request> {
+        let reads = ["get", "list", "watch"];
+        let mut requests = self.requests(user);
+        requests.retain(|request| !reads.contains(&request.verb.as_str()) && request.resource != "leases");
+        requests
+    }
+}
+
+fn request(entry: &Value) -> Request {
+    let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (resource, part) = (text("/objectRef/resource"), text("/objectRef/subresource"));
+    Request {
+        verb: text("/verb"),
+        resource: if part.is_empty() { resource } else { format!("{resource}/{part}") },
+        name: text("/objectRef/name"),
+        status: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),
+    }
+}
+
+/// Everything in a namespace that an operator owns: kind, name and what it says.
+///
+/// # Panics
+/// If it cannot be read.
+#[must_use]
+pub fn owned(namespace: &Namespace<'_>, kinds: &str) -> Vec<Value> {
+    let selector = "--selector=app.kubernetes.io/managed-by=umbriel-operator";
+    let list: Value =
+        serde_json::from_str(&namespace.kubectl(&["get", kinds, selector, "--output=json"])).expect("JSON");
+    list["items"].as_array().expect("a list").clone()
+}
