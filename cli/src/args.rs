@@ -162,7 +162,7 @@ pub(crate) struct InstanceArguments {
     /// The folder with the configuration; it is read again when it changes.
     #[arg(long, value_name = "DIR")]
     pub config: PathBuf,
-    /// The address of this instance: it listens there, and peers are told it.
+    /// The address that this process listens on; which one peers are told is up to the configuration.
     #[arg(long, value_name = "ADDRESS")]
     pub address: IpAddr,
     /// Where /livez, /readyz, /metrics and /generation are served, at the same address.
@@ -195,6 +195,13 @@ pub(crate) struct MailboxArguments {
     /// Where recordings and mail are kept.
     #[arg(long, value_name = "DIR")]
     pub state: PathBuf,
+    /// The name by which the directory has this server, where several read one configuration; it takes
+    /// no calls until it is there. Without it, the name that the configuration says.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Threads that take calls, each with a media port of its own; without it, one a core.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..))]
+    pub workers: Option<u8>,
     /// Calls that there are when the process is asked to end may go on for this long; the longest
     /// that a dial plan allows is two hours.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "7200")]

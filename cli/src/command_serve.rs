@@ -25,8 +25,8 @@ pub(crate) fn router(arguments: &RouterArguments) -> Result<bool> {
     let instance = &arguments.instance;
     let drain = begin(instance)?;
     let registry = metrics::registry();
-    let paths = RouterPaths { config: instance.config.join("router.yaml"), address: Some(instance.address) };
-    let server = Router::start(&paths, workers(), &mut metrics::lock(&registry))
+    let paths = RouterPaths { config: instance.config.join("router.yaml"), address: instance.address };
+    let server = Router::start(&paths, cores(), &mut metrics::lock(&registry))
         .map_err(|error| router_not_started(&error))?;
     let server = Arc::new(server);
     let _admin = open_admin(instance, registry, Arc::clone(&server) as _)?;
@@ -47,9 +47,11 @@ pub(crate) fn mailbox(arguments: &MailboxArguments) -> Result<bool> {
     let paths = MailboxPaths {
         config: instance.config.join("mailbox.yaml"),
         state: arguments.state.clone(),
-        address: Some(instance.address),
+        address: instance.address,
+        name: arguments.name.clone(),
     };
-    let server = Mailbox::start(&paths, workers(), &mut metrics::lock(&registry))
+    let workers = arguments.workers.map_or_else(cores, usize::from);
+    let server = Mailbox::start(&paths, workers, &mut metrics::lock(&registry))
         .map_err(|error| mailbox_not_started(&error))?;
     let server = Arc::new(server);
     let _admin = open_admin(instance, registry, Arc::clone(&server) as _)?;
@@ -92,6 +94,6 @@ fn open_admin(
     admin::serve(address, registry, vec![server]).map_err(|error| admin_not_opened(&error))
 }
 
-fn workers() -> usize {
+fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use umbriel_config::token::{Claims, sign, verify};
 use umbriel_config::{
-    Call, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Keyring, Listeners, Mailbox,
-    MailboxServer, ServerIdentity, ServerStatus, StartupMode, Table, TokenKey, Transport, VoIPSecurity,
-    route,
+    Call, DATABASES, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Keyring, Listeners,
+    Mailbox, MailboxServer, ServerIdentity, ServerStatus, StartupMode, Table, TokenKey, Transport,
+    VoIPSecurity, route,
 };
 
 const SIZES: [u32; 3] = [10, 1_000, 100_000];
@@ -51,7 +51,6 @@ fn table(gateways: u32, hunt_groups: u32, mailboxes: u32) -> Table {
                 name: format!("user-{n}"),
                 dial_plan: "contoso".to_owned(),
                 extensions: vec![format!("{n:06}")],
-                server: format!("mailbox-{}", n % 4),
             })
             .collect(),
         mailbox_servers: (0..4)
@@ -59,13 +58,14 @@ fn table(gateways: u32, hunt_groups: u32, mailboxes: u32) -> Table {
                 name: format!("mailbox-{n}"),
                 address: address(n),
                 listeners: SIP_PORT,
+                media_ports: Vec::new(),
                 in_service: true,
             })
             .collect(),
+        hosts: (0..DATABASES).map(|n| format!("mailbox-{}", n % 4)).collect(),
     };
     let server = ServerIdentity {
         name: "router".to_owned(),
-        address: address(0),
         status: ServerStatus::Enabled,
         startup_mode: StartupMode::Dual,
         listeners: SIP_PORT,

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::refusal::{digits, shown};
 use crate::route::{Observer, Passed, decide};
-use crate::{Call, Code, Decision, Reason, Refusal, Rule, Table};
+use crate::{Call, Code, Decision, Mailbox, Reason, Refusal, Rule, Table, database_of};
 
 /// One step of a decision. Numbers of the call stand in it as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,8 +95,11 @@ impl Observer for Writer<'_, '_> {
             Passed::UserFound(rule, _, mailbox) => (question_of(rule), format!("mailbox {}", mailbox.name)),
             Passed::DivertingUserUnknown(_) => (DIVERTING_USER, "nobody of this dial plan has it".to_owned()),
             Passed::ServersChosen { mailbox, server, sibling } => {
-                let first =
-                    if server.name == mailbox.server { "its host" } else { "its host cannot take it" };
+                let first = match self.table.host_of(mailbox) {
+                    Some(host) if host.name == server.name => "its host",
+                    Some(_) => "its host cannot take it",
+                    None => "it has no host",
+                };
                 let next = sibling.map_or_else(String::new, |sibling| format!("; then {}", sibling.name));
                 (MAILBOX_SERVER, format!("{}, {first}{next}", server.name))
             }
@@ -123,7 +126,7 @@ impl Writer<'_, '_> {
             }
             Passed::NotDiverted => "no Diversion or History-Info".to_owned(),
             Passed::UserFound(_, number, _) | Passed::DivertingUserUnknown(number) => as_is(number),
-            Passed::ServersChosen { mailbox, .. } => format!("mailbox {}", mailbox.name),
+            Passed::ServersChosen { mailbox, .. } => in_database(mailbox),
         }
     }
 
@@ -147,7 +150,7 @@ impl Writer<'_, '_> {
                 (CALLED_USER, as_is(self.call.called))
             }
             Reason::NoMailboxServer { mailbox } | Reason::NoProtectedServer { mailbox, .. } => {
-                (MAILBOX_SERVER, format!("mailbox {}", mailbox.name))
+                (MAILBOX_SERVER, in_database(mailbox))
             }
         };
         let refused = Some(Refused { code: refusal.code, next_step: refusal.next_step() });
@@ -160,6 +163,11 @@ fn question_of(rule: Rule) -> &'static str {
         Rule::DivertingUser => DIVERTING_USER,
         Rule::CalledUser => CALLED_USER,
     }
+}
+
+/// The database is what servers host.
+fn in_database(mailbox: &Mailbox) -> String {
+    format!("mailbox {} of database {}", mailbox.name, database_of(&mailbox.name))
 }
 
 fn as_is(number: &str) -> String {

@@ -7,6 +7,7 @@
 //! argument.
 
 mod code;
+mod database;
 mod document;
 mod explain;
 mod keyring;
@@ -19,6 +20,7 @@ mod table;
 pub mod token;
 
 pub use code::{Area, Code, RETRY_AFTER_S};
+pub use database::{DATABASES, database_of};
 pub use document::{ConfigError, MAX_DOCUMENT_BYTES};
 pub use explain::{Refused, Step, explain};
 pub use keyring::{KeyError, Keyring, MAX_KEY_ID_BYTES, MAX_KEYS, SECRET_BYTES};

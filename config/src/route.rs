@@ -165,7 +165,7 @@ pub(crate) fn decide<'a>(
 
     let security = dial_plan.voip_security;
     let [server, sibling] =
-        table.servers(&mailbox.server, call.call_id, |server| can_be_called(&server.listeners, security));
+        table.servers(mailbox, call.call_id, |server| can_be_called(&server.listeners, security));
     let server = server.ok_or(Refusal::because(match security {
         VoIPSecurity::SIPSecured if table.has_server_in_service() => {
             Reason::NoProtectedServer { mailbox, dial_plan }

@@ -22,7 +22,7 @@ pub struct RouterConfig {
     pub schema_version: u32,
     /// Grows by one with each change of content; the server publishes the one that it serves.
     pub generation: u64,
-    /// Who this server is and where it listens.
+    /// Who this server is and which ports it listens on.
     pub server: ServerIdentity,
     /// Keys of the redirect token: the first signs, all of them verify.
     pub token_keys: Vec<TokenKey>,
@@ -38,8 +38,12 @@ pub struct MailboxConfig {
     pub schema_version: u32,
     /// Grows by one with each change of content; the server publishes the one that it serves.
     pub generation: u64,
-    /// Who this server is and where it listens.
+    /// Who this server is and which ports it listens on.
     pub server: ServerIdentity,
+    /// The first media port: worker `i` listens on this one plus `i`. Without it each worker takes a
+    /// free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_media_port: Option<u16>,
     /// Calls at once on this server, 0 to 200 (`maxCallsAllowed`, spec 1.7).
     pub max_calls_allowed: u32,
     /// Keys of the redirect token: the first signs, all of them verify.
@@ -57,14 +61,13 @@ pub struct MailboxConfig {
     pub store: Store,
 }
 
-/// Who a server is and where it listens.
+/// Who a server is and which ports it listens on. At which address is told to its process, which may
+/// be one of several that read this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerIdentity {
     /// Name of the UMCallRouter or UMService object.
     pub name: String,
-    /// The address that it listens on and that peers are told, in Contact and SDP.
-    pub address: IpAddr,
     /// Whether it takes calls.
     pub status: ServerStatus,
     /// Which transports calls may come by.
@@ -161,8 +164,10 @@ pub struct Directory {
     pub dial_plans: Vec<DialPlan>,
     /// Users.
     pub mailboxes: Vec<Mailbox>,
-    /// Mailbox servers, whether in service or not.
+    /// Mailbox servers whose address is known, whether in service or not.
     pub mailbox_servers: Vec<MailboxServer>,
+    /// The name of the mailbox server that hosts each database (decision 17); empty without a server.
+    pub hosts: Vec<String>,
 }
 
 /// A peer that may call us (UMIPGateway, spec 1.2).
@@ -236,20 +241,22 @@ pub struct Mailbox {
     pub dial_plan: String,
     /// Extensions in that dial plan, digits only, each unique in it.
     pub extensions: Vec<String>,
-    /// Name of the mailbox server that hosts it.
-    pub server: String,
 }
 
-/// A mailbox server as routers see it.
+/// A mailbox server as its peers see it: what they are told, wherever its process listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MailboxServer {
     /// Name of the server.
     pub name: String,
-    /// The address that calls are redirected to.
+    /// The address that calls are redirected to, in Contact and SDP.
     pub address: IpAddr,
-    /// SIP ports.
+    /// SIP ports at that address.
     pub listeners: Listeners,
+    /// Media ports at that address, by worker; a worker beyond them is reached at the port that it
+    /// listens on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media_ports: Vec<u16>,
     /// Whether calls may be redirected to it.
     pub in_service: bool,
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::{
     DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxServer, Number, ServerIdentity, ServerStatus,
-    StartupMode,
+    StartupMode, database_of,
 };
 
 /// What calls are decided on, ready to be asked. It never changes; a new document makes a new one.
@@ -24,8 +24,10 @@ pub struct Table {
     dial_plans: HashMap<String, DialPlan>,
     extensions: HashMap<String, HashMap<String, Arc<Mailbox>>>,
     mailboxes: HashMap<String, Arc<Mailbox>>,
-    hosts: HashMap<String, Host>,
-    in_service: Vec<Host>,
+    servers: HashMap<String, Server>,
+    /// By database; `None` where the directory names a server that it does not have, or none.
+    hosts: Vec<Option<Arc<MailboxServer>>>,
+    in_service: Vec<Server>,
 }
 
 /// What routing needs to know of the server that decides.
@@ -44,7 +46,7 @@ struct GatewayHuntGroups {
 
 /// A mailbox server and the hash of its name, which is half of its rendezvous weight.
 #[derive(Clone, Debug)]
-struct Host {
+struct Server {
     server: Arc<MailboxServer>,
     name_hash: u64,
 }
@@ -54,12 +56,12 @@ impl Table {
     pub fn compile(directory: &Directory, server: &ServerIdentity) -> Table {
         let dial_plans = first_of_each(&directory.dial_plans, |plan| plan.name.clone());
         let mailboxes: Vec<_> = directory.mailboxes.iter().cloned().map(Arc::new).collect();
-        let hosts: HashMap<String, Host> =
+        let servers: HashMap<String, Server> =
             first_of_each(&directory.mailbox_servers, |server| server.name.clone())
                 .into_iter()
                 .map(|(name, server)| {
                     let name_hash = stable_hash(&name);
-                    (name, Host { server: Arc::new(server), name_hash })
+                    (name, Server { server: Arc::new(server), name_hash })
                 })
                 .collect();
         Table {
@@ -72,9 +74,14 @@ impl Table {
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
             extensions: compile_extensions(&mailboxes, &dial_plans),
             mailboxes: first_of_each(&mailboxes, |mailbox| mailbox.name.clone()),
-            in_service: hosts.values().filter(|host| host.server.in_service).cloned().collect(),
+            in_service: servers.values().filter(|server| server.server.in_service).cloned().collect(),
+            hosts: directory
+                .hosts
+                .iter()
+                .map(|name| servers.get(name).map(|server| Arc::clone(&server.server)))
+                .collect(),
             dial_plans,
-            hosts,
+            servers,
         }
     }
 
@@ -92,6 +99,16 @@ impl Table {
     /// The mailbox of this name.
     pub fn mailbox(&self, name: &str) -> Option<&Mailbox> {
         self.mailboxes.get(name).map(Arc::as_ref)
+    }
+
+    /// The mailbox server of this name.
+    pub fn mailbox_server(&self, name: &str) -> Option<&MailboxServer> {
+        self.servers.get(name).map(|server| server.server.as_ref())
+    }
+
+    /// The mailbox server that hosts the database of this mailbox.
+    pub fn host_of(&self, mailbox: &Mailbox) -> Option<&MailboxServer> {
+        self.hosts.get(database_of(&mailbox.name))?.as_deref()
     }
 
     /// The hunt group of a gateway whose pilot is `called`, else the gateway's default one.
@@ -115,19 +132,18 @@ impl Table {
         !self.in_service.is_empty()
     }
 
-    /// The server that takes a call for a mailbox hosted by `host`, and the one to try next, of those
-    /// that are in service and `can_take` it.
+    /// The server that takes a call for `mailbox`, and the one to try next, of those that are in
+    /// service and `can_take` it.
     ///
     /// The host comes first if it is one of them. The others follow by rendezvous hash of the
     /// Call-ID, so that a retransmission gets the same answer from any router (decision 11).
     pub(crate) fn servers(
         &self,
-        host: &str,
+        mailbox: &Mailbox,
         call_id: &str,
         can_take: impl Fn(&MailboxServer) -> bool,
     ) -> [Option<&MailboxServer>; 2] {
-        let host = self.hosts.get(host).map(|host| host.server.as_ref());
-        let host = host.filter(|server| server.in_service && can_take(server));
+        let host = self.host_of(mailbox).filter(|server| server.in_service && can_take(server));
         let call_hash = stable_hash(call_id);
         let mut best: [Option<(u64, &MailboxServer)>; 2] = [None; 2];
         for candidate in self.in_service.iter().filter(|candidate| can_take(&candidate.server)) {

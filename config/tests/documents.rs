@@ -13,7 +13,6 @@ const ROUTER: &str = r#"schemaVersion: 1
 generation: 7
 server:
   name: router
-  address: "192.0.2.1"
   status: Enabled
   startupMode: TCP
   listeners:
@@ -40,13 +39,14 @@ directory:
     dialPlan: contoso
     extensions:
     - "101"
-    server: mailbox
   mailboxServers:
   - name: mailbox
     address: "192.0.2.1"
     listeners:
       udp: 5062
     inService: true
+  hosts:
+  - mailbox
 "#;
 
 fn router() -> RouterConfig {
@@ -65,6 +65,7 @@ fn mailbox() -> MailboxConfig {
         schema_version,
         generation,
         server,
+        first_media_port: None,
         max_calls_allowed: 100,
         token_keys,
         directory,
@@ -135,8 +136,8 @@ fn a_document_without_a_version_or_of_another_shape_is_refused() {
         ("gateways: [", "the document cannot be read: "),
         (&ROUTER.replace("schemaVersion: 1\n", ""), "schemaVersion"),
         (&ROUTER.replace("generation: 7", "generation: seven"), "line 2"),
-        (&ROUTER.replace("startupMode: TCP", "startupMode: UDP"), "line 7"),
-        (&ROUTER.replace("listeners:\n    udp: 5060", "listeners:\n    udp: 65536"), "line 9"),
+        (&ROUTER.replace("startupMode: TCP", "startupMode: UDP"), "line 6"),
+        (&ROUTER.replace("listeners:\n    udp: 5060", "listeners:\n    udp: 65536"), "line 8"),
         (&ROUTER.replace("generation: 7", "generation: 7\nextra: 1"), "extra"),
         (&ROUTER.replace("generation: 7", "generation: 7\ngeneration: 8"), "generation"),
         (&format!("{ROUTER}---\n{ROUTER}"), "the document cannot be read: "),

@@ -75,7 +75,14 @@ pub(crate) fn admit<S: Surroundings>(
     let gateway = config::admit(&served.table, peer.address.ip(), transport)?;
     if surroundings.is_draining() {
         let text =
-            format!("server {} is being taken out of service; call another server", config.server.name);
+            format!("server {} is being taken out of service; call another server", surroundings.name());
+        return Err(Refused::because(Code::ServerNotInService, text));
+    }
+    if served.advertised.is_none() {
+        let text = format!(
+            "server {} is not in its own directory, so nobody was told where it is; call another server",
+            surroundings.name()
+        );
         return Err(Refused::because(Code::ServerNotInService, text));
     }
     match surroundings.storage() {

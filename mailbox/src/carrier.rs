@@ -3,13 +3,14 @@
 //! Decides what each stage needs to have done before the next begins. Refuses to know when it is
 //! its turn, and when to try again after a problem.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Code, MailboxConfig, Owner, Smtp};
+use config::{Code, Owner, Smtp};
 use runtime::log::Number;
 use tokio::sync::watch;
 
@@ -99,6 +100,7 @@ pub(crate) struct Carrier {
     pub(crate) stores: Arc<Stores>,
     pub(crate) outbox: Outbox,
     pub(crate) config: CurrentConfig,
+    pub(crate) address: IpAddr,
     pub(crate) spool: SpoolHandle,
     pub(crate) counters: Arc<Counters>,
     pub(crate) after_step: fn(&Path, &'static str),
@@ -196,7 +198,7 @@ impl Carrier {
         let facts = self.facts(&config.store, entry).await?;
         let audio = self.stores.read(&config.store, at(entry, Object::Audio)).await?;
         let place = match &config.delivery.smtp {
-            Some(smtp) => match self.send_by_smtp(&config, smtp, entry, owner, facts, audio).await {
+            Some(smtp) => match self.send_by_smtp(smtp, entry, owner, facts, audio).await {
                 Err(Problem::Smtp(SmtpError::Refused { reason, .. })) => {
                     self.keep_refused(entry, &reason).await?;
                     return Ok(None);
@@ -210,14 +212,13 @@ impl Carrier {
 
     async fn send_by_smtp(
         &self,
-        config: &MailboxConfig,
         smtp: &Smtp,
         entry: &Entry,
         owner: &Owner,
         facts: StoredFacts,
         audio: Bytes,
     ) -> Result<String, Problem> {
-        let mut session = Session::open(smtp, config.server.address).await?;
+        let mut session = Session::open(smtp, self.address).await?;
         let (owner, from) = (owner.clone(), smtp.from.clone());
         let mail =
             tokio::task::spawn_blocking(move || compose(&facts, &owner, &from, audio.into())).await??;

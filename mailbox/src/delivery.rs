@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,9 +136,11 @@ struct Shared {
     stores: Arc<Stores>,
 }
 
-/// What a test may change about delivery.
+/// How delivery goes about it; tests have ways of their own.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
+    /// The address by which mail servers are greeted.
+    pub(crate) address: IpAddr,
     /// First wait after a failure.
     pub(crate) retry_first: Duration,
     /// Called after each step that a crash could follow.
@@ -146,12 +149,13 @@ pub(crate) struct Settings {
 
 impl Deliverer {
     /// Opens `state` (the folders `spool`, `store`, `outbox` and `mail` in it), recovers what an
-    /// earlier process left there, and starts to deliver.
+    /// earlier process left there, and starts to deliver. Mail servers are greeted by `address`.
     ///
     /// # Errors
     /// [`StartError`] when the state folder cannot be used.
-    pub fn start(state: &Path, config: CurrentConfig) -> Result<Self, StartError> {
-        Self::start_with(state, config, Settings { retry_first: RETRY_FIRST, after_step: |_, _| {} })
+    pub fn start(state: &Path, config: CurrentConfig, address: IpAddr) -> Result<Self, StartError> {
+        let settings = Settings { address, retry_first: RETRY_FIRST, after_step: |_, _| {} };
+        Self::start_with(state, config, settings)
     }
 
     pub(crate) fn start_with(
@@ -195,6 +199,7 @@ impl Deliverer {
             stores: Arc::clone(&shared.stores),
             outbox,
             config,
+            address: settings.address,
             spool: writer.handle(),
             counters: Arc::clone(&shared.counters),
             after_step: settings.after_step,

@@ -131,7 +131,8 @@ fn a_message_whose_mailbox_is_gone_waits_until_it_is_back() {
 fn two_servers_do_not_share_a_state_folder() {
     let state = tempfile::tempdir().unwrap();
     let _first = start(state.path(), config(None));
-    let second = Deliverer::start(state.path(), changeable(config(None)).1).unwrap_err();
+    let second =
+        Deliverer::start(state.path(), changeable(config(None)).1, crate::fixtures::LOOPBACK).unwrap_err();
     let spool = state.path().join("spool");
     assert_eq!(second.to_string(), format!("another server uses the spool {}", spool.display()));
 }

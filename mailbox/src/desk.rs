@@ -21,6 +21,8 @@ use crate::switchboard::Note;
 
 /// What all switchboards of a server work with.
 pub(crate) struct Desk {
+    /// Where several servers read one configuration, which of them this one is.
+    name: Option<String>,
     current: Arc<ArcSwap<Served>>,
     spool: SpoolHandle,
     speech: Speech,
@@ -31,9 +33,14 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// A desk of a server in service.
-    pub(crate) fn new(current: Arc<ArcSwap<Served>>, spool: SpoolHandle, speech: Speech) -> Self {
-        let desk =
-            Desk { current, spool, speech, draining: AtomicBool::new(false), prompted: Mutex::default() };
+    pub(crate) fn new(
+        name: Option<String>,
+        current: Arc<ArcSwap<Served>>,
+        spool: SpoolHandle,
+        speech: Speech,
+    ) -> Self {
+        let draining = AtomicBool::new(false);
+        let desk = Desk { name, current, spool, speech, draining, prompted: Mutex::default() };
         desk.order_prompts(&desk.current.load());
         desk
     }
@@ -80,6 +87,10 @@ fn fallbacks(served: &Served) -> impl Iterator<Item = Utterance> {
 }
 
 impl Surroundings for Arc<Desk> {
+    fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.current.load().config.server.name.clone())
+    }
+
     fn served(&self) -> Arc<Served> {
         self.current.load_full()
     }

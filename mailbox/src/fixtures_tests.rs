@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -79,12 +79,12 @@ pub(crate) fn config(smtp: Option<Smtp>) -> MailboxConfig {
         generation: 1,
         server: ServerIdentity {
             name: "mailbox".into(),
-            address: [127, 0, 0, 1].into(),
             status: config::ServerStatus::Enabled,
             startup_mode: config::StartupMode::TCP,
             listeners: Listeners { udp: None, tcp: None, tls: None },
             certificate: None,
         },
+        first_media_port: None,
         max_calls_allowed: 100,
         token_keys: Vec::new(),
         directory: Directory::default(),
@@ -111,8 +111,11 @@ pub(crate) fn changeable(config: MailboxConfig) -> (Arc<ArcSwap<MailboxConfig>>,
     (swap, Arc::new(move || current.load_full()))
 }
 
+/// The address by which the tests' servers greet mail servers.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 pub(crate) const SETTINGS: Settings =
-    Settings { retry_first: Duration::from_millis(50), after_step: |_, _| {} };
+    Settings { address: LOOPBACK, retry_first: Duration::from_millis(50), after_step: |_, _| {} };
 
 pub(crate) fn start(state: &Path, config: MailboxConfig) -> Deliverer {
     Deliverer::start_with(state, changeable(config).1, SETTINGS).unwrap()

@@ -3,10 +3,9 @@
 //! Decides how a document becomes tables and keys, and that one which could not be served whole is
 //! not served at all. Refuses to know files.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use config::{Code, Keyring, MailboxConfig, ServerIdentity, StartupMode, Table};
+use config::{Code, Keyring, MailboxConfig, MailboxServer, StartupMode, Table};
 
 /// One version of `mailbox.yaml`, ready for calls.
 #[derive(Debug)]
@@ -17,14 +16,17 @@ pub(crate) struct Served {
     pub(crate) table: Table,
     /// What redirect tokens are verified with.
     pub(crate) keys: Keyring,
+    /// This server as its peers see it: where it is reached, whatever it listens on. `None` while the
+    /// directory does not have it.
+    pub(crate) advertised: Option<MailboxServer>,
 }
 
 impl Served {
-    /// Reads a document.
+    /// Reads a document for the server of this name; without one for that of the document.
     ///
     /// # Errors
     /// What is wrong with it, in words, without any of its text.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, name: Option<&str>) -> Result<Self, String> {
         let config = MailboxConfig::from_yaml(text).map_err(|error| error.to_string())?;
         if let Some(certificate) = &config.server.certificate {
             runtime::tls::server_config(&certificate.chain, &certificate.key)
@@ -32,25 +34,25 @@ impl Served {
         }
         let table = Table::compile(&config.directory, &config.server);
         let keys = Keyring::new(&config.token_keys).map_err(|error| error.to_string())?;
-        Ok(Served { config: Arc::new(config), table, keys })
+        let advertised = table.mailbox_server(name.unwrap_or(&config.server.name)).cloned();
+        Ok(Served { config: Arc::new(config), table, keys, advertised })
     }
 }
 
-/// Where a server listens for SIP: UDP, TCP and TLS, as far as its startup mode and its ports say.
-pub(crate) fn listeners(identity: &ServerIdentity) -> [Option<SocketAddr>; 3] {
-    let (clear, protected) = match identity.startup_mode {
+/// Which ports a server listens on for SIP: UDP, TCP and TLS, as far as its startup mode says.
+pub(crate) fn sip_ports(config: &MailboxConfig) -> [Option<u16>; 3] {
+    let (clear, protected) = match config.server.startup_mode {
         StartupMode::TCP => (true, false),
         StartupMode::TLS => (false, true),
         StartupMode::Dual => (true, true),
     };
-    let at = |open: bool, port: Option<u16>| {
-        port.filter(|_| open).map(|port| SocketAddr::new(identity.address, port))
-    };
-    let ports = identity.listeners;
-    [at(clear, ports.udp), at(clear, ports.tcp), at(protected, ports.tls)]
+    let ports = config.server.listeners;
+    [ports.udp.filter(|_| clear), ports.tcp.filter(|_| clear), ports.tls.filter(|_| protected)]
 }
 
 /// Whether two configurations ask for the same listeners.
-pub(crate) fn listens_alike(one: &ServerIdentity, other: &ServerIdentity) -> bool {
-    one.address == other.address && one.certificate == other.certificate && listeners(one) == listeners(other)
+pub(crate) fn listens_alike(one: &MailboxConfig, other: &MailboxConfig) -> bool {
+    one.first_media_port == other.first_media_port
+        && one.server.certificate == other.server.certificate
+        && sip_ports(one) == sip_ports(other)
 }

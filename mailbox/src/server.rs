@@ -1,18 +1,18 @@
 //! The shell of the mailbox server: it reads the configuration, starts the threads and wires calls
 //! to storage and speech.
 //!
-//! Decides what is started in which order and what stops it; and that a change of address, ports,
-//! startup mode or certificate starts the workers anew, which ends the calls in progress and keeps
+//! Decides what is started in which order and what stops it; and that a change of ports, startup
+//! mode or certificate starts the workers anew, which ends the calls in progress and keeps
 //! what they recorded. Refuses to know what happens in a call.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use config::{Certificate, Code, ServerIdentity, ServerStatus};
+use config::{Certificate, Code, MailboxConfig, ServerIdentity, ServerStatus};
 use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::TlsError;
@@ -24,7 +24,7 @@ use crate::delivery::{Deliverer, DeliveryStatus, StartError as StorageError};
 use crate::desk::{Desk, Notes};
 use crate::metrics::CallMetrics;
 use crate::refusal::endpoint_reason;
-use crate::served::{Served, listeners, listens_alike};
+use crate::served::{Served, listens_alike, sip_ports};
 use crate::speech::Speech;
 use crate::spool_writer::SpoolHealth;
 use crate::surroundings::Surroundings;
@@ -53,9 +53,11 @@ pub struct ServerPaths {
     pub config: PathBuf,
     /// The state folder: `spool`, `outbox`, `store`, `mail` and `prompts` are made in it.
     pub state: PathBuf,
-    /// The address of this instance, where several read one configuration; otherwise the
-    /// configuration says it.
-    pub address: Option<IpAddr>,
+    /// The address that it listens on. Where it is reached is what the directory says.
+    pub address: IpAddr,
+    /// Its name in the directory, where several servers read one configuration; otherwise the
+    /// configuration's.
+    pub name: Option<String>,
 }
 
 /// A mailbox server could not be started.
@@ -92,7 +94,7 @@ struct Shared {
     notes: Arc<Notes>,
     metrics: CallMetrics,
     serve_metrics: ServeMetrics,
-    address: Option<IpAddr>,
+    address: IpAddr,
     workers: usize,
     /// For a configuration without a certificate; made once, so that it outlives changes.
     own_certificate: OnceLock<Certificate>,
@@ -102,7 +104,7 @@ struct Shared {
 /// The workers, and what they were started for.
 #[derive(Default)]
 struct Listening {
-    identity: Option<ServerIdentity>,
+    config: Option<Arc<MailboxConfig>>,
     workers: Option<runtime::Server<Note>>,
     problem: Option<String>,
     stopped: bool,
@@ -126,7 +128,9 @@ impl Server {
     ) -> Result<Self, StartError> {
         let started: Arc<OnceLock<Arc<Shared>>> = Arc::default();
         let follower = Arc::clone(&started);
-        let watched = Watched::start(&paths.config, Served::parse, move |served| {
+        let name = paths.name.clone();
+        let parse = move |text: &str| Served::parse(text, name.as_deref());
+        let watched = Watched::start(&paths.config, parse, move |served| {
             if let Some(shared) = follower.get() {
                 shared.apply(served);
             }
@@ -134,11 +138,11 @@ impl Server {
         let first = watched.current();
         let current = Arc::new(ArcSwap::new(Arc::clone(&first)));
         let of_delivery = Arc::clone(&current);
-        let deliverer =
-            Deliverer::start(&paths.state, Arc::new(move || Arc::clone(&of_delivery.load().config)))?;
+        let of_delivery = Arc::new(move || Arc::clone(&of_delivery.load().config));
+        let deliverer = Deliverer::start(&paths.state, of_delivery, paths.address)?;
         let notes = Arc::<Notes>::default();
         let speech = start_speech(&paths.state, speech_program, &notes).map_err(StartError::Prompts)?;
-        let desk = Arc::new(Desk::new(current, deliverer.spool(), speech));
+        let desk = Arc::new(Desk::new(paths.name.clone(), current, deliverer.spool(), speech));
         let shared = Arc::new(Shared {
             desk,
             notes,
@@ -149,7 +153,7 @@ impl Server {
             own_certificate: OnceLock::new(),
             listening: Mutex::default(),
         });
-        shared.listen(&mut shared.listening(), &shared.placed(&first.config.server))?;
+        shared.listen(&mut shared.listening(), &first.config)?;
         shared.metrics.register(registry);
         shared.serve_metrics.register(registry, NAME);
         deliverer.register(registry);
@@ -226,9 +230,13 @@ impl Component for Server {
         if desk.is_draining() {
             return Err("is draining".to_owned());
         }
-        let status = desk.served().config.server.status;
+        let served = desk.served();
+        let status = served.config.server.status;
         if status != ServerStatus::Enabled {
             return Err(format!("status is {status:?}"));
+        }
+        if served.advertised.is_none() {
+            return Err(format!("{} is not in its own directory", desk.name()));
         }
         if !desk.has_prompts() {
             return Err("the prompts are being spoken".to_owned());
@@ -257,16 +265,16 @@ impl Shared {
         let mut listening = self.listening();
         self.desk.serve(Arc::clone(served));
         self.notes.tell(&Note::ServiceChanged);
-        let (generation, wanted) = (served.config.generation, self.placed(&served.config.server));
-        let before = listening.identity.clone();
-        let same = before.as_ref().is_some_and(|before| listens_alike(before, &wanted));
+        let (generation, wanted) = (served.config.generation, &served.config);
+        let before = listening.config.clone();
+        let same = before.as_ref().is_some_and(|before| listens_alike(before, wanted));
         if listening.stopped || (same && listening.workers.is_some()) {
             tracing::info!(server = NAME, generation, "serving a new configuration");
             return;
         }
         // The old workers go first: two sets of them on one port would share its packets.
         self.end_workers(&mut listening);
-        match self.listen(&mut listening, &wanted) {
+        match self.listen(&mut listening, wanted) {
             Ok(()) => {
                 listening.problem = None;
                 tracing::info!(server = NAME, generation, "serving a new configuration on new listeners");
@@ -284,30 +292,26 @@ impl Shared {
         }
     }
 
-    /// The identity at the address of this instance.
-    fn placed(&self, identity: &ServerIdentity) -> ServerIdentity {
-        ServerIdentity { address: self.address.unwrap_or(identity.address), ..identity.clone() }
-    }
-
     /// Starts the workers.
-    fn listen(&self, listening: &mut Listening, identity: &ServerIdentity) -> Result<(), StartError> {
-        let [udp, tcp, tls] = listeners(identity);
+    fn listen(&self, listening: &mut Listening, config: &Arc<MailboxConfig>) -> Result<(), StartError> {
+        let at = |port: u16| SocketAddr::new(self.address, port);
+        let [udp, tcp, tls] = sip_ports(config).map(|port| port.map(at));
         let mut settings = ServeSettings {
             udp,
             tcp,
-            media: Some(identity.address),
+            media: Some(at(config.first_media_port.unwrap_or(0))),
             metrics: self.serve_metrics.clone(),
             ..ServeSettings::new(NAME, self.workers)
         };
         if let Some(address) = tls {
-            let certificate = self.certificate(identity)?;
+            let certificate = self.certificate(&config.server)?;
             settings.tls = Some((address, tls::server_config(&certificate.chain, &certificate.key)?));
         }
-        let (desk, metrics, own) = (Arc::clone(&self.desk), self.metrics.clone(), identity.clone());
-        let workers = serve(&settings, move |place| switchboard(&desk, &metrics, &own, place))?;
+        let (desk, metrics) = (Arc::clone(&self.desk), self.metrics.clone());
+        let workers = serve(&settings, move |place| switchboard(&desk, &metrics, place))?;
         self.notes.reach(workers.notifier());
         listening.workers = Some(workers);
-        listening.identity = Some(identity.clone());
+        listening.config = Some(Arc::clone(config));
         Ok(())
     }
 
@@ -326,7 +330,7 @@ impl Shared {
         if let Some(certificate) = identity.certificate.as_ref().or(self.own_certificate.get()) {
             return Ok(certificate.clone());
         }
-        let (chain, key) = tls::self_signed(&identity.name, identity.address)?;
+        let (chain, key) = tls::self_signed(&identity.name, self.address)?;
         Ok(self.own_certificate.get_or_init(|| Certificate { chain, key }).clone())
     }
 
@@ -342,28 +346,22 @@ fn start_speech(state: &Path, program: &str, notes: &Arc<Notes>) -> std::io::Res
 }
 
 /// One worker's switchboard: at the start, and again after a panic.
-fn switchboard(
-    desk: &Arc<Desk>,
-    metrics: &CallMetrics,
-    identity: &ServerIdentity,
-    place: WorkerPlace,
-) -> Switchboard<Arc<Desk>> {
+fn switchboard(desk: &Arc<Desk>, metrics: &CallMetrics, place: WorkerPlace) -> Switchboard<Arc<Desk>> {
     let now = runtime::Now::read();
     // Without chance of the system, the time keeps tags of two starts apart.
     let seed = getrandom::u64().unwrap_or(now.unix_ms);
-    let [udp, tcp, tls] = listeners(identity).map(|address| address.map(|address| address.port()));
     let endpoint = Endpoint::new(EndpointSettings {
         user_agent: concat!("Umbriel/", env!("CARGO_PKG_VERSION")).to_owned(),
-        contact_host: identity.address,
-        udp_port: udp,
-        tcp_port: tcp,
-        tls_port: tls,
+        // Replaced by where the directory says that this server is reached.
+        contact_host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        udp_port: None,
+        tcp_port: None,
+        tls_port: None,
         tag_prefix: format!("w{}-", place.index),
         max_transactions: MAX_TRANSACTIONS_PER_WORKER,
         max_calls: MAX_CALLS_PER_WORKER,
         seed,
         reason: endpoint_reason,
     });
-    let local = place.media.unwrap_or_else(|| (identity.address, 0).into());
-    Switchboard::new(endpoint, Arc::clone(desk), metrics.clone(), local, seed.rotate_left(32))
+    Switchboard::new(endpoint, Arc::clone(desk), metrics.clone(), place, seed.rotate_left(32))
 }

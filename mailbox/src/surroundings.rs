@@ -16,6 +16,9 @@ use crate::spool_writer::{SpoolBusy, SpoolHealth};
 
 /// What a switchboard may ask. Nothing here waits.
 pub(crate) trait Surroundings: 'static {
+    /// The name of this mailbox server, by which the directory has it.
+    fn name(&self) -> String;
+
     /// The configuration that is served now.
     fn served(&self) -> Arc<Served>;
 

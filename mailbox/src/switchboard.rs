@@ -6,11 +6,11 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use config::{Code, RETRY_AFTER_S, ServerStatus};
-use runtime::{Core, Now, Outbox};
+use config::{Code, MailboxServer, RETRY_AFTER_S, ServerStatus};
+use runtime::{Core, Now, Outbox, WorkerPlace};
 use sip::sdp::{self, AudioOffer, SessionId};
 use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Service};
 use siphasher::sip::SipHasher13;
@@ -44,7 +44,8 @@ pub(crate) struct Switchboard<S: Surroundings> {
     surroundings: S,
     metrics: CallMetrics,
     chance: Chance,
-    /// Where callers send media.
+    place: WorkerPlace,
+    /// Where callers send media, as they are told.
     local: SocketAddr,
     calls: HashMap<CallKey, Line>,
     by_media: HashMap<SocketAddr, CallKey>,
@@ -63,12 +64,12 @@ struct Line {
 }
 
 impl<S: Surroundings> Switchboard<S> {
-    /// A switchboard without calls, whose media port is `local`.
+    /// The switchboard of the worker at `place`, without calls.
     pub(crate) fn new(
         endpoint: Endpoint,
         surroundings: S,
         metrics: CallMetrics,
-        local: SocketAddr,
+        place: WorkerPlace,
         seed: u64,
     ) -> Self {
         let mut switchboard = Switchboard {
@@ -76,7 +77,9 @@ impl<S: Surroundings> Switchboard<S> {
             surroundings,
             metrics,
             chance: Chance::new(seed),
-            local,
+            place,
+            // Replaced before the first call: without an address none is taken.
+            local: (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into(),
             calls: HashMap::new(),
             by_media: HashMap::new(),
             timers: BTreeSet::new(),
@@ -85,8 +88,16 @@ impl<S: Surroundings> Switchboard<S> {
         switchboard
     }
 
+    /// Takes up where this server is reached and whether it takes calls.
     fn set_service(&mut self) {
-        let enabled = self.surroundings.served().config.server.status == ServerStatus::Enabled;
+        let served = self.surroundings.served();
+        if let Some(MailboxServer { address, listeners, media_ports, .. }) = &served.advertised {
+            self.endpoint.set_contact(*address, [listeners.udp, listeners.tcp, listeners.tls]);
+            let bound = self.place.media.map_or(0, |media| media.port());
+            let port = media_ports.get(self.place.index).copied().unwrap_or(bound);
+            self.local = SocketAddr::new(*address, port);
+        }
+        let enabled = served.config.server.status == ServerStatus::Enabled && served.advertised.is_some();
         self.endpoint.set_service(if enabled && !self.surroundings.is_draining() {
             Service::Active
         } else {
@@ -140,6 +151,8 @@ impl<S: Surroundings> Switchboard<S> {
     }
 
     fn on_invite(&mut self, key: CallKey, peer: Peer, request: &[u8], now: Now) -> Result<(), Refused> {
+        // A note of a change may have been missed.
+        self.set_service();
         let invite = scan(request)?;
         let admitted = admit(&self.surroundings, self.metrics.slots(), &invite, peer, now.unix_ms / 1_000)?;
         let offer = offer_in(&invite)?;

@@ -26,15 +26,16 @@ fn write_config(file: &Path, generation: u64, status: &str, port: u16) {
         r#"
 schemaVersion: 1
 generation: {generation}
-server: {{name: mailbox, address: {address}, status: {status}, startupMode: TCP, listeners: {{udp: {port}}}}}
+server: {{name: mailbox, status: {status}, startupMode: TCP, listeners: {{udp: {port}}}}}
 maxCallsAllowed: 2
 tokenKeys: [{{id: k1, secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}]
 directory:
   gateways: [{{name: pbx, address: 127.0.0.1, status: Enabled}}]
   huntGroups: [{{name: all, gateway: pbx, dialPlan: contoso}}]
   dialPlans: [{{name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}}]
-  mailboxes: [{{name: ada, dialPlan: contoso, extensions: ["101"], server: mailbox}}]
-  mailboxServers: [{{name: mailbox, address: {address}, listeners: {{udp: 5062}}, inService: true}}]
+  mailboxes: [{{name: ada, dialPlan: contoso, extensions: ["101"]}}]
+  mailboxServers: [{{name: mailbox, address: {address}, listeners: {{udp: {port}}}, inService: true}}]
+  hosts: []
 calls:
   contoso: {{language: en-GB, maxCallDurationS: 60, maxRecordingDurationS: 20, recordingIdleTimeoutS: 2}}
 owners: {{ada: {{displayName: Ada, primarySmtpAddress: ada@contoso.example}}}}
@@ -116,7 +117,8 @@ fn a_server_answers_follows_its_configuration_and_stops() {
     let paths = ServerPaths {
         config: folder.path().join("mailbox.yaml"),
         state: folder.path().join("state"),
-        address: None,
+        address: own_address(),
+        name: None,
     };
     write_config(&paths.config, 1, "Enabled", 5062);
     let registry = registry();
@@ -183,7 +185,8 @@ fn a_server_without_a_readable_configuration_does_not_start() {
     let paths = ServerPaths {
         config: folder.path().join("mailbox.yaml"),
         state: folder.path().join("state"),
-        address: None,
+        address: own_address(),
+        name: None,
     };
     let registry = registry();
     let error = Server::start(&paths, 1, &mut lock(&registry)).err().unwrap();

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use config::{
-    CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, Mailbox,
-    MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus, Smtp,
+    CallSettings, Certificate, DATABASES, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners,
+    Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus,
+    Smtp,
 };
 use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
 
@@ -73,8 +74,7 @@ fn services(world: &World, linked: &Linked<'_>) -> BTreeMap<Key, Service> {
             (Some(server), _) => {
                 let spec = server.spec;
                 let listeners = service_listeners(spec);
-                let identity =
-                    identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret);
+                let identity = identity(key, spec.status, spec.um_startup_mode, listeners, server.secret);
                 (identity, small(spec.max_calls_allowed), delivery(spec))
             }
             (None, observed) => {
@@ -95,6 +95,7 @@ fn mailbox_servers(world: &World, key: &Key, identity: &ServerIdentity) -> Vec<M
         name: name.into(),
         address,
         listeners: identity.listeners,
+        media_ports: Vec::new(),
         in_service: ready && identity.status == ServerStatus::Enabled,
     };
     let Some(cluster) = &world.cluster else { return vec![server(&identity.name, world.address, true)] };
@@ -115,7 +116,7 @@ fn routers(
             Some(server) => {
                 let spec = server.spec;
                 let listeners = router_listeners(spec);
-                identity(world, key, spec.status, spec.um_startup_mode, listeners, server.secret)
+                identity(key, spec.status, spec.um_startup_mode, listeners, server.secret)
             }
             None => before?.server.clone(),
         };
@@ -156,6 +157,7 @@ fn mailboxes(
             schema_version: SCHEMA_VERSION,
             generation: before.map_or(0, |config| config.generation),
             server: service.identity,
+            first_media_port: None,
             max_calls_allowed: service.max_calls_allowed,
             token_keys: world.token_keys.clone(),
             directory,
@@ -182,7 +184,6 @@ fn mailboxes(
 
 /// Who a server is, from its object.
 fn identity(
-    world: &World,
     key: &Key,
     status: crds::ServerStatus,
     mode: StartupMode,
@@ -193,7 +194,6 @@ fn identity(
         .and_then(|secret| Some(Certificate { chain: secret.chain.clone()?, key: secret.key.clone()? }));
     ServerIdentity {
         name: key.name.clone(),
-        address: world.address,
         status: translate::server_status(status),
         startup_mode: translate::startup_mode(mode),
         listeners,
@@ -216,7 +216,7 @@ fn directory(linked: &Linked<'_>, namespace: &str, services: &BTreeMap<Key, Serv
     let services = services.iter().filter(|(key, _)| key.namespace == namespace);
     let mailbox_servers: Vec<MailboxServer> =
         services.flat_map(|(_, service)| service.servers.iter().cloned()).collect();
-    let host = mailbox_servers.first().map(|server| server.name.clone()).unwrap_or_default();
+    let hosts = mailbox_servers.first().map(|server| vec![server.name.clone(); DATABASES]);
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
         address: gateway.address,
@@ -238,7 +238,6 @@ fn directory(linked: &Linked<'_>, namespace: &str, services: &BTreeMap<Key, Serv
         name: key.name.clone(),
         dial_plan: mailbox.plan_key.name.clone(),
         extensions: mailbox.extensions.iter().map(|(_, extension)| (*extension).into()).collect(),
-        server: host.clone(),
     });
     Directory {
         gateways: gateways.collect(),
@@ -246,6 +245,7 @@ fn directory(linked: &Linked<'_>, namespace: &str, services: &BTreeMap<Key, Serv
         dial_plans: dial_plans.collect(),
         mailboxes: mailboxes.collect(),
         mailbox_servers,
+        hosts: hosts.unwrap_or_default(),
     }
 }
 

@@ -100,7 +100,7 @@ fn outcome(input: &str) -> String {
         writeln!(out, "# === {}", scene.title).unwrap();
         describe(&mut out, &dir, &step);
         let shown = [
-            ("router.yaml", without_keys(&read(&standalone.router_config()))),
+            ("router.yaml", hosts_in_short(&without_keys(&read(&standalone.router_config())))),
             ("mailbox.yaml", without_directory(&without_keys(&read(&standalone.mailbox_config())))),
             ("status.yaml", statuses(&read(&standalone.status_path())).replace(&folder, "")),
         ];
@@ -181,6 +181,28 @@ fn without_keys(text: &str) -> String {
 /// A mailbox document without its directory, which is that of the router.
 fn without_directory(text: &str) -> String {
     cut(text, "directory:")
+}
+
+/// The hosts of all databases in one line, such as `32 of mailbox`.
+fn hosts_in_short(text: &str) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        inside = line == "  hosts:" || (inside && line.starts_with("  - "));
+        match line.strip_prefix("  - ").filter(|_| inside) {
+            Some(host) => match counts.last_mut() {
+                Some((last, count)) if *last == host => *count += 1,
+                Some(_) | None => counts.push((host, 1)),
+            },
+            None if inside => {}
+            None => writeln!(kept, "{line}").unwrap(),
+        }
+    }
+    for (host, count) in counts {
+        writeln!(kept, "  hosts: {count} of {host}").unwrap();
+    }
+    kept
 }
 
 fn cut(text: &str, block: &str) -> String {

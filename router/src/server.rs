@@ -28,9 +28,8 @@ const NAME: &str = "router";
 pub struct ServerPaths {
     /// `router.yaml`.
     pub config: PathBuf,
-    /// The address of this instance, where several read one configuration; otherwise the
-    /// configuration says it.
-    pub address: Option<IpAddr>,
+    /// The address that it listens on.
+    pub address: IpAddr,
 }
 
 /// Why a router cannot be started.
@@ -65,7 +64,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     state: Arc<State>,
-    address: Option<IpAddr>,
+    address: IpAddr,
     workers: usize,
     counters: Counters,
     metrics: ServeMetrics,
@@ -107,11 +106,10 @@ impl Server {
         });
         shared.counters.register(registry);
         shared.metrics.register(registry, NAME);
-        let identity = shared.placed(&first.identity);
-        let server = shared.listen(&identity)?;
+        let server = shared.listen(&first.identity)?;
         {
             let mut listening = shared.listening();
-            listening.wanted = Some(identity);
+            listening.wanted = Some(first.identity.clone());
             listening.server = Some(server);
         }
         let shared = Arc::clone(started.get_or_init(|| shared));
@@ -190,15 +188,15 @@ impl Shared {
         let mut listening = self.listening();
         self.state.swap(Arc::clone(snapshot));
         let generation = snapshot.generation;
-        let wanted = self.placed(&snapshot.identity);
-        let same = listening.wanted.as_ref().is_some_and(|served| listens_alike(served, &wanted));
+        let wanted = &snapshot.identity;
+        let same = listening.wanted.as_ref().is_some_and(|served| listens_alike(served, wanted));
         if listening.stopped || (same && listening.server.is_some()) {
             // Whatever could not be had before is no longer asked for.
             listening.problem = None;
             tracing::info!(server = NAME, generation, "serving a new configuration");
             return;
         }
-        match self.relisten(&mut listening, &wanted) {
+        match self.relisten(&mut listening, wanted) {
             Ok(()) => {
                 tracing::info!(server = NAME, generation, "serving a new configuration on new listeners")
             }
@@ -209,11 +207,6 @@ impl Shared {
                 listening.problem = Some(problem);
             }
         }
-    }
-
-    /// The identity at the address of this instance.
-    fn placed(&self, identity: &ServerIdentity) -> ServerIdentity {
-        ServerIdentity { address: self.address.unwrap_or(identity.address), ..identity.clone() }
     }
 
     /// New listeners first, so that there is no gap. Only where they need a port of the old ones do
@@ -240,7 +233,7 @@ impl Shared {
     }
 
     fn listen(&self, identity: &ServerIdentity) -> Result<runtime::Server<Infallible>, ListenError> {
-        let at = |port: u16| SocketAddr::new(identity.address, port);
+        let at = |port: u16| SocketAddr::new(self.address, port);
         let (clear, protected) = match identity.startup_mode {
             StartupMode::TCP => (true, false),
             StartupMode::TLS => (false, true),
@@ -269,7 +262,7 @@ impl Shared {
         if let Some(certificate) = identity.certificate.as_ref().or(self.own_certificate.get()) {
             return Ok(certificate.clone());
         }
-        let (chain, key) = tls::self_signed(&identity.name, identity.address)?;
+        let (chain, key) = tls::self_signed(&identity.name, self.address)?;
         Ok(self.own_certificate.get_or_init(|| Certificate { chain, key }).clone())
     }
 
@@ -292,9 +285,7 @@ fn read(text: &str) -> Result<Snapshot, String> {
 /// Whether listeners that are open stand in the way of those that are wanted.
 fn shares_a_port(open: &Addresses, wanted: &ServerIdentity) -> bool {
     let taken = |address: Option<SocketAddr>, port: Option<u16>| {
-        address.is_some_and(|address| {
-            address.ip() == wanted.address && port.is_some_and(|port| port == address.port())
-        })
+        address.is_some_and(|address| port.is_some_and(|port| port == address.port()))
     };
     let listeners = wanted.listeners;
     taken(open.udp, listeners.udp)
@@ -305,8 +296,7 @@ fn shares_a_port(open: &Addresses, wanted: &ServerIdentity) -> bool {
 
 /// Whether two configurations ask for the same listeners.
 fn listens_alike(one: &ServerIdentity, other: &ServerIdentity) -> bool {
-    one.address == other.address
-        && one.startup_mode == other.startup_mode
+    one.startup_mode == other.startup_mode
         && one.listeners == other.listeners
         && one.certificate == other.certificate
 }

@@ -4,7 +4,7 @@
 //! to know what the bytes mean.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -139,8 +139,9 @@ pub struct ServeSettings {
     pub tcp: Option<SocketAddr>,
     /// TLS address, and what is shown to who connects.
     pub tls: Option<(SocketAddr, Arc<ServerConfig>)>,
-    /// The address of the media ports, one a worker.
-    pub media: Option<IpAddr>,
+    /// The address of the first worker's media port; each of the others has the port after that of
+    /// the one before. With port 0 each picks a free one.
+    pub media: Option<SocketAddr>,
     /// What it may cost.
     pub limits: Limits,
     /// Where it counts.
@@ -366,10 +367,10 @@ fn bind(settings: &ServeSettings) -> Result<(Vec<Sockets>, Addresses), ServeErro
             worker.listening.push(Listening { listener, tls: Some(Arc::clone(config)) });
         }
     }
-    if let Some(ip) = settings.media {
-        let address = SocketAddr::new(ip, 0);
-        let failed = |error| ServeError::Listen { transport: "media", address, error };
-        for worker in &mut all {
+    if let Some(first) = settings.media {
+        for (index, worker) in all.iter_mut().enumerate() {
+            let address = media_address(first, index);
+            let failed = |error| ServeError::Listen { transport: "media", address, error };
             let socket = socket::udp(address, 1).map_err(failed)?.pop();
             if let Some(socket) = &socket {
                 addresses.media.push(socket.local_addr().map_err(failed)?);
@@ -378,4 +379,14 @@ fn bind(settings: &ServeSettings) -> Result<(Vec<Sockets>, Addresses), ServeErro
         }
     }
     Ok((all, addresses))
+}
+
+/// The media address of a worker. Beyond the last port there is none, and that one, which a worker
+/// before has, is found taken.
+fn media_address(first: SocketAddr, index: usize) -> SocketAddr {
+    let port = match first.port() {
+        0 => 0,
+        port => port.saturating_add(u16::try_from(index).unwrap_or(u16::MAX)),
+    };
+    SocketAddr::new(first.ip(), port)
 }

@@ -24,7 +24,9 @@ pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Turns the text of the file into what is served; the message says what is wrong, and where. It
 /// must not quote the text, which may hold keys.
-pub type Parse<T> = fn(&str) -> Result<T, String>;
+pub trait Parse<T>: Fn(&str) -> Result<T, String> + Send + 'static {}
+
+impl<T, F: Fn(&str) -> Result<T, String> + Send + 'static> Parse<T> for F {}
 
 /// Why the first version of a file could not be used. Later ones are kept out silently.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +85,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// When the first version cannot be read or parsed.
     pub fn start(
         path: impl Into<PathBuf>,
-        parse: Parse<T>,
+        parse: impl Parse<T>,
         on_change: impl Fn(&Arc<T>) + Send + 'static,
     ) -> Result<Self, WatchError> {
         let path = path.into();
@@ -102,7 +104,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         let follower = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("watch".into())
-            .spawn(move || follower.follow(seen.ok(), parse, &on_change))
+            .spawn(move || follower.follow(seen.ok(), &parse, &on_change))
             .map_err(WatchError::Thread)?;
         Ok(Watched { shared, thread: Some(thread) })
     }
@@ -134,7 +136,7 @@ impl<T: Send + Sync + 'static> Drop for Watched<T> {
 }
 
 impl<T> Shared<T> {
-    fn follow(&self, mut seen: Option<Identity>, parse: Parse<T>, on_change: &impl Fn(&Arc<T>)) {
+    fn follow(&self, mut seen: Option<Identity>, parse: &impl Parse<T>, on_change: &impl Fn(&Arc<T>)) {
         loop {
             std::thread::park_timeout(POLL_INTERVAL);
             if self.stopped.load(Ordering::Relaxed) {

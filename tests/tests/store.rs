@@ -41,12 +41,12 @@ fn deliverer(state: &Path, store: S3) -> Deliverer {
         generation: 1,
         server: ServerIdentity {
             name: "mailbox".into(),
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             status: config::ServerStatus::Enabled,
             startup_mode: config::StartupMode::TCP,
             listeners: Listeners { udp: None, tcp: None, tls: None },
             certificate: None,
         },
+        first_media_port: None,
         max_calls_allowed: 100,
         token_keys: Vec::new(),
         directory: Directory::default(),
@@ -55,7 +55,7 @@ fn deliverer(state: &Path, store: S3) -> Deliverer {
         delivery: Delivery { smtp: None },
         store: Store::S3(store),
     });
-    Deliverer::start(state, Arc::new(move || Arc::clone(&config))).unwrap()
+    Deliverer::start(state, Arc::new(move || Arc::clone(&config)), IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap()
 }
 
 /// Records a second of one sound.

@@ -21,7 +21,7 @@ pub(crate) fn draw(
     style: Style,
 ) -> String {
     let folder = arguments.folder.display();
-    let address = router.server.address;
+    let address = arguments.address;
     let directory = &router.directory;
     let gateways: Vec<String> =
         directory.gateways.iter().map(|gateway| format!("{} {}", gateway.name, gateway.address)).collect();
@@ -32,7 +32,7 @@ pub(crate) fn draw(
         let _ = writeln!(text, "  {}  {value}", style.paint(Colour::Dim, &format!("{name:<9}")));
     };
     row("router", &format!("{address}, {}", ports(router.server.listeners)));
-    row("mailbox", &format!("{}, {}", mailbox.server.address, ports(mailbox.server.listeners)));
+    row("mailbox", &format!("{address}, {}", ports(mailbox.server.listeners)));
     row("admin", &format!("http://{}/readyz, /metrics, /generation", arguments.admin));
     row("callers", &some(&gateways));
     row("users", &some(&users));

@@ -48,6 +48,7 @@ pub(crate) fn prepare(state: &Path) -> Result<Sentence> {
 /// The call, from before it begins until its result is told.
 pub(crate) struct FirstCall {
     number: String,
+    address: IpAddr,
     sentence: Option<Sentence>,
     state: PathBuf,
     style: Style,
@@ -56,9 +57,11 @@ pub(crate) struct FirstCall {
 }
 
 impl FirstCall {
-    pub(crate) fn new(number: &str, sentence: Sentence, state: &Path, style: Style) -> Self {
+    /// A call of `number` at the servers that listen on `address`.
+    pub(crate) fn new(number: &str, address: IpAddr, sentence: Sentence, state: &Path, style: Style) -> Self {
         Self {
             number: number.to_owned(),
+            address,
             sentence: Some(sentence),
             state: state.to_owned(),
             style,
@@ -70,14 +73,14 @@ impl FirstCall {
     /// Places the call in a thread of its own, if it has not begun yet.
     pub(crate) fn begin(&mut self, router: &RouterConfig, mailbox: &MailboxConfig) -> Result<()> {
         let Some(sentence) = self.sentence.take() else { return Ok(()) };
-        let plan = plan(&self.number, &sentence, router)?;
+        let plan = plan(&self.number, self.address, &sentence, router)?;
         let (sender, receiver) = channel();
         let (state, style) = (self.state.clone(), self.style);
         let destination = match &mailbox.delivery.smtp {
             Some(_) => Destination::MailServer,
             None => Destination::Maildir,
         };
-        say(&format!("Calling {} from {} …", self.number, plan.bind.unwrap_or(router.server.address)));
+        say(&format!("Calling {} from {} …", self.number, plan.bind.unwrap_or(self.address)));
         std::thread::Builder::new()
             .name("first call".into())
             .spawn(move || {
@@ -107,8 +110,8 @@ impl FirstCall {
 }
 
 /// The call of a gateway that lives on this machine.
-fn plan(number: &str, sentence: &Sentence, router: &RouterConfig) -> Result<CallPlan> {
-    let (address, listeners) = (router.server.address, router.server.listeners);
+fn plan(number: &str, address: IpAddr, sentence: &Sentence, router: &RouterConfig) -> Result<CallPlan> {
+    let listeners = router.server.listeners;
     let (transport, port) = match (listeners.udp, listeners.tcp) {
         (Some(port), _) => (Transport::Udp, port),
         (None, Some(port)) => (Transport::Tcp, port),

@@ -53,7 +53,9 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<bool> {
     let mut up = Up::open(arguments, style)?;
     let Some(servers) = up.start(&drain)? else { return Ok(true) };
     let first_call = match (&arguments.call, speech) {
-        (Some(number), Some(speech)) => Some(FirstCall::new(number, speech, &arguments.state, style)),
+        (Some(number), Some(speech)) => {
+            Some(FirstCall::new(number, arguments.address, speech, &arguments.state, style))
+        }
         _ => None,
     };
     let succeeded = up.serve(&servers, first_call, &drain)?;

@@ -28,11 +28,15 @@ impl Servers {
     /// Starts everything, or leaves nothing running.
     pub(crate) fn start(arguments: &UpArguments, site: &Standalone, workers: usize) -> Result<Self> {
         let registry = metrics::registry();
-        let paths =
-            MailboxPaths { config: site.mailbox_config(), state: arguments.state.clone(), address: None };
+        let paths = MailboxPaths {
+            config: site.mailbox_config(),
+            state: arguments.state.clone(),
+            address: arguments.address,
+            name: None,
+        };
         let mailbox = mailbox::Server::start(&paths, workers, &mut metrics::lock(&registry))
             .map_err(|error| mailbox_not_started(&error))?;
-        let paths = RouterPaths { config: site.router_config(), address: None };
+        let paths = RouterPaths { config: site.router_config(), address: arguments.address };
         let router = router::Server::start(&paths, workers, &mut metrics::lock(&registry))
             .map_err(|error| router_not_started(&error))?;
         let (router, mailbox) = (Arc::new(router), Arc::new(mailbox));

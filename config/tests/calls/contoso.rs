@@ -19,12 +19,18 @@ dialPlans:
   - {name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}
   - {name: board, numberOfDigitsInExtension: 4, voipSecurity: SIPSecured}
 mailboxes:
-  - {name: alice, dialPlan: contoso, extensions: ['101', '111'], server: mailbox-1}
-  - {name: bob, dialPlan: contoso, extensions: ['102'], server: mailbox-2}
-  - {name: carol, dialPlan: board, extensions: ['0101'], server: mailbox-1}
+  - {name: alice, dialPlan: contoso, extensions: ['101', '111']}
+  - {name: bob, dialPlan: contoso, extensions: ['102']}
+  - {name: carol, dialPlan: board, extensions: ['0101']}
 mailboxServers:
   - {name: mailbox-1, address: 192.0.2.1, listeners: {udp: 5062, tcp: 5062, tls: 5063}, inService: true}
   - {name: mailbox-2, address: 192.0.2.2, listeners: {udp: 5062, tcp: 5062}, inService: true}
+# alice is in database 1, carol in 2 and bob in 10.
+hosts: [
+    mailbox-1, mailbox-1, mailbox-1, mailbox-1, mailbox-1, mailbox-1, mailbox-1, mailbox-1, mailbox-1, mailbox-1,
+    mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2,
+    mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2, mailbox-2,
+  ]
 ";
 
 pub(crate) fn directory() -> Directory {
@@ -32,10 +38,8 @@ pub(crate) fn directory() -> Directory {
 }
 
 pub(crate) fn server() -> ServerIdentity {
-    serde_yaml::from_str(
-        "{name: router, address: 192.0.2.1, status: Enabled, startupMode: Dual, listeners: {udp: 5060}}",
-    )
-    .unwrap()
+    serde_yaml::from_str("{name: router, status: Enabled, startupMode: Dual, listeners: {udp: 5060}}")
+        .unwrap()
 }
 
 pub(crate) fn table() -> Table {

@@ -57,9 +57,36 @@ fn without_any_server_in_service_the_call_is_refused() {
 #[test]
 fn a_mailbox_whose_host_is_unknown_is_served_by_any_server() {
     let mut directory = servers(3, &[]);
-    directory.mailboxes[0].server = "gone".to_owned();
+    directory.hosts = vec!["gone".to_owned(); 32];
     let (first, second) = choice(&directory, "call");
     assert_ne!(Some(first), second);
+}
+
+/// Servers of different versions must agree, and mailboxes must never move. These were computed apart
+/// from our code, by SipHash-1-3 with a zero key.
+#[test]
+fn a_mailbox_is_in_the_same_database_in_every_version() {
+    let names = ["alice", "bob", "carol", "dave", "ada", "user-1", "user-2", ""];
+    assert_eq!(names.map(config::database_of), [1, 10, 2, 27, 29, 0, 23, 12]);
+    assert_eq!(config::DATABASES, 32);
+}
+
+#[test]
+fn mailboxes_are_spread_evenly_over_the_databases() {
+    let mut counts = [0; 32];
+    for n in 0..32_000 {
+        counts[config::database_of(&format!("user-{n}"))] += 1;
+    }
+    assert!(counts.iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn a_mailbox_is_hosted_by_the_server_of_its_database_and_by_no_other() {
+    let mut directory = servers(5, &[]);
+    directory.hosts[1] = "mailbox-4".to_owned();
+    assert_eq!(choice(&directory, "call").0, "mailbox-4");
+    directory.hosts[2] = "mailbox-5".to_owned();
+    assert_eq!(choice(&directory, "call").0, "mailbox-4", "database 2 is not that of alice");
 }
 
 /// Routers of different versions must agree, so the choice is part of what we promise. These were

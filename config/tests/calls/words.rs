@@ -29,7 +29,7 @@ Which dial plan does the hunt group lead to? everyone: contoso, extensions of 3 
 Is the signalling protected as the dial plan asks? UDP, voIPSecurity Unsecured: yes
 Was the call diverted from a user? no Diversion or History-Info: no
 Is the called number that of a user? 101: mailbox alice
-Which mailbox server takes the call? mailbox alice: mailbox-1, its host; then mailbox-2
+Which mailbox server takes the call? mailbox alice of database 1: mailbox-1, its host; then mailbox-2
 ";
     assert_eq!(told(&table(), &call(PBX, "101")), expected);
 }

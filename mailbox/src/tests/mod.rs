@@ -1,5 +1,6 @@
 //! Scripted calls on virtual time: the whole core of a worker, bytes in and bytes out.
 
+mod advertised;
 mod caller;
 mod complete;
 mod crossings;

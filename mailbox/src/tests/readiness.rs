@@ -30,10 +30,10 @@ fn slow_program(folder: &Path) -> String {
 /// A server on a loopback address that no other process uses.
 fn start(folder: &Path, program: &str) -> Server {
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    let address = IpAddr::from([127, 63, high, low]).to_string();
+    let address = IpAddr::from([127, 63, high, low]);
     let paths =
-        ServerPaths { config: folder.join("mailbox.yaml"), state: folder.join("state"), address: None };
-    fs::write(&paths.config, CONFIG.replace("192.0.2.20", &address)).unwrap();
+        ServerPaths { config: folder.join("mailbox.yaml"), state: folder.join("state"), address, name: None };
+    fs::write(&paths.config, CONFIG).unwrap();
     Server::start_with(&paths, 1, &mut lock(&registry()), program).unwrap()
 }
 
@@ -44,6 +44,30 @@ fn a_server_is_not_ready_before_its_prompts_are_spoken_or_known_not_to_be() {
     assert_eq!(server.ready(), Err("the prompts are being spoken".to_owned()));
     assert!(server.live());
     fs::write(folder.path().join("go"), "").unwrap();
+    let end = Instant::now() + LIMIT;
+    while let Err(reason) = server.ready() {
+        assert!(Instant::now() < end, "{reason}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_server_that_is_not_in_its_own_directory_is_not_ready_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let paths = ServerPaths {
+        config: folder.path().join("mailbox.yaml"),
+        state: folder.path().join("state"),
+        address: IpAddr::from([127, 64, high, low]),
+        name: Some("main-mailbox-0".to_owned()),
+    };
+    fs::write(&paths.config, CONFIG).unwrap();
+    let server = Server::start_with(&paths, 1, &mut lock(&registry()), "no-such-program").unwrap();
+    assert_eq!(server.ready(), Err("main-mailbox-0 is not in its own directory".to_owned()));
+    assert!(server.live());
+    let told = CONFIG.replace("mailboxServers: [{name: mailbox,", "mailboxServers: [{name: main-mailbox-0,");
+    fs::write(folder.path().join("next"), told).unwrap();
+    fs::rename(folder.path().join("next"), &paths.config).unwrap();
     let end = Instant::now() + LIMIT;
     while let Err(reason) = server.ready() {
         assert!(Instant::now() < end, "{reason}");

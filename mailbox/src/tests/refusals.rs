@@ -28,6 +28,19 @@ fn a_peer_that_is_no_gateway_is_refused() {
 }
 
 #[test]
+fn a_server_that_nobody_was_told_of_takes_no_calls() {
+    let (mut stage, mut caller) = (Stage::but("[{name: mailbox,", "[{name: other,"), Caller::new());
+    let answer = refused(&mut stage, &mut caller);
+    assert!(answer.starts_with("SIP/2.0 503 Service Unavailable\r\n"), "{answer}");
+    assert!(
+        answer.contains("text=\"UM1105 ServerNotInService: server mailbox is not in its own directory, "),
+        "{answer}"
+    );
+    stage.hears(&Caller::numbered(1).request("OPTIONS", 9, ""));
+    assert!(stage.sip.last().unwrap().1.starts_with("SIP/2.0 503 "), "{:?}", stage.sip.last());
+}
+
+#[test]
 fn a_full_disk_and_a_full_outbox_refuse_new_calls() {
     for health in [SpoolHealth::Full, SpoolHealth::OutboxFull, SpoolHealth::Unwritable] {
         let (mut stage, mut caller) = (Stage::new(), Caller::new());

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runtime::{Core, Now, Outbox};
+use runtime::{Core, Now, Outbox, WorkerPlace};
 use sip::{Endpoint, EndpointSettings, Peer, Transport};
 
 use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
@@ -36,7 +36,6 @@ schemaVersion: 1
 generation: 7
 server:
   name: mailbox
-  address: 192.0.2.20
   status: Enabled
   startupMode: TCP
   listeners: {udp: 5062, tcp: 5062}
@@ -48,9 +47,10 @@ directory:
   huntGroups: [{name: all, gateway: pbx, dialPlan: contoso}]
   dialPlans: [{name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}]
   mailboxes:
-    - {name: ada, dialPlan: contoso, extensions: ["101"], server: mailbox}
-    - {name: bob, dialPlan: contoso, extensions: ["102"], server: mailbox}
-  mailboxServers: [{name: mailbox, address: 192.0.2.20, listeners: {udp: 5062}, inService: true}]
+    - {name: ada, dialPlan: contoso, extensions: ["101"]}
+    - {name: bob, dialPlan: contoso, extensions: ["102"]}
+  mailboxServers: [{name: mailbox, address: 192.0.2.20, listeners: {udp: 5062, tcp: 5062}, mediaPorts: [20000], inService: true}]
+  hosts: []
 calls:
   contoso: {language: en-US, maxCallDurationS: 60, maxRecordingDurationS: 20, recordingIdleTimeoutS: 5}
 owners:
@@ -73,6 +73,10 @@ pub(super) struct Props {
 pub(super) struct Desk(Rc<Props>);
 
 impl Surroundings for Desk {
+    fn name(&self) -> String {
+        self.0.served.borrow().config.server.name.clone()
+    }
+
     fn served(&self) -> Arc<Served> {
         Arc::clone(&self.0.served.borrow())
     }
@@ -144,7 +148,7 @@ impl Stage {
             (Sentence::StorageFailed, prompt(2, 3_000)),
         ]);
         let props = Rc::new(Props {
-            served: RefCell::new(Arc::new(Served::parse(config).unwrap())),
+            served: RefCell::new(Arc::new(Served::parse(config, None).unwrap())),
             draining: Cell::new(false),
             storage: Cell::new(SpoolHealth::Ready),
             spool_takes: Cell::new(true),
@@ -153,9 +157,9 @@ impl Stage {
         });
         let endpoint = Endpoint::new(EndpointSettings {
             user_agent: "Umbriel".to_owned(),
-            contact_host: [192, 0, 2, 20].into(),
-            udp_port: Some(5062),
-            tcp_port: Some(5062),
+            contact_host: [0, 0, 0, 0].into(),
+            udp_port: None,
+            tcp_port: None,
             tls_port: None,
             tag_prefix: "w0-".to_owned(),
             max_transactions: 1_000,
@@ -164,8 +168,9 @@ impl Stage {
             reason: endpoint_reason,
         });
         let metrics = CallMetrics::default();
-        let local = SocketAddr::from(([192, 0, 2, 20], 20_000));
-        let board = Switchboard::new(endpoint, Desk(Rc::clone(&props)), metrics.clone(), local, 2);
+        // What a worker is bound to is not what peers are told.
+        let place = WorkerPlace { index: 0, workers: 1, media: Some(([10, 0, 0, 7], 5_070).into()) };
+        let board = Switchboard::new(endpoint, Desk(Rc::clone(&props)), metrics.clone(), place, 2);
         let start = Instant::now();
         Stage { board, props, metrics, sip: Vec::new(), media: Vec::new(), start, now_ms: 0 }
     }

@@ -23,7 +23,7 @@ const GRACE_PERIOD_S: u32 = 120 * 60 + 60;
 /// The objects of one mailbox service.
 pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMServiceSpec) -> Vec<Workload> {
     let extra = Extra {
-        args: vec!["--state".into(), STATE_DIR.into()],
+        args: vec!["--state".into(), STATE_DIR.into(), "--name".into(), "$(POD_NAME)".into()],
         // espeak-ng may want a place for what it is doing.
         mounts: vec![("state", STATE_DIR), ("tmp", "/tmp")],
         volumes: vec![json!({ "name": "tmp", "emptyDir": {} })],

@@ -81,10 +81,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": args,
-                "env": [{
-                    "name": "POD_ADDRESS",
-                    "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } },
-                }],
+                "env": [of_the_pod("POD_ADDRESS", "status.podIP"), of_the_pod("POD_NAME", "metadata.name")],
                 "ports": [{ "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" }],
                 "resources": { "requests": { "cpu": "50m", "memory": extra.memory } },
                 "securityContext": {
@@ -100,4 +97,9 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
             "volumes": volumes,
         },
     })
+}
+
+/// A field of the pod that its server is told.
+fn of_the_pod(name: &str, field: &str) -> Json {
+    json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": field } } })
 }

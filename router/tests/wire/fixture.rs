@@ -16,7 +16,6 @@ schemaVersion: 1
 generation: 7
 server:
   name: router
-  address: 127.0.0.1
   status: Enabled
   startupMode: Dual
   listeners: {udp: 0, tcp: 0, tls: 0}
@@ -39,13 +38,19 @@ directory:
   - {name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}
   - {name: secured, numberOfDigitsInExtension: 3, voipSecurity: SIPSecured}
   mailboxes:
-  - {name: alice, dialPlan: contoso, extensions: ['101'], server: mail-1}
-  - {name: bob, dialPlan: contoso, extensions: ['102'], server: mail-2}
-  - {name: carol, dialPlan: secured, extensions: ['103'], server: mail-1}
-  - {name: dave, dialPlan: secured, extensions: ['104'], server: mail-2}
+  - {name: alice, dialPlan: contoso, extensions: ['101']}
+  - {name: bob, dialPlan: contoso, extensions: ['102']}
+  - {name: carol, dialPlan: secured, extensions: ['103']}
+  - {name: dave, dialPlan: secured, extensions: ['104']}
   mailboxServers:
   - {name: mail-1, address: 192.0.2.11, listeners: {udp: 5062, tcp: 5062, tls: 5063}, inService: true}
   - {name: mail-2, address: '2001:db8::12', listeners: {tcp: 5064}, inService: false}
+  # alice is in database 1, carol in 2, bob in 10 and dave in 27.
+  hosts: [
+    mail-1, mail-1, mail-1, mail-1, mail-1, mail-1, mail-1, mail-1, mail-1, mail-1,
+    mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2,
+    mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2, mail-2,
+  ]
 ";
 
 pub(crate) struct Bench {

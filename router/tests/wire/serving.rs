@@ -30,14 +30,16 @@ struct House {
     _folder: tempfile::TempDir,
 }
 
+fn paths(config: PathBuf) -> ServerPaths {
+    ServerPaths { config, address: [127, 0, 0, 1].into() }
+}
+
 fn house(config_text: &str) -> House {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("router.yaml");
     std::fs::write(&config, config_text).unwrap();
     let registry = registry();
-    let server =
-        Server::start(&ServerPaths { config: config.clone(), address: None }, 2, &mut lock(&registry))
-            .unwrap();
+    let server = Server::start(&paths(config.clone()), 2, &mut lock(&registry)).unwrap();
     House { server, config, registry, _folder: folder }
 }
 
@@ -296,7 +298,7 @@ fn a_disabled_router_says_so_and_is_not_ready() {
 #[test]
 fn it_does_not_start_without_a_configuration_or_without_its_ports() {
     let folder = tempfile::tempdir().unwrap();
-    let paths = ServerPaths { config: folder.path().join("router.yaml"), address: None };
+    let paths = paths(folder.path().join("router.yaml"));
     let missing = Server::start(&paths, 1, &mut lock(&registry())).unwrap_err();
     assert!(matches!(missing, StartError::Config(_)), "{missing}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -90,7 +90,7 @@ pub(crate) fn settings() -> ServeSettings {
     ServeSettings {
         udp: Some(loopback()),
         tcp: Some(loopback()),
-        media: Some([127, 0, 0, 1].into()),
+        media: Some(loopback()),
         ..ServeSettings::new("echo", 2)
     }
 }

@@ -57,6 +57,37 @@ fn each_worker_answers_on_its_own_media_port() {
     }
 }
 
+/// A port before two that nobody has.
+fn first_of_three_free_ports() -> std::net::SocketAddr {
+    loop {
+        let held = std::net::UdpSocket::bind(loopback()).unwrap();
+        let first = held.local_addr().unwrap();
+        let next =
+            |step| first.port().checked_add(step).map(|port| std::net::SocketAddr::new(first.ip(), port));
+        let free = |address| std::net::UdpSocket::bind(address).is_ok();
+        if [1, 2].into_iter().all(|step| next(step).is_some_and(free)) {
+            return first;
+        }
+    }
+}
+
+#[test]
+fn media_ports_follow_the_first_one_by_worker() {
+    let first = first_of_three_free_ports();
+    let settings = ServeSettings { media: Some(first), ..ServeSettings::new("echo", 3) };
+    let server = serve(&settings, |_| Answering).unwrap();
+    let ports: Vec<u16> = server.addresses().media.iter().map(std::net::SocketAddr::port).collect();
+    assert_eq!(ports, [first.port(), first.port() + 1, first.port() + 2]);
+}
+
+#[test]
+fn beyond_the_last_port_there_is_no_media_port() {
+    let last = std::net::SocketAddr::new(loopback().ip(), u16::MAX);
+    let settings = ServeSettings { media: Some(last), ..ServeSettings::new("echo", 2) };
+    let taken = serve(&settings, |_| Answering).unwrap_err();
+    assert!(matches!(taken, ServeError::Listen { transport: "media", .. }), "{taken}");
+}
+
 #[test]
 fn a_note_and_a_deadline_can_send_too() {
     let server = start(&settings());

@@ -16,6 +16,7 @@ mod table;
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     time::Instant,
 };
 
@@ -75,6 +76,14 @@ impl Endpoint {
     /// Changes what answers OPTIONS. Calls are not touched.
     pub fn set_service(&mut self, service: Service) {
         self.service = service;
+    }
+
+    /// Changes where far ends reach us from now on: host of `Contact` and `Via`, and the ports of UDP,
+    /// TCP and TLS. A call that stands was told another address and is still known.
+    pub fn set_contact(&mut self, host: IpAddr, [udp, tcp, tls]: [Option<u16>; 3]) {
+        let settings = &mut self.identity.settings;
+        settings.contact_host = host;
+        (settings.udp_port, settings.tcp_port, settings.tls_port) = (udp, tcp, tls);
     }
 
     /// Takes one datagram, or one framed message, that `peer` sent.
