@@ -4,7 +4,7 @@
 //! wrong. A server that cannot be used as it is written keeps the identity that it was last given,
 //! and goes on with everybody else's news; a server whose object is gone takes no more calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use config::{
@@ -15,6 +15,7 @@ use config::{
 use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
 
 use crate::dereference::Linked;
+use crate::hosting::hosts;
 use crate::translate;
 use crate::world::{Generations, Key, ObjectRef, TlsSecret, World};
 use crate::written::Written;
@@ -125,7 +126,7 @@ fn routers(
             generation: before.map_or(0, |config| config.generation),
             server,
             token_keys: world.token_keys.clone(),
-            directory: directory(linked, &key.namespace, services),
+            directory: directory(world, linked, &key.namespace, services),
         };
         if before != Some(&config) {
             config.generation += 1;
@@ -150,7 +151,7 @@ fn mailboxes(
 ) -> BTreeMap<Key, Document<MailboxConfig>> {
     let observed = Written::new(world, &world.observed.services);
     let directories: Vec<Directory> =
-        services.keys().map(|key| directory(linked, &key.namespace, &services)).collect();
+        services.keys().map(|key| directory(world, linked, &key.namespace, &services)).collect();
     let document = |((key, service), directory): ((Key, Service), Directory)| {
         let before = observed.of(&key);
         let mut config = MailboxConfig {
@@ -211,12 +212,17 @@ fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
 }
 
 /// Everything that calls of a namespace are decided on.
-fn directory(linked: &Linked<'_>, namespace: &str, services: &BTreeMap<Key, Service>) -> Directory {
+fn directory(
+    world: &World,
+    linked: &Linked<'_>,
+    namespace: &str,
+    services: &BTreeMap<Key, Service>,
+) -> Directory {
     let within = |key: &&&Key| key.namespace == namespace;
     let services = services.iter().filter(|(key, _)| key.namespace == namespace);
     let mailbox_servers: Vec<MailboxServer> =
         services.flat_map(|(_, service)| service.servers.iter().cloned()).collect();
-    let hosts = mailbox_servers.first().map(|server| vec![server.name.clone(); DATABASES]);
+    let hosts = hosts_of(&mailbox_servers, previous_hosts(world, namespace));
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
         address: gateway.address,
@@ -245,8 +251,28 @@ fn directory(linked: &Linked<'_>, namespace: &str, services: &BTreeMap<Key, Serv
         dial_plans: dial_plans.collect(),
         mailboxes: mailboxes.collect(),
         mailbox_servers,
-        hosts: hosts.unwrap_or_default(),
+        hosts,
     }
+}
+
+/// Who hosts each database. While nobody is in service everybody may host, so that nothing moves
+/// because all of them start at once.
+fn hosts_of(servers: &[MailboxServer], previous: &[String]) -> Vec<String> {
+    let names = |in_service: bool| -> BTreeSet<&str> {
+        let servers = servers.iter().filter(|server| server.in_service || !in_service);
+        servers.map(|server| server.name.as_str()).collect()
+    };
+    let in_service = names(true);
+    let may_host = if in_service.is_empty() { names(false) } else { in_service };
+    hosts(previous, &may_host, DATABASES)
+}
+
+/// Who hosted each database of a namespace until now.
+fn previous_hosts<'w>(world: &'w World, namespace: &str) -> &'w [String] {
+    let services = world.observed.services.iter().map(|(key, config)| (key, &config.directory));
+    let routers = world.observed.routers.iter().map(|(key, config)| (key, &config.directory));
+    let mut known = services.chain(routers).filter(|(key, _)| key.namespace == namespace);
+    known.next().map(|(_, directory)| directory.hosts.as_slice()).unwrap_or_default()
 }
 
 fn calls(linked: &Linked<'_>, namespace: &str) -> BTreeMap<String, CallSettings> {

@@ -13,6 +13,7 @@ mod check;
 pub mod cluster;
 mod dereference;
 mod folder;
+mod hosting;
 mod identify;
 mod node;
 mod parse;

@@ -63,16 +63,20 @@ fn places(world: &World) -> Vec<(String, bool)> {
     servers.iter().map(|server| (server.address.to_string(), server.in_service)).collect()
 }
 
-fn mailbox_pod(world: &mut World, ready: bool) {
-    let pod = Instance {
-        name: "main-mailbox-0".into(),
-        address: Some(IpAddr::from([10, 244, 0, 7])),
+fn pod(number: u8, ready: bool) -> Instance {
+    Instance {
+        name: format!("main-mailbox-{number}"),
+        address: Some(IpAddr::from([10, 244, 0, 7 + number])),
         ready,
         ends: false,
         serves: None,
-    };
+    }
+}
+
+/// The pods of the mailbox service are these.
+fn mailbox_pods(world: &mut World, pods: Vec<Instance>) {
     let server = ObjectRef::new(Kind::UMService, &key());
-    world.cluster.as_mut().unwrap().instances.insert(server, vec![pod]);
+    world.cluster.as_mut().unwrap().instances.insert(server, pods);
 }
 
 #[test]
@@ -118,12 +122,43 @@ fn calls_are_sent_to_a_mailbox_server_only_while_its_pod_takes_them() {
     let mut world = world();
     settle(&mut world);
     assert_eq!(places(&world), []);
-    mailbox_pod(&mut world, false);
+    mailbox_pods(&mut world, vec![pod(0, false)]);
     settle(&mut world);
     assert_eq!(places(&world), [("10.244.0.7".into(), false)]);
-    mailbox_pod(&mut world, true);
+    mailbox_pods(&mut world, vec![pod(0, true)]);
     settle(&mut world);
     assert_eq!(places(&world), [("10.244.0.7".into(), true)]);
+}
+
+#[test]
+fn each_pod_of_a_mailbox_service_hosts_its_share_and_another_one_takes_over_when_it_ends() {
+    let hosts = |world: &World| {
+        let mut count = BTreeMap::new();
+        let hosts = &world.observed.routers[&key()].directory.hosts;
+        hosts.iter().for_each(|host| *count.entry(host.clone()).or_insert(0) += 1);
+        (hosts.clone(), count.into_iter().collect::<Vec<(String, usize)>>())
+    };
+    let of = |number: u8, count: usize| (format!("main-mailbox-{number}"), count);
+    let mut world = world();
+    settle(&mut world);
+    mailbox_pods(&mut world, vec![pod(0, false), pod(1, false)]);
+    settle(&mut world);
+    let (both, count) = hosts(&world);
+    assert_eq!(count, [of(0, 16), of(1, 16)], "while both start");
+    mailbox_pods(&mut world, vec![pod(0, true), pod(1, true)]);
+    settle(&mut world);
+    assert_eq!(hosts(&world).0, both, "nothing moves because they are ready");
+    let ending = Instance { ends: true, ..pod(1, false) };
+    mailbox_pods(&mut world, vec![pod(0, true), ending]);
+    settle(&mut world);
+    assert_eq!(hosts(&world).1, [of(0, 32)]);
+    assert_eq!(places(&world)[1], ("10.244.0.8".into(), false), "it is known until its calls are over");
+    mailbox_pods(&mut world, vec![pod(0, true), pod(1, true)]);
+    settle(&mut world);
+    assert_eq!(hosts(&world).1, [of(0, 16), of(1, 16)]);
+    mailbox_pods(&mut world, Vec::new());
+    settle(&mut world);
+    assert!(hosts(&world).0.is_empty());
 }
 
 #[test]
