@@ -84,7 +84,7 @@ fn what_is_left_out_is_written_into_the_object() {
     assert_eq!(spec(&namespace, "umcr/x"), router);
     let service = json!({
         "sipTcpListeningPort": 5062, "sipTlsListeningPort": 5063, "sipUdpListeningPort": 5062,
-        "umStartupMode": "TCP", "status": "Enabled", "maxCallsAllowed": 100,
+        "umStartupMode": "TCP", "status": "Enabled", "maxCallsAllowed": 100, "replicas": 1,
         "smtp": {"host": "mail.contoso.example", "port": 25, "from": "um@contoso.example", "security": "StartTLS"},
     });
     assert_eq!(spec(&namespace, "umsvc/x"), service);
@@ -201,11 +201,16 @@ fn one_command_lists_all_kinds_with_what_matters_of_each() {
     let table = namespace.kubectl(&["get", "um"]);
     let row = |object: &str| {
         let row = table.lines().find(|line| line.starts_with(object)).unwrap_or_else(|| panic!("{table}"));
-        row.split_whitespace().collect::<Vec<_>>().join(" ")
+        let words: Vec<_> = row.split_whitespace().collect();
+        // The last one says since when it is there: seconds, here.
+        let [what @ .., age] = words.as_slice() else { panic!("{table}") };
+        let seconds = age.strip_suffix('s').and_then(|seconds| seconds.parse::<u8>().ok());
+        assert!(seconds.is_some(), "{table}");
+        what.join(" ")
     };
     assert_eq!(row("umdialplan.umbriel.dev/contoso"), "umdialplan.umbriel.dev/contoso 3 Unsecured");
     assert_eq!(row("umcallrouter.umbriel.dev/router"), "umcallrouter.umbriel.dev/router TCP Enabled");
-    assert_eq!(row("umservice.umbriel.dev/mailbox"), "umservice.umbriel.dev/mailbox TCP Enabled 100");
+    assert_eq!(row("umservice.umbriel.dev/mailbox"), "umservice.umbriel.dev/mailbox TCP Enabled 1 100");
     assert_eq!(table.matches("ummailbox.umbriel.dev/").count(), 2, "{table}");
 }
 
