@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::audio::{self, Law};
@@ -43,7 +44,8 @@ impl Sipp {
             .args([&site.router().to_string(), "-sf", "leave.xml", "-s", self.called, "-m", "1", "-nostdin"])
             .args(["-i", &from, "-mi", &from])
             .args(["-t", if self.transport == "udp" { "u1" } else { "tn" }, "-max_socket", "64"])
-            .args(["-mp", &media_port(&self.caller).to_string(), "-timeout", "60"])
+            .args(["-mp", &media_port(&self.caller).to_string(), "-p", &signalling_port().to_string()])
+            .args(["-timeout", "60"])
             .args(["-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -70,6 +72,13 @@ impl Sipp {
 fn media_port(caller: &str) -> u16 {
     let number: u16 = caller.parse().expect("callers are numbers");
     20_000 + (number % 1000) * 8
+}
+
+/// A signalling port that no other caller of this process has: left to itself, sipp binds to the first
+/// port that it can, and of two callers that begin at once one then cannot listen on it.
+fn signalling_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    28_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 4_000
 }
 
 /// A caller that is under way.
