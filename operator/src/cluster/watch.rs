@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource, DynamicObject, TypeMeta};
 use kube::core::GroupVersionKind;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event};
@@ -79,14 +79,15 @@ fn selection(source: Source) -> Config {
 }
 
 async fn follow(api: Api<DynamicObject>, source: Source, changes: Sender<Change>, health: Arc<Health>) {
-    let name = format!("watch of {}", resource(source).plural);
+    let resource = resource(source);
+    let name = format!("watch of {}", resource.plural);
     let mut events = watcher::watcher(api, selection(source)).default_backoff().boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         let news = match event {
             Ok(event) => {
                 health.well(&name);
-                news(event, &mut listed)
+                news(event, &resource, &mut listed)
             }
             Err(error) => {
                 health.trouble(&name, &error.to_string());
@@ -101,13 +102,18 @@ async fn follow(api: Api<DynamicObject>, source: Source, changes: Sender<Change>
 }
 
 /// What an event tells; `listed` are the names in the list that is under way.
-fn news(event: Event<DynamicObject>, listed: &mut BTreeSet<Key>) -> Option<News> {
+fn news(event: Event<DynamicObject>, resource: &ApiResource, listed: &mut BTreeSet<Key>) -> Option<News> {
     match event {
         Event::Init => {
             listed.clear();
             None
         }
-        Event::InitApply(object) => {
+        Event::InitApply(mut object) => {
+            // The objects in a list do not say what they are; the list does.
+            object.types.get_or_insert_with(|| TypeMeta {
+                api_version: resource.api_version.clone(),
+                kind: resource.kind.clone(),
+            });
             let object = kept(&object)?;
             listed.insert(key(&object));
             Some(News::Is(object))
