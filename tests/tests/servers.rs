@@ -127,6 +127,7 @@ fn each_call_goes_to_the_host_of_its_mailbox_and_to_another_one_when_that_is_gon
 
     let of_host = format!("--field-selector=status.podIP={}", host.ip());
     let _deleted = namespace.kubectl(&["delete", "pod", "--wait=false", &of_host]);
+    // `call` holds each of these calls to be answered, by whichever of them.
     wait_until("its calls meet the other one", Duration::from_secs(20), || {
         (call(cluster, router, one) == other_host).then_some(())
     });

@@ -19,6 +19,10 @@ const CONFIG_MODE: u32 = 0o440;
 /// A server starts in less than a second; a slow disk may take it a minute to look through.
 const START_FAILURES: u32 = 120;
 
+/// A pod that is to end goes on serving for this long, so that whoever sends calls to it has learnt
+/// to send them elsewhere before it takes none any more. News takes a second; this is several.
+const FAREWELL_S: u32 = 5;
+
 /// What a pod of one role adds.
 pub(super) struct Extra {
     /// Arguments after those that both roles have.
@@ -27,7 +31,7 @@ pub(super) struct Extra {
     pub(super) mounts: Vec<(&'static str, &'static str)>,
     /// Volumes of those mounts, if the pod itself says them.
     pub(super) volumes: Vec<Json>,
-    /// How long the pod may take to end, seconds.
+    /// How long the server may take to finish what it has, seconds.
     pub(super) grace_period_s: u32,
     /// Memory that is set aside for it.
     pub(super) memory: &'static str,
@@ -61,7 +65,8 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
         "spec": {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "terminationGracePeriodSeconds": extra.grace_period_s,
+            // The grace period begins together with the farewell.
+            "terminationGracePeriodSeconds": FAREWELL_S + extra.grace_period_s,
             "securityContext": {
                 "runAsNonRoot": true,
                 "runAsUser": USER_ID,
@@ -89,6 +94,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
                     "readOnlyRootFilesystem": true,
                     "capabilities": { "drop": ["ALL"] },
                 },
+                "lifecycle": { "preStop": { "sleep": { "seconds": FAREWELL_S } } },
                 "startupProbe": probe("/livez", 1, START_FAILURES),
                 "readinessProbe": probe("/readyz", 1, 2),
                 "livenessProbe": probe("/livez", 10, 3),
