@@ -158,7 +158,11 @@ impl Cluster {
         namespace
     }
 
-    fn install_definitions(&self) {
+    /// Installs the definitions of our kinds; the shared cluster has them.
+    ///
+    /// # Panics
+    /// If they are refused.
+    pub fn install_definitions(&self) {
         let folder = root().join("crds");
         let mut definitions = Vec::new();
         for entry in std::fs::read_dir(&folder).expect("crds") {

@@ -4,11 +4,13 @@
 //! inside: it starts the program, writes files into its folder, speaks to it over sockets, and
 //! judges what arrives by code of its own.
 
+pub mod api;
 pub mod audio;
 pub mod callers;
 pub mod cluster;
 pub mod house;
 pub mod image;
+pub mod load;
 pub mod mail;
 mod need;
 pub mod office;

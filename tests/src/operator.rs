@@ -6,7 +6,8 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,7 +20,8 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Namespace};
 use crate::proxy::API_SERVER;
-use crate::{house, wait_until};
+use crate::wire::{Invite, Wire};
+use crate::{house, image, wait_until};
 
 /// The image that the operator gives to servers; [`load_image`] puts it on the nodes.
 pub const IMAGE: &str = "localhost/umbriel:dev";
@@ -181,6 +183,92 @@ impl Drop for Operator<'_> {
                 std::io::stderr().write_all(format!("{}: {line}\n", self.user).as_bytes()).ok();
             }
         }
+    }
+}
+
+/// Calls from the cluster's network come from its bridge.
+pub const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 1));
+
+/// The objects of an office in a namespace, and a volume for its mailbox server.
+#[derive(Debug)]
+pub struct Applied<'c> {
+    cluster: &'c Cluster,
+    name: String,
+    _volume: TempDir,
+}
+
+impl<'c> Applied<'c> {
+    /// Loads the image into the cluster, and applies everything.
+    ///
+    /// # Panics
+    /// If anything of that is refused.
+    #[must_use]
+    pub fn office(cluster: &'c Cluster, namespace: &Namespace<'_>) -> Applied<'c> {
+        cluster.load(image::archive());
+        let volume = tempfile::Builder::new().prefix("umbriel-volume-").tempdir().expect("a folder");
+        // The user of our pods; a volume of this kind is not given to a pod's group.
+        chown(volume.path(), Some(65_532), Some(65_532)).expect("the folder is given away");
+        let name = namespace.name.clone();
+        let mut yaml = format!(
+            "apiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\nspec:\n  \
+             accessModes: [ReadWriteOnce]\n  capacity: {{storage: 10Gi}}\n  hostPath: {{path: {}}}\n  \
+             claimRef: {{namespace: {name}, name: state-mailbox-mailbox-0}}\n",
+            volume.path().display()
+        );
+        for (_, object) in house::office(BRIDGE, None) {
+            yaml += &format!("---\n{object}");
+        }
+        namespace.apply(&yaml);
+        Applied { cluster, name, _volume: volume }
+    }
+
+    /// Waits until every object is served as it is written now.
+    ///
+    /// # Panics
+    /// If that takes more than a minute and a half.
+    pub fn wait_until_served(&self, namespace: &Namespace<'_>) {
+        let served = ["wait", "--for=condition=Served", "um", "--all", "--timeout=90s"];
+        let waited = namespace.command(&served).output().expect("kubectl");
+        assert!(waited.status.success(), "{}", namespace.kubectl(&["get", "um,pods", "--output=wide"]));
+    }
+
+    /// Waits until every router redirects calls for alice. To be called in the cluster's network.
+    ///
+    /// # Panics
+    /// If that takes more than a minute and a half.
+    pub fn wait_until_called(&self, namespace: &Namespace<'_>) {
+        let routers = self.pods(namespace, "router");
+        let mut asked = 0;
+        wait_until("every router redirects calls", Duration::from_secs(90), || {
+            asked += 1;
+            let redirected = |(number, router): (usize, &IpAddr)| {
+                let wire = Wire::new(BRIDGE, SocketAddr::new(*router, 5060));
+                let call_id = format!("ready-{number}-{asked}");
+                let invite = Invite { called: "101", diverting: None, call_id: &call_id };
+                wire.invite(&invite).starts_with("SIP/2.0 302 ")
+            };
+            routers.iter().enumerate().all(redirected).then_some(())
+        });
+    }
+
+    /// The addresses of the pods of a component, `router` or `mailbox`.
+    ///
+    /// # Panics
+    /// If one has none.
+    #[must_use]
+    pub fn pods(&self, namespace: &Namespace<'_>, component: &str) -> Vec<IpAddr> {
+        let selector = format!("--selector=app.kubernetes.io/component={component}");
+        let addresses = "--output=jsonpath={.items[*].status.podIP}";
+        let addresses = namespace.kubectl(&["get", "pods", &selector, addresses]);
+        addresses.split_whitespace().map(|address| address.parse().expect("an address")).collect()
+    }
+}
+
+impl Drop for Applied<'_> {
+    fn drop(&mut self) {
+        // It goes at the latest with the cluster.
+        let mut delete = self.cluster.command("kubectl");
+        let _deleted = delete.args(["delete", "persistentvolume", "--wait=false", &self.name]).output();
     }
 }
 

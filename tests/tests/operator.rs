@@ -5,13 +5,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use umbriel_tests::api::Api;
 use umbriel_tests::cluster::Namespace;
-use umbriel_tests::operator::{Audit, Operator, Run, owned};
+use umbriel_tests::operator::{Applied, Audit, BRIDGE, Operator, Run, owned};
 use umbriel_tests::proxy::Proxy;
+use umbriel_tests::wire::{Invite, Wire};
 use umbriel_tests::{Cluster, house, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -186,4 +190,69 @@ fn the_chart_has_everything_compared_again_every_ten_minutes() {
     let values = std::fs::read_to_string(umbriel_tests::cluster::root().join("charts/umbriel/values.yaml"));
     let values: Value = serde_yaml::from_str(&values.unwrap()).unwrap();
     assert_eq!(values["operator"]["resyncInterval"], "10m");
+}
+
+/// Times that an operator is killed.
+const KILLS: usize = 20;
+
+fn random_ms(limit: u64) -> Duration {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).unwrap();
+    Duration::from_millis(u64::from_le_bytes(bytes) % limit)
+}
+
+#[test]
+fn an_operator_that_is_killed_at_any_instant_leaves_nothing_undone() {
+    let test = "an_operator_that_is_killed_at_any_instant_leaves_nothing_undone";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    let namespace = cluster.namespace();
+    let office = Applied::office(cluster, &namespace);
+    let api = Api::start(cluster);
+    let over = AtomicBool::new(false);
+    let changes = std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            cluster.within(|| {
+                let mut number = 0;
+                while !over.load(Ordering::SeqCst) {
+                    api.make_mailbox(&namespace.name, number);
+                    number += 1;
+                    std::thread::sleep(Duration::from_millis(150));
+                }
+                number
+            })
+        });
+        for _ in 0..KILLS {
+            let operator = Operator::start(cluster, &namespace, Run::default());
+            std::thread::sleep(Duration::from_millis(100) + random_ms(1_200));
+            operator.signal(Signal::SIGKILL);
+        }
+        over.store(true, Ordering::SeqCst);
+        changes.join().unwrap()
+    });
+    eprintln!("{KILLS} kills during {changes} changes");
+    let finisher = Operator::start(cluster, &namespace, Run::default());
+    office.wait_until_served(&namespace);
+    cluster.within(|| {
+        office.wait_until_called(&namespace);
+        for router in office.pods(&namespace, "router") {
+            let wire = Wire::new(BRIDGE, SocketAddr::new(router, 5060));
+            for number in 0..changes {
+                let (called, call_id) = ((300 + number).to_string(), format!("after-{number}"));
+                let answer = wire.invite(&Invite { called: &called, diverting: None, call_id: &call_id });
+                assert!(answer.starts_with("SIP/2.0 302 "), "{answer}");
+            }
+        }
+    });
+    // Who begins anew finds nothing to do, however often everything is compared.
+    finisher.signal(Signal::SIGTERM);
+    let run = Run { identity: "last", resync_interval: "1s", ..Run::default() };
+    let last = Operator::start(cluster, &namespace, run);
+    let audit = Audit::of(cluster);
+    wait_until("everything was compared three times", 40 * SECOND, || {
+        let requests = audit.requests(&last.user);
+        let lists = requests.iter().filter(|r| r.verb == "list" && r.resource == "ummailboxes");
+        (lists.count() > 3).then_some(())
+    });
+    let writes = audit.writes(&last.user);
+    assert!(writes.is_empty(), "{writes:?}");
 }
