@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rule::{Range, cel_at, fixed_range_schema};
+use crate::rule::{Range, cel_at, fixed_range_schema, fixed_schema};
 use crate::status::Condition;
 use crate::violation::{Checks, Violation, ViolationCode};
 
@@ -89,6 +89,11 @@ pub struct UMDialPlanSpec {
     #[schemars(extend("example" = DIGITS.example))]
     #[schemars(extend("x-kubernetes-validations" = fixed_range_schema(&DIGITS, DIAL_PLAN)))]
     pub number_of_digits_in_extension: i64,
+    /// Whether a mailbox policy, NAME-default, is made for it when it is made. It cannot change
+    /// while the dial plan exists.
+    #[serde(default = "yes", rename = "generateUMMailboxPolicy")]
+    #[schemars(extend("x-kubernetes-validations" = fixed_schema(DIAL_PLAN)))]
+    pub generate_um_mailbox_policy: bool,
     /// What callers must protect: nothing (Unsecured) or their signalling, by TLS (SIPSecured).
     #[serde(default, rename = "voIPSecurity")]
     pub voip_security: VoIPSecurity,
@@ -118,16 +123,24 @@ pub struct UMDialPlanStatus {
     #[serde(default)]
     pub observed_generation: i64,
     /// `Ready`: whether the object can be used. `Served`: whether the servers that need it serve
-    /// it as it is written.
+    /// it as it is written. `InUse`: whether something refers to it.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Since when the servers that need it do not serve it as it is written (RFC 3339); absent while
+    /// they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub waiting_since: Option<String>,
     /// How many gateways lead to it.
     #[serde(default)]
     pub gateways: i64,
     /// How many users calls can reach in it.
     #[serde(default)]
     pub mailboxes: i64,
+    /// The mailbox policy that was made for it. It is not made again when somebody deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_mailbox_policy: Option<String>,
 }
 
 /// What callers of a dial plan must protect (spec 2.8).
@@ -185,6 +198,8 @@ impl UMDialPlanSpec {
         let mut checks = Checks::default();
         let digits = |spec: &UMDialPlanSpec| spec.number_of_digits_in_extension.to_string();
         checks.fixed("spec.numberOfDigitsInExtension", &digits(before), &digits(self), DIAL_PLAN);
+        let generate = |spec: &UMDialPlanSpec| spec.generate_um_mailbox_policy.to_string();
+        checks.fixed("spec.generateUMMailboxPolicy", &generate(before), &generate(self), DIAL_PLAN);
         checks.into_violations()
     }
 }
@@ -198,6 +213,10 @@ fn order_rule() -> serde_json::Value {
         ["shorter than maxCallDuration, which is %s minutes", "shorter than maxCallDuration", ORDER_FIX];
     let shown = ["self.maxRecordingDuration", call];
     cel_at("maxRecordingDuration", &rule, ViolationCode::DurationOrder, &shown, texts)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_call() -> i64 {

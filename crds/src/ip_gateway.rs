@@ -8,9 +8,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rule::Shape;
-use crate::status::Status;
-use crate::violation::{Checks, Violation};
+use crate::rule::{NOTHING, Shape, fixed_optional_rule, name_schema};
+use crate::status::Condition;
+use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
 
 /// The longest text of an IPv6 address, with an IPv4 one in its last 32 bits (RFC 4291 §2.2).
 const MAX_ADDRESS_CHARS: usize = 45;
@@ -19,6 +19,9 @@ const ADDRESS: Shape = Shape {
     allowed: "an IPv4 or IPv6 address",
     fix: "write the address that its calls come from, such as 192.0.2.10",
 };
+
+/// How messages call it.
+const GATEWAY: &str = "gateway";
 
 /// A peer that may call us: a PBX, a gateway to the telephone network or a session border
 /// controller, known by the address that its calls come from.
@@ -31,7 +34,7 @@ const ADDRESS: Shape = Shape {
     shortname = "umgw",
     category = "um",
     namespaced,
-    status = "Status",
+    status = "UMIPGatewayStatus",
     derive = "PartialEq",
     doc = "A peer that may call us: a PBX, a gateway to the telephone network or a session border controller, known by the address that its calls come from.",
     printcolumn(
@@ -66,14 +69,43 @@ const ADDRESS: Shape = Shape {
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [fixed_optional_rule("umDialPlan", GATEWAY)]))]
 pub struct UMIPGatewaySpec {
     /// The IPv4 or IPv6 address that its calls come from. No two gateways share one.
     #[schemars(length(max = MAX_ADDRESS_CHARS), extend("x-kubernetes-validations" = ADDRESS.schema()))]
     pub address: String,
+    /// Name of the UMDialPlan, in the same namespace, that all its calls belong to: a hunt group
+    /// without a pilot, NAME-default, is made for it when it is made. It cannot change while the
+    /// gateway exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
+    pub um_dial_plan: Option<String>,
     /// Whether its calls are taken: Enabled takes them, NoNewCalls refuses new ones and leaves
     /// those that it has, Disabled refuses them.
     #[serde(default)]
     pub status: GatewayStatus,
+}
+
+/// What was observed about a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UMIPGatewayStatus {
+    /// The generation of the object that this status speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// `Ready`: whether the object can be used. `Served`: whether the servers that need it serve
+    /// it as it is written.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Since when the servers that need it do not serve it as it is written (RFC 3339); absent while
+    /// they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub waiting_since: Option<String>,
+    /// The hunt group that was made for it. It is not made again when somebody deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_hunt_group: Option<String>,
 }
 
 /// Whether calls of a gateway are taken (spec 1.10).
@@ -93,6 +125,17 @@ impl UMIPGatewaySpec {
     pub fn check(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
         checks.shape("spec.address", &self.address, &ADDRESS, self.ip().is_some());
+        if let Some(dial_plan) = &self.um_dial_plan {
+            checks.reference("spec.umDialPlan", dial_plan);
+        }
+        checks.into_violations()
+    }
+
+    /// What of it cannot have changed since it was `before`.
+    pub fn check_change(&self, before: &UMIPGatewaySpec) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        let plan = |spec: &UMIPGatewaySpec| spec.um_dial_plan.clone().unwrap_or(NOTHING.into());
+        checks.fixed("spec.umDialPlan", &plan(before), &plan(self), GATEWAY);
         checks.into_violations()
     }
 

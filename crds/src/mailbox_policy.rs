@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{NotEmpty, name_schema};
-use crate::status::Status;
+use crate::status::Condition;
 use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
 
 const MAX_TEXT_CHARS: usize = 512;
@@ -24,7 +24,7 @@ const TEXT: NotEmpty =
     shortname = "ummp",
     category = "um",
     namespaced,
-    status = "Status",
+    status = "UMMailboxPolicyStatus",
     derive = "PartialEq",
     doc = "What the mailboxes of a dial plan have in common.",
     printcolumn(
@@ -32,6 +32,12 @@ const TEXT: NotEmpty =
         type_ = "string",
         json_path = ".spec.umDialPlan",
         description = "Where its mailboxes belong"
+    ),
+    printcolumn(
+        name = "Mailboxes",
+        type_ = "integer",
+        json_path = ".status.mailboxes",
+        description = "Mailboxes that belong to it"
     ),
     printcolumn(
         name = "Ready",
@@ -61,6 +67,28 @@ pub struct UMMailboxPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_TEXT_CHARS), extend("x-kubernetes-validations" = TEXT.schema()))]
     pub voice_mail_text: Option<String>,
+}
+
+/// What was observed about a mailbox policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UMMailboxPolicyStatus {
+    /// The generation of the object that this status speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// `Ready`: whether the object can be used. `Served`: whether the servers that need it serve
+    /// it as it is written. `InUse`: whether something refers to it.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Since when the servers that need it do not serve it as it is written (RFC 3339); absent while
+    /// they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub waiting_since: Option<String>,
+    /// How many mailboxes belong to it.
+    #[serde(default)]
+    pub mailboxes: i64,
 }
 
 impl UMMailboxPolicySpec {

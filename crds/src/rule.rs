@@ -116,6 +116,11 @@ pub(crate) fn fixed_range_schema(range: &Range, object: &str) -> Json {
     rules
 }
 
+/// The rules of a switch that stays as it was made.
+pub(crate) fn fixed_schema(object: &str) -> Json {
+    json!([fixed_rule("self", object)])
+}
+
 /// What is allowed where a field stays as `object` was made with it.
 pub(crate) fn fixed_allowed(before: &str, object: &str) -> String {
     format!("{before}, as it was made; it cannot change while the {object} exists")

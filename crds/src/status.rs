@@ -18,18 +18,24 @@ pub struct Status {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Since when the servers that need it do not serve it as it is written (RFC 3339); absent while
+    /// they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub waiting_since: Option<String>,
 }
 
 /// One statement about an object, as Kubernetes writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Condition {
-    /// What is stated: `Ready` or `Served`.
+    /// What is stated: `Ready`, `Served` or `InUse`.
     #[serde(rename = "type")]
     pub type_: String,
     /// Whether it is so.
     pub status: ConditionStatus,
-    /// Why, as one word: the name of a code under docs/codes, or `Accepted`, `Serving`, `Waiting`.
+    /// Why, as one word: the name of a code under docs/codes, or `Accepted`, `Serving`, `Waiting`,
+    /// `Referenced`.
     pub reason: String,
     /// Why, as a sentence.
     pub message: String,

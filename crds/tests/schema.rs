@@ -154,7 +154,7 @@ fn the_documented_defaults_are_the_defaults() {
     assert_eq!(
         serde_json::to_value(plan).unwrap(),
         json!({
-            "numberOfDigitsInExtension": 3, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
+            "numberOfDigitsInExtension": 3, "generateUMMailboxPolicy": true, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
             "maxCallDuration": 30, "maxRecordingDuration": 20, "recordingIdleTimeout": 5,
         })
     );

@@ -121,9 +121,10 @@ impl Defaults {
     /// Takes up the object `owner` of `kind`, for which `spec` is made if it asks for that.
     fn consider(&mut self, world: &World, owner: &Key, spec: Option<DefaultSpec>, kind: Kind) {
         let made_for = ObjectRef::new(kind, owner);
-        let remembered = world.observed.statuses.get(&made_for).and_then(|status| {
-            status.default_mailbox_policy.as_ref().or(status.default_hunt_group.as_ref())
-        });
+        let remembered =
+            world.observed.statuses.get(&made_for).and_then(|status| {
+                status.default_mailbox_policy.as_ref().or(status.default_hunt_group.as_ref())
+            });
         if let Some(name) = remembered {
             self.made.insert(made_for, name.clone());
             return;

@@ -30,6 +30,9 @@ pub(crate) enum Value {
 /// that is meant as a text has to stand in quotes.
 const YAML_1_1_BOOLEANS: [&str; 8] = ["true", "yes", "on", "y", "false", "no", "off", "n"];
 
+/// Those of them that mean true.
+const YAML_1_1_TRUE: [&str; 4] = ["true", "yes", "on", "y"];
+
 /// Longest value that a problem repeats.
 const MAX_SHOWN_CHARS: usize = 80;
 
@@ -74,7 +77,11 @@ impl Value {
         match self {
             Value::Null => serde_json::Value::Null,
             Value::Integer(text) => text.parse::<i64>().unwrap_or_default().into(),
-            Value::Bool(text) | Value::OtherNumber(text) | Value::Text(text) => text.clone().into(),
+            Value::Bool(text) => {
+                let lower = text.to_ascii_lowercase();
+                YAML_1_1_TRUE.contains(&lower.as_str()).into()
+            }
+            Value::OtherNumber(text) | Value::Text(text) => text.clone().into(),
             Value::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Value::Map(fields) => {
                 let fields = fields.iter().map(|(name, node)| (name.clone(), node.value.to_json()));

@@ -5,6 +5,8 @@
 
 use config::{MailboxConfig, RouterConfig};
 
+use crate::defaults::DefaultObject;
+use crate::events::Event;
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
 use crate::workloads::Workload;
@@ -18,6 +20,8 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// Everything that is wrong, the refused edits among it.
     pub problems: Vec<Problem>,
+    /// What people should be told of it, once it is carried out.
+    pub events: Vec<Event>,
     /// The generations that the servers have once the plan is carried out.
     pub wanted: Generations,
 }
@@ -37,9 +41,24 @@ pub enum Write {
     Status(ObjectRef, ObjectStatus),
     /// The object is gone, and its status goes with it.
     Forget(ObjectRef),
+    /// An object that is made for another one. It comes last: what it leads to follows once it was
+    /// seen.
+    Default(Box<DefaultObject>),
 }
 
 impl Write {
+    /// The object that it makes for another one, if it does.
+    pub(crate) fn made(&self) -> Option<ObjectRef> {
+        match self {
+            Write::Default(default) => Some(default.object()),
+            Write::Mailbox(..)
+            | Write::Router(..)
+            | Write::Workload(_)
+            | Write::Status(..)
+            | Write::Forget(_) => None,
+        }
+    }
+
     /// What is observed once this was written.
     pub fn apply(self, observed: &mut Observed) {
         match self {
@@ -58,6 +77,8 @@ impl Write {
             Write::Forget(object) => {
                 observed.statuses.remove(&object);
             }
+            // It is among the objects then, and nothing that became of them.
+            Write::Default(_) => {}
         }
     }
 }

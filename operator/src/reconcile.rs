@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::build::{Wanted, build};
 use crate::check::check_each;
+use crate::defaults::defaults;
 use crate::dereference::dereference;
+use crate::events::events;
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::status::{ObjectStatus, statuses};
@@ -25,9 +27,13 @@ pub fn reconcile(world: &World) -> Plan {
     let mut linked = dereference(world, names, &mut problems);
     validate_together(world, &mut linked, &mut problems);
     let wanted = build(world, &linked);
-    let statuses = statuses(world, &linked, &wanted, &problems);
+    let defaults = defaults(world);
+    let statuses = statuses(world, &linked, &wanted, &defaults, &problems);
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
-    differences(&world.observed, wanted, workloads, statuses, problems)
+    let mut plan = differences(&world.observed, wanted, workloads, statuses, problems);
+    plan.writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
+    plan.events = events(world, &plan.writes);
+    plan
 }
 
 /// The writes that turn what is observed into what is wanted.
@@ -60,5 +66,5 @@ fn differences(
     let changed =
         statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
     writes.extend(changed.map(|(object, status)| Write::Status(object, status)));
-    Plan { writes, problems, wanted: generations }
+    Plan { writes, problems, events: Vec::new(), wanted: generations }
 }

@@ -209,6 +209,9 @@ fn wrong_type(path: &str, line: usize, expected: &str, found: &Value, schema: &J
                 format!("write a whole number without quotes, such as {example}"),
             )
         }
+        ("boolean", _) => {
+            (String::from("true or false"), String::from("write true or false, without quotes"))
+        }
         ("array", _) => (String::from("a list"), format!("write a list, such as [{}]", quoted(found))),
         ("object", _) => {
             (String::from("a group of fields"), String::from("write its fields below it, one a line"))

@@ -13,9 +13,11 @@ use crate::world::ObjectRef;
 pub struct Cluster {
     /// The image of the servers' pods.
     pub image: String,
-    /// The identity that the API server gave to each server object; what belongs to one of them
-    /// names it, and goes with it.
+    /// The identity that the API server gave to each object that others belong to: what does names
+    /// it, and goes with it.
     pub uids: BTreeMap<ObjectRef, String>,
+    /// The identities of the objects that one belongs to, and goes with.
+    pub owners: BTreeMap<ObjectRef, Vec<String>>,
     /// The pods of each server object that run.
     pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
 }
@@ -43,6 +45,18 @@ impl Cluster {
         let speaks = |instance: &&Instance| !instance.ends && (instance.ready || instance.serves.is_some());
         // The smallest of them, and silence is smaller than any number.
         self.instances(server).iter().filter(speaks).map(|instance| instance.serves).min().flatten()
+    }
+
+    /// How many pods of `server` there are that stay and say what they serve.
+    pub(crate) fn running(&self, server: &ObjectRef) -> usize {
+        let running = |instance: &&Instance| !instance.ends && instance.serves.is_some();
+        self.instances(server).iter().filter(running).count()
+    }
+
+    /// Whether `object` belongs to something, and not to `owner`.
+    pub(crate) fn belongs_to_another(&self, object: &ObjectRef, owner: &ObjectRef) -> bool {
+        let owner = self.uids.get(owner);
+        self.owners.get(object).is_some_and(|owners| !owners.iter().any(|uid| Some(uid) == owner))
     }
 
     /// The pods of `server`.

@@ -155,7 +155,7 @@ pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
     let mut world = World::empty(address, jiff::Timestamp::UNIX_EPOCH);
     store.populate(&mut world);
     world.refused = refused.iter().map(|located| located.problem.clone()).collect();
-    let plan = reconcile(&world);
+    let plan = settle(&mut store, &mut world);
     let mut observed = Observed::default();
     let mut problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
     problems.extend(nothing_written(dir, &store, &problems));
@@ -248,6 +248,14 @@ impl Standalone {
         self.last = None;
         let mut store = self.store.clone();
         let refused = store.fold(&listing);
+        let mut world = World::empty(self.address, timestamp(now)?);
+        store.populate(&mut world);
+        self.served = served;
+        self.observed.served = served.by_object(&world);
+        world.refused = refused.iter().map(|located| located.problem.clone()).collect();
+        world.token_keys = self.token_keys.clone();
+        world.observed = self.observed.clone();
+        let plan = settle(&mut store, &mut world);
         let mut changed = false;
         if store != self.store {
             let text = store.to_json().map_err(|error| unwritable(&self.objects_path(), error))?;
@@ -255,14 +263,6 @@ impl Standalone {
             self.store = store;
             changed = true;
         }
-        self.served = served;
-        let mut world = World::empty(self.address, timestamp(now)?);
-        self.store.populate(&mut world);
-        self.observed.served = served.by_object(&world);
-        world.refused = refused.iter().map(|located| located.problem.clone()).collect();
-        world.token_keys = self.token_keys.clone();
-        world.observed = self.observed.clone();
-        let plan = reconcile(&world);
         let mut problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
         problems.extend(nothing_written(self.folder.path(), &self.store, &problems));
         let wanted = Served::of(&plan.wanted);
@@ -294,6 +294,8 @@ impl Standalone {
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),
                 // On one machine the servers are no objects of their own.
                 Write::Workload(_) => {}
+                // It is among the objects already.
+                Write::Default(_) => {}
             }
         }
         if !statuses.is_empty() {
@@ -306,6 +308,22 @@ impl Standalone {
         }
         Ok(changed)
     }
+}
+
+/// The plan of a world in which everything is there that is made for an object: on one machine it
+/// is made at once.
+fn settle(store: &mut Store, world: &mut World) -> Plan {
+    let plan = reconcile(world);
+    let mut made = false;
+    for write in plan.writes.iter() {
+        if let Write::Default(default) = write {
+            store.make(default);
+            world.make((**default).clone());
+            made = true;
+        }
+    }
+    // Nothing is made for what was made.
+    if made { reconcile(world) } else { plan }
 }
 
 /// Something that cannot be put into text.

@@ -1,8 +1,9 @@
 //! Fifth step: what to say about each object.
 //!
-//! Decides the two conditions: `Ready`, whether the object can be used as it is written, and
-//! `Served`, whether every server that needs it says that it serves it. Both say what was
-//! observed, never what is hoped, and a condition's time moves only when its status does.
+//! Decides the conditions `Ready`, whether the object can be used as it is written, and `Served`,
+//! whether every server that needs it says that it serves it; `InUse` comes from the guards. They
+//! say what was observed, never what is hoped, and a condition's time moves only when its status
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,9 @@ use crds::{Condition, ConditionStatus, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::build::Wanted;
+use crate::defaults::Defaults;
 use crate::dereference::Linked;
+use crate::guards::Guards;
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef, World};
 
@@ -24,14 +27,24 @@ pub struct ObjectStatus {
     /// The generation of the object that this status speaks of; 0 for an object that was refused
     /// from the beginning.
     pub observed_generation: i64,
-    /// `Ready` and `Served`.
+    /// `Ready` and `Served`, and `InUse` where something may refer to it.
     pub conditions: Vec<Condition>,
+    /// Since when the servers that need it do not serve it as it is written; `None` while they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<String>,
     /// Gateways that lead to it; only a dial plan has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateways: Option<i64>,
-    /// Users that calls can reach in it; only a dial plan has it.
+    /// Users that calls can reach in it, of a dial plan; users that belong to it, of a mailbox
+    /// policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailboxes: Option<i64>,
+    /// The mailbox policy that was made for it; only a dial plan has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_mailbox_policy: Option<String>,
+    /// The hunt group that was made for it; only a gateway has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_hunt_group: Option<String>,
 }
 
 impl ObjectStatus {
@@ -46,6 +59,7 @@ pub(crate) fn statuses(
     world: &World,
     linked: &Linked<'_>,
     wanted: &Wanted,
+    defaults: &Defaults,
     problems: &[Problem],
 ) -> BTreeMap<ObjectRef, ObjectStatus> {
     let mut of_object: BTreeMap<&ObjectRef, Vec<&Problem>> = BTreeMap::new();
@@ -61,21 +75,45 @@ pub(crate) fn statuses(
         world.refused.iter().filter_map(|problem| problem.object.as_ref()).collect();
     let servers = Servers::of(world, linked, wanted);
     let mut counts = Counts::of(linked);
+    let guards = Guards::of(world, defaults);
     generations
         .into_iter()
         .map(|(object, generation)| {
             let problems = of_object.get(&object).map(Vec::as_slice).unwrap_or_default();
             let previous = world.observed.statuses.get(&object);
-            let conditions = [
-                ready(problems, generation > 0 && refused.contains(&object)),
-                servers.served(&object, generation, previous),
+            let served = servers.served(&object, generation, previous, world.now);
+            let is_served = served.status == ConditionStatus::True;
+            let statements = [
+                Some(ready(problems, generation > 0 && refused.contains(&object))),
+                Some(served),
+                guards.in_use(&object).filter(|_| generation > 0),
             ];
+            let conditions = statements.into_iter().flatten();
             let conditions =
-                conditions.map(|statement| statement.condition(world.now, generation, previous)).into();
-            let (gateways, mailboxes) = counts.take(&object);
-            (object, ObjectStatus { observed_generation: generation, conditions, gateways, mailboxes })
+                conditions.map(|statement| statement.condition(world.now, generation, previous)).collect();
+            let mut status =
+                ObjectStatus { observed_generation: generation, conditions, ..ObjectStatus::default() };
+            status.waiting_since = (!is_served).then(|| waiting_since(previous, generation, world.now));
+            let made = defaults.made.get(&object).cloned();
+            match Kind::of(&object.kind) {
+                Some(Kind::UMDialPlan) => {
+                    (status.gateways, status.mailboxes) = counts.take(&object);
+                    status.default_mailbox_policy = made;
+                }
+                Some(Kind::UMIPGateway) => status.default_hunt_group = made,
+                Some(Kind::UMMailboxPolicy) => status.mailboxes = Some(guards.mailboxes(&object.key)),
+                Some(Kind::UMHuntGroup | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService) | None => {}
+            }
+            (object, status)
         })
         .collect()
+}
+
+/// Since when an object waits to be served in this generation.
+fn waiting_since(previous: Option<&ObjectStatus>, generation: i64, now: jiff::Timestamp) -> String {
+    let same = previous.filter(|status| status.observed_generation == generation);
+    let since = same.and_then(|status| status.waiting_since.clone());
+    since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
 }
 
 /// Whether an object of this kind and name can have a status at all.
@@ -84,11 +122,11 @@ fn has_status(object: &ObjectRef) -> bool {
 }
 
 /// A condition without its times.
-struct Statement {
-    type_: &'static str,
-    status: ConditionStatus,
-    reason: String,
-    message: String,
+pub(crate) struct Statement {
+    pub(crate) type_: &'static str,
+    pub(crate) status: ConditionStatus,
+    pub(crate) reason: String,
+    pub(crate) message: String,
 }
 
 impl Statement {
@@ -136,6 +174,8 @@ struct Server<'w> {
     key: &'w Key,
     wanted: u64,
     serves: Option<u64>,
+    /// How many servers it runs.
+    running: usize,
 }
 
 /// The server objects that there are, and what stands in their configurations.
@@ -148,8 +188,10 @@ struct Servers<'w> {
 impl<'w> Servers<'w> {
     fn of(world: &World, linked: &'w Linked<'w>, wanted: &'w Wanted) -> Servers<'w> {
         let server = |kind: Kind, key: &'w Key, wanted: u64| {
-            let serves = world.observed.served.get(&ObjectRef::new(kind, key)).copied();
-            Server { key, wanted, serves }
+            let object = ObjectRef::new(kind, key);
+            let serves = world.observed.served.get(&object).copied();
+            let running = world.cluster.as_ref().map_or(1, |cluster| cluster.running(&object));
+            Server { key, wanted, serves, running }
         };
         // A server that was withdrawn serves nobody.
         let routers = wanted.routers.iter().filter(|(_, document)| !document.withdrawn);
@@ -179,21 +221,44 @@ impl<'w> Servers<'w> {
         }
     }
 
-    fn served(&self, object: &ObjectRef, generation: i64, previous: Option<&ObjectStatus>) -> Statement {
-        let already = previous.and_then(|status| status.condition("Served")).is_some_and(|condition| {
+    fn served(
+        &self,
+        object: &ObjectRef,
+        generation: i64,
+        previous: Option<&ObjectStatus>,
+        now: jiff::Timestamp,
+    ) -> Statement {
+        let already = previous.and_then(|status| status.condition("Served")).filter(|condition| {
             condition.status == ConditionStatus::True && condition.observed_generation == generation
         });
-        let serving =
-            || statement(ConditionStatus::True, "Serving", "Every server that needs it serves it.".into());
-        let Some(kind) = Kind::of(&object.kind) else { return serving() };
+        let Some(kind) = Kind::of(&object.kind) else {
+            return statement(ConditionStatus::False, "LeftOut", "There is no such kind.".into());
+        };
         let needs_router = !matches!(kind, Kind::UMMailboxPolicy | Kind::UMService);
         let needs_service = kind != Kind::UMCallRouter;
-        let routers =
-            needs_router.then(|| self.missing(Kind::UMCallRouter, &self.routers, kind, &object.key, already));
-        let services = || {
-            needs_service.then(|| self.missing(Kind::UMService, &self.services, kind, &object.key, already))
-        };
-        routers.flatten().or_else(|| services().flatten()).unwrap_or_else(serving)
+        let routers = (Kind::UMCallRouter, self.routers.as_slice());
+        let services = (Kind::UMService, self.services.as_slice());
+        let needed: Vec<_> = [needs_router.then_some(routers), needs_service.then_some(services)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let missing = |(of, servers)| self.missing(of, servers, kind, &object.key, already.is_some());
+        if let Some(missing) = needed.iter().copied().find_map(missing) {
+            return missing;
+        }
+        // What was said when it came to be served stands.
+        let message = already.map_or_else(
+            || {
+                let of = |(of, servers): (Kind, &[Server<'_>])| {
+                    let needing = servers.iter().filter(|server| server.serves_for(of, kind, &object.key));
+                    (of, needing.map(|server| server.running).sum())
+                };
+                let counts: Vec<(Kind, usize)> = needed.iter().copied().map(of).collect();
+                serving(&counts, waited_ms(previous, generation, now))
+            },
+            |condition| condition.message.clone(),
+        );
+        statement(ConditionStatus::True, "Serving", message)
     }
 
     /// Why an object is not served by the server objects of kind `of`, if it is not.
@@ -205,15 +270,12 @@ impl<'w> Servers<'w> {
         key: &Key,
         already: bool,
     ) -> Option<Statement> {
-        let name = if of == Kind::UMCallRouter { "call router" } else { "mailbox server" };
+        let name = server_name(of);
         if servers.is_empty() {
             let message = format!("There is no {of} to serve it.");
             return Some(statement(ConditionStatus::False, "NoServer", message));
         }
-        let needs_it = |server: &&Server<'_>| {
-            if kind == of { server.key == key } else { server.key.namespace == key.namespace }
-        };
-        let mut needing = servers.iter().filter(needs_it).peekable();
+        let mut needing = servers.iter().filter(|server| server.serves_for(of, kind, key)).peekable();
         if needing.peek().is_none() || !self.hold(kind, key) {
             let message = format!("It is not in the configuration of the {name}.");
             return Some(statement(ConditionStatus::False, "LeftOut", message));
@@ -236,6 +298,38 @@ impl<'w> Servers<'w> {
     }
 }
 
+impl Server<'_> {
+    /// Whether this server object, of kind `of`, is one that the object `key` of `kind` needs.
+    fn serves_for(&self, of: Kind, kind: Kind, key: &Key) -> bool {
+        if kind == of { self.key == key } else { self.key.namespace == key.namespace }
+    }
+}
+
+/// How messages call a server of this kind.
+fn server_name(of: Kind) -> &'static str {
+    if of == Kind::UMCallRouter { "call router" } else { "mailbox server" }
+}
+
+/// That an object is served by so many servers, and how long that took, if that is known.
+fn serving(counts: &[(Kind, usize)], waited_ms: Option<i64>) -> String {
+    let number = |(of, count): &(Kind, usize)| {
+        format!("{count} {}{}", server_name(*of), if *count == 1 { "" } else { "s" })
+    };
+    let servers = counts.iter().map(number).collect::<Vec<_>>().join(" and ");
+    let verb = if counts.iter().map(|(_, count)| count).sum::<usize>() == 1 { "serves" } else { "serve" };
+    match waited_ms {
+        Some(ms) => format!("{servers} {verb} it, {ms} ms after the change was seen."),
+        None => format!("{servers} {verb} it."),
+    }
+}
+
+/// How long an object has waited to be served in this generation, milliseconds.
+fn waited_ms(previous: Option<&ObjectStatus>, generation: i64, now: jiff::Timestamp) -> Option<i64> {
+    let same = previous.filter(|status| status.observed_generation == generation)?;
+    let since: jiff::Timestamp = same.waiting_since.as_ref()?.parse().ok()?;
+    Some((now.as_millisecond() - since.as_millisecond()).max(0))
+}
+
 fn statement(status: ConditionStatus, reason: &str, message: String) -> Statement {
     Statement { type_: "Served", status, reason: reason.into(), message }
 }
@@ -256,11 +350,8 @@ impl Counts {
         Counts(counts)
     }
 
-    /// Gateways and mailboxes of `object`, if it is a dial plan.
+    /// Gateways and mailboxes of a dial plan.
     fn take(&mut self, object: &ObjectRef) -> (Option<i64>, Option<i64>) {
-        if Kind::of(&object.kind) != Some(Kind::UMDialPlan) {
-            return (None, None);
-        }
         let (gateways, mailboxes) = self.0.remove(object).unwrap_or_default();
         (Some(i64::try_from(gateways.len()).unwrap_or(i64::MAX)), Some(mailboxes))
     }

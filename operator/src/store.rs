@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, Violation};
+use crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, Violation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::admit::Document;
+use crate::defaults::DefaultObject;
 use crate::folder::{Listing, Text};
 use crate::identify::{DEFAULT_NAMESPACE, SECRET};
 use crate::problem::{Located, Problem};
@@ -31,6 +32,8 @@ struct Stored {
     file: PathBuf,
     generation: i64,
     spec: Json,
+    /// The object that it was made for, if nobody wrote it.
+    made_for: Option<ObjectRef>,
 }
 
 /// One object, as it is kept between two starts.
@@ -43,6 +46,9 @@ struct Kept {
     file: PathBuf,
     generation: i64,
     spec: Json,
+    /// Kind and name of the object that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_for: Option<(String, String)>,
 }
 
 impl Store {
@@ -52,7 +58,9 @@ impl Store {
         let objects = kept.into_iter().map(|kept| {
             let object =
                 ObjectRef { kind: kept.kind, key: Key { namespace: kept.namespace, name: kept.name } };
-            (object, Stored { file: kept.file, generation: kept.generation, spec: kept.spec })
+            let made_for =
+                kept.made_for.map(|(kind, name)| ObjectRef { kind, key: object.key.beside(&name) });
+            (object, Stored { file: kept.file, generation: kept.generation, spec: kept.spec, made_for })
         });
         Ok(Store { objects: objects.collect() })
     }
@@ -69,6 +77,7 @@ impl Store {
                 file: stored.file.clone(),
                 generation: stored.generation,
                 spec: stored.spec.clone(),
+                made_for: stored.made_for.as_ref().map(|owner| (owner.kind.clone(), owner.key.name.clone())),
             })
             .collect();
         serde_json::to_string_pretty(&kept)
@@ -133,37 +142,51 @@ impl Store {
             }
         }
         self.objects.retain(|object, stored| {
-            seen.contains_key(object) || held.contains(object) || unclear.contains(stored.file.as_path())
+            let written =
+                seen.contains_key(object) || held.contains(object) || unclear.contains(stored.file.as_path());
+            written || stored.made_for.is_some()
         });
+        // What was made for an object goes with it.
+        let written: BTreeSet<ObjectRef> = self.objects.keys().cloned().collect();
+        self.objects.retain(|_, stored| stored.made_for.as_ref().is_none_or(|owner| written.contains(owner)));
         refused
     }
 
     /// What `spec` would change of the object that cannot change while it exists.
     fn changed_for_good(&self, object: &ObjectRef, spec: &Json) -> Vec<Problem> {
         let Some(stored) = self.objects.get(object) else { return Vec::new() };
+        // What a person writes takes the place of what was made.
+        if stored.made_for.is_some() {
+            return Vec::new();
+        }
         let changes = match Kind::of(&object.kind) {
             Some(Kind::UMDialPlan) => changes(&stored.spec, spec, UMDialPlanSpec::check_change),
             Some(Kind::UMHuntGroup) => changes(&stored.spec, spec, UMHuntGroupSpec::check_change),
-            Some(
-                Kind::UMIPGateway
-                | Kind::UMMailboxPolicy
-                | Kind::UMMailbox
-                | Kind::UMCallRouter
-                | Kind::UMService,
-            )
-            | None => Vec::new(),
+            Some(Kind::UMIPGateway) => changes(&stored.spec, spec, UMIPGatewaySpec::check_change),
+            Some(Kind::UMMailboxPolicy | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService) | None => {
+                Vec::new()
+            }
         };
         changes.into_iter().map(|violation| Problem::violation(object, violation)).collect()
     }
 
     fn accept(&mut self, object: &ObjectRef, file: &Path, spec: &Json) {
-        let fresh = || Stored { file: file.into(), generation: 0, spec: Json::Null };
+        let fresh = || Stored { file: file.into(), generation: 0, spec: Json::Null, made_for: None };
         let stored = self.objects.entry(object.clone()).or_insert_with(fresh);
         stored.file = file.into();
+        stored.made_for = None;
         if stored.spec != *spec {
             stored.spec = spec.clone();
             stored.generation += 1;
         }
+    }
+
+    /// Takes up an object that is made for one of these.
+    pub(crate) fn make(&mut self, default: &DefaultObject) {
+        let made_for = default.made_for();
+        let file = self.file_of(&made_for).map(Path::to_owned).unwrap_or_default();
+        let stored = Stored { file, generation: 1, spec: default.spec(), made_for: Some(made_for) };
+        self.objects.insert(default.object(), stored);
     }
 
     /// The file that an object was last read from.

@@ -12,6 +12,8 @@ use crds::{
     UMMailboxSpec, UMServiceSpec,
 };
 
+use crate::defaults::{DefaultObject, DefaultSpec};
+use crate::plan::Write;
 use crate::problem::Problem;
 use crate::site::Cluster;
 use crate::status::ObjectStatus;
@@ -163,6 +165,30 @@ impl World {
             token_keys: Vec::new(),
             observed: Observed::default(),
             now,
+        }
+    }
+
+    /// The world once this was written.
+    pub fn apply(&mut self, write: Write) {
+        match write {
+            Write::Default(default) => self.make(*default),
+            Write::Mailbox(..)
+            | Write::Router(..)
+            | Write::Workload(_)
+            | Write::Status(..)
+            | Write::Forget(_) => write.apply(&mut self.observed),
+        }
+    }
+
+    /// Puts an object beside the others that was made for one of them.
+    pub(crate) fn make(&mut self, default: DefaultObject) {
+        match default.spec {
+            DefaultSpec::Policy(spec) => {
+                self.policies.insert(default.key, Object { generation: 1, spec });
+            }
+            DefaultSpec::HuntGroup(spec) => {
+                self.hunt_groups.insert(default.key, Object { generation: 1, spec });
+            }
         }
     }
 

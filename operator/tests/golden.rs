@@ -227,8 +227,10 @@ fn statuses(text: &str) -> String {
         let (namespace, name) = (text_of(&metadata["namespace"]), text_of(&metadata["name"]));
         let object = format!("{kind} {namespace}/{name}");
         write!(shown, "{object}: generation {}", status["observedGeneration"]).unwrap();
-        if let (Some(gateways), Some(mailboxes)) = (status.get("gateways"), status.get("mailboxes")) {
-            write!(shown, ", gateways {gateways}, mailboxes {mailboxes}").unwrap();
+        for (field, value) in status.as_object().unwrap() {
+            if !matches!(field.as_str(), "observedGeneration" | "conditions") {
+                write!(shown, ", {field} {value}").unwrap();
+            }
         }
         shown.push('\n');
         for condition in status["conditions"].as_array().unwrap() {
@@ -237,7 +239,7 @@ fn statuses(text: &str) -> String {
             let (type_, value, reason) = (text("type"), text("status"), text("reason"));
             let since = text("lastTransitionTime").replace("2026-11-21T", "").replace('Z', "");
             writeln!(shown, "{object}: {type_} {value} since {since} {reason}").unwrap();
-            if value != "True" {
+            if (value != "True") != (type_ == "InUse") {
                 text("message").lines().for_each(|line| writeln!(shown, "    {line}").unwrap());
             }
         }

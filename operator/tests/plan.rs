@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use config::{Code, RouterConfig, TokenKey};
@@ -16,7 +17,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use umbriel_operator::{
-    Cluster, Generations, Instance, Key, Object, ObjectRef, Observed, Plan, Problem, TlsSecret, World,
+    Cluster, Generations, Instance, Key, Object, ObjectRef, Observed, Plan, Problem, TlsSecret, World, Write,
     reconcile,
 };
 
@@ -143,7 +144,7 @@ fn a_world_that_nobody_checked_gets_its_problems_here() {
 fn the_mailbox_server_learns_of_a_user_before_the_router_does() {
     let plan = reconcile(&company());
     let order: Vec<String> = plan.writes.iter().map(|write| format!("{write:?}")[..6].to_owned()).collect();
-    assert_eq!(order, ["Mailbo", "Router", "Status", "Status", "Status", "Status"]);
+    assert_eq!(order, ["Mailbo", "Router", "Status", "Status", "Status", "Status", "Defaul"]);
 }
 
 #[test]
@@ -171,14 +172,87 @@ fn a_status_has_the_shape_that_the_definition_of_its_kind_gives_it() {
         let json = serde_json::to_value(&status).unwrap();
         match Kind::of(&object.kind).unwrap() {
             Kind::UMDialPlan => drop(serde_json::from_value::<crds::UMDialPlanStatus>(json).unwrap()),
-            Kind::UMIPGateway
-            | Kind::UMHuntGroup
-            | Kind::UMMailboxPolicy
-            | Kind::UMMailbox
-            | Kind::UMCallRouter
-            | Kind::UMService => drop(serde_json::from_value::<crds::Status>(json).unwrap()),
+            Kind::UMIPGateway => drop(serde_json::from_value::<crds::UMIPGatewayStatus>(json).unwrap()),
+            Kind::UMMailboxPolicy => {
+                drop(serde_json::from_value::<crds::UMMailboxPolicyStatus>(json).unwrap())
+            }
+            Kind::UMHuntGroup | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService => {
+                drop(serde_json::from_value::<crds::Status>(json).unwrap())
+            }
         }
     }
+}
+
+/// Carries out plans until one has nothing to write.
+fn settle(world: &mut World) {
+    for _ in 0..4 {
+        let plan = reconcile(world);
+        if plan.writes.is_empty() {
+            return;
+        }
+        plan.writes.into_iter().for_each(|write| world.apply(write));
+    }
+    panic!("there is always something to write: {:?}", reconcile(world).writes);
+}
+
+#[test]
+fn what_is_made_for_an_object_is_made_once() {
+    let mut world = company();
+    let spec = json!({"address": "192.0.2.10", "umDialPlan": "contoso"});
+    world.gateways.insert(key("pbx"), object(1, spec));
+    settle(&mut world);
+    assert_eq!(world.policies[&key("contoso-default")].spec.um_dial_plan, "contoso");
+    assert_eq!(world.hunt_groups[&key("pbx-default")].spec.um_ip_gateway, "pbx");
+    assert_eq!(world.hunt_groups[&key("pbx-default")].spec.pilot_identifier, None);
+    assert_eq!(the_router(&world.observed).directory.hunt_groups.len(), 1);
+
+    // Somebody deletes both: that is how it stays.
+    world.policies.remove(&key("contoso-default"));
+    world.hunt_groups.remove(&key("pbx-default"));
+    settle(&mut world);
+    assert!(!world.policies.contains_key(&key("contoso-default")));
+    assert!(!world.hunt_groups.contains_key(&key("pbx-default")));
+}
+
+#[test]
+fn a_crash_after_something_was_made_neither_makes_it_again_nor_forgets_it() {
+    let mut world = company();
+    let made = reconcile(&world).writes.pop().unwrap();
+    world.apply(made);
+    settle(&mut world);
+    let status = &world.observed.statuses[&ObjectRef::new(Kind::UMDialPlan, &key("contoso"))];
+    assert_eq!(status.default_mailbox_policy.as_deref(), Some("contoso-default"));
+    assert_eq!(world.policies.len(), 2);
+}
+
+#[test]
+fn what_a_person_wrote_takes_the_place_of_what_would_be_made() {
+    let mut world = company();
+    let spec = json!({"umDialPlan": "contoso", "voiceMailText": "Written by hand."});
+    world.policies.insert(key("contoso-default"), object(7, spec.clone()));
+    settle(&mut world);
+    assert_eq!(world.policies[&key("contoso-default")], object(7, spec));
+    world.policies.remove(&key("contoso-default"));
+    settle(&mut world);
+    assert!(!world.policies.contains_key(&key("contoso-default")));
+}
+
+#[test]
+fn what_is_left_of_a_dial_plan_that_is_gone_is_not_that_of_its_successor() {
+    let mut world = company();
+    let plan = ObjectRef::new(Kind::UMDialPlan, &key("contoso"));
+    let left_over = ObjectRef::new(Kind::UMMailboxPolicy, &key("contoso-default"));
+    world.policies.insert(key("contoso-default"), object(1, json!({"umDialPlan": "contoso"})));
+    world.cluster = Some(Cluster {
+        uids: BTreeMap::from([(plan.clone(), "second".into())]),
+        owners: BTreeMap::from([(left_over, vec!["first".into()])]),
+        ..Cluster::default()
+    });
+    settle(&mut world);
+    assert_eq!(world.observed.statuses[&plan].default_mailbox_policy, None, "it goes in a moment");
+    world.policies.remove(&key("contoso-default"));
+    settle(&mut world);
+    assert!(world.policies.contains_key(&key("contoso-default")));
 }
 
 /// A few names, so that references meet, and one that is none.
@@ -212,8 +286,12 @@ prop_compose! {
 }
 
 fn gateway() -> impl Strategy<Value = UMIPGatewaySpec> {
-    prop_oneof!["192\\.0\\.2\\.[12]", Just(String::from("::ffff:192.0.2.1")), ".{0,9}"]
-        .prop_map(|address| UMIPGatewaySpec { address, status: GatewayStatus::Enabled })
+    let address = prop_oneof!["192\\.0\\.2\\.[12]", Just(String::from("::ffff:192.0.2.1")), ".{0,9}"];
+    (address, option::of(name())).prop_map(|(address, um_dial_plan)| UMIPGatewaySpec {
+        address,
+        um_dial_plan,
+        status: GatewayStatus::Enabled,
+    })
 }
 
 prop_compose! {
@@ -286,6 +364,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         let of = |key: &Key| kinds.map(|kind| ObjectRef::new(kind, key));
         Cluster {
             image: "umbriel:1".into(),
+            owners: BTreeMap::new(),
             uids: pods.keys().flat_map(of).map(|server| (server, "uid".into())).collect(),
             instances: pods
                 .iter()
@@ -339,6 +418,11 @@ proptest! {
             prop_assert_eq!(&crashed.observed, &whole, "after {} of {}", count, plan.writes.len());
         }
         world.observed = whole;
+        // What is made for an object is an object itself, and has a status then.
+        let made = reconcile(&world).writes;
+        prop_assert!(made.iter().all(|write| matches!(write, Write::Default(_))), "{:?}", made);
+        made.into_iter().for_each(|write| world.apply(write));
+        reconcile(&world).writes.into_iter().for_each(|write| world.apply(write));
         prop_assert_eq!(reconcile(&world).writes, []);
     }
 

@@ -30,6 +30,7 @@ fn world() -> World {
     world.token_keys = vec![TokenKey { id: "golden".into(), secret }];
     let uid = |kind, uid: &str| (ObjectRef::new(kind, &key()), uid.to_owned());
     world.cluster = Some(Cluster {
+        owners: BTreeMap::new(),
         image: "umbriel:1".into(),
         uids: BTreeMap::from([uid(Kind::UMCallRouter, "uid-1"), uid(Kind::UMService, "uid-2")]),
         instances: BTreeMap::new(),
@@ -51,7 +52,11 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
     for write in writes {
         match write {
             Write::Workload(workload) => manifests.push(&workload.manifest),
-            Write::Router(..) | Write::Mailbox(..) | Write::Status(..) | Write::Forget(_) => {}
+            Write::Router(..)
+            | Write::Mailbox(..)
+            | Write::Status(..)
+            | Write::Forget(_)
+            | Write::Default(_) => {}
         }
     }
     manifests

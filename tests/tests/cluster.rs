@@ -72,7 +72,7 @@ fn what_is_left_out_is_written_into_the_object() {
         .concat(),
     );
     let plan = json!({
-        "numberOfDigitsInExtension": 3, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
+        "numberOfDigitsInExtension": 3, "generateUMMailboxPolicy": true, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
         "maxCallDuration": 30, "maxRecordingDuration": 20, "recordingIdleTimeout": 5,
     });
     assert_eq!(spec(&namespace, "umdp/x"), plan);

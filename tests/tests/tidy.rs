@@ -31,6 +31,7 @@ const IO_FILES: &[&str] = &[
     "operator/src/standalone.rs",
     "operator/src/token_key.rs",
     "operator/src/cluster/mod.rs",
+    "operator/src/cluster/events.rs",
     "operator/src/cluster/connect.rs",
     "operator/src/cluster/health.rs",
     "operator/src/cluster/watch.rs",

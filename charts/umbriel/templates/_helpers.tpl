@@ -34,6 +34,14 @@ app.kubernetes.io/component: operator
   verbs: [list, watch]
 - apiGroups: [umbriel.dev]
   resources:
+    - umhuntgroups
+    - ummailboxpolicies
+  verbs: [create]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+- apiGroups: [umbriel.dev]
+  resources:
     - umcallrouters/status
     - umdialplans/status
     - umhuntgroups/status

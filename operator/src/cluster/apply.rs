@@ -1,14 +1,16 @@
 //! How a plan is carried out: by server-side apply, with a field manager of our own.
 //!
 //! Decides that each write is one request, that fields which somebody else took are taken back, and
-//! that what the API server answers is known at once.
+//! that what the API server answers is known at once. What is made for an object is only created: it
+//! is the person's from then on.
 
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use serde_json::{Value as Json, json};
 
 use super::objects::{Objects, Source};
 use super::{FIELD_MANAGER, watch};
+use crate::defaults::DefaultObject;
 use crate::plan::Write;
 use crate::status::ObjectStatus;
 use crate::workloads::{Owner, Role, configuration};
@@ -17,6 +19,9 @@ use crds::{GROUP, Kind, VERSION};
 
 /// `404 Not Found`.
 const NOT_FOUND: u16 = 404;
+
+/// `409 Conflict`.
+const CONFLICT: u16 = 409;
 
 /// Why something is not written. What was written before stays, and the next plan goes on from
 /// there.
@@ -64,6 +69,7 @@ pub(super) async fn carry_out(
             Write::Status(object, status) => write_status(client, objects, &object, &status).await?,
             // An object that is gone took its status with it.
             Write::Forget(_) => {}
+            Write::Default(default) => make(client, objects, world, &default).await?,
         }
     }
     Ok(())
@@ -102,6 +108,32 @@ async fn apply(
     tracing::info!(kind = manifest["kind"].as_str(), object = %key, "applied");
     watch::kept(&object).and_then(|object| objects.put(source, object));
     Ok(())
+}
+
+/// Makes an object for another one, unless there is one of its name.
+async fn make(
+    client: &Client,
+    objects: &mut Objects,
+    world: &World,
+    default: &DefaultObject,
+) -> Result<(), ApplyError> {
+    let object = default.object();
+    let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&default.made_for()));
+    let (Some(uid), Some(kind)) = (uid, Kind::of(&object.kind)) else { return Ok(()) };
+    let source = Source::Kind(kind);
+    let manifest = serde_json::from_value(default.manifest(uid))
+        .map_err(|error| ApplyError::Text { object: object.clone(), reason: error.to_string() })?;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    match api(client, source, &object.key.namespace).create(&params, &manifest).await {
+        Ok(answer) => {
+            tracing::info!(%object, made_for = %default.made_for(), "made");
+            watch::kept(&answer).and_then(|answer| objects.put(source, answer));
+            Ok(())
+        }
+        // Its watch says in a moment whose it is.
+        Err(kube::Error::Api(answer)) if answer.code == CONFLICT => Ok(()),
+        Err(error) => Err(ApplyError::Refused { what: object.to_string(), error: Box::new(error) }),
+    }
 }
 
 async fn write_status(

@@ -13,6 +13,7 @@
 mod apply;
 mod backoff;
 mod connect;
+mod events;
 mod health;
 mod lease;
 mod objects;
@@ -30,12 +31,15 @@ use runtime::drain::Watch;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::reconcile::reconcile;
 use crate::token_key::NoChance;
+use crate::world::ObjectRef;
 use backoff::Retries;
 use connect::{ApiServer, Mandate};
+use crds::Kind;
+use events::Events;
 use lease::Lost;
 use objects::{Change, News, Objects, Source};
 use pods::Pods;
@@ -145,6 +149,7 @@ struct Shell<'a> {
     watches: JoinSet<()>,
     objects: Objects,
     pods: Pods,
+    events: Events,
     /// Namespaces that changed since they were looked at.
     changed: BTreeSet<String>,
     /// Namespaces of which something could not be written, and when it is tried again.
@@ -195,6 +200,7 @@ impl<'a> Shell<'a> {
             watches: JoinSet::new(),
             objects: Objects::default(),
             pods: Pods::default(),
+            events: Events::new(&settings.identity, Instant::now()),
             changed: BTreeSet::new(),
             retries: Retries::default(),
             resync: Resync::begin(settings.resync_interval, Instant::now()),
@@ -248,6 +254,9 @@ impl<'a> Shell<'a> {
 
     /// When something is to be done even if nothing changes.
     fn deadline(&self) -> Instant {
+        if self.objects.is_complete() && !self.changed.is_empty() {
+            return Instant::now();
+        }
         let others = self.retries.deadline().into_iter().chain(self.pods.deadline());
         others.fold(self.resync.next(), Instant::min)
     }
@@ -301,6 +310,7 @@ impl<'a> Shell<'a> {
         let plan = reconcile(&world);
         self.report(namespace, &plan);
         let wanted = plan.wanted;
+        let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
         let written = apply::carry_out(&self.client, &mut self.objects, &world, plan.writes).await;
         if let Err(error) = written {
             tracing::warn!(namespace, "{error}; it is tried again");
@@ -312,6 +322,15 @@ impl<'a> Shell<'a> {
         }
         self.retries.succeeded(namespace);
         self.pods.nudge(&self.client, &self.objects, namespace, &wanted).await;
+        self.events.tell(&self.client, &self.objects, &plan.events, Instant::now());
+        // Its watch has nothing to say that is not known, and there is more to say about it.
+        let is_there = |object: &ObjectRef| {
+            let kind = Kind::of(&object.kind);
+            kind.is_some_and(|kind| self.objects.get(Source::Kind(kind), &object.key).is_some())
+        };
+        if made.iter().any(is_there) {
+            self.changed.insert(namespace.into());
+        }
         Ok(())
     }
 

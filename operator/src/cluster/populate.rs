@@ -86,10 +86,18 @@ fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
 
 fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &str) -> Cluster {
     let mut cluster = Cluster { image: image.into(), ..Cluster::default() };
-    for role in [Role::Router, Role::Mailbox] {
-        for (key, object) in objects.of(Source::Kind(role.kind()), namespace) {
+    for kind in [Kind::UMCallRouter, Kind::UMService, Kind::UMDialPlan, Kind::UMIPGateway] {
+        for (key, object) in objects.of(Source::Kind(kind), namespace) {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-            cluster.uids.insert(ObjectRef::new(role.kind(), key), uid.into());
+            cluster.uids.insert(ObjectRef::new(kind, key), uid.into());
+        }
+    }
+    for kind in [Kind::UMHuntGroup, Kind::UMMailboxPolicy] {
+        for (key, object) in objects.of(Source::Kind(kind), namespace) {
+            let owners = owners(object);
+            if !owners.is_empty() {
+                cluster.owners.insert(ObjectRef::new(kind, key), owners);
+            }
         }
     }
     for (key, pod) in objects.of(Source::Pods, namespace) {
@@ -104,6 +112,13 @@ fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &str) -> Clus
         cluster.instances.entry(server).or_default().push(instance);
     }
     cluster
+}
+
+/// The identities of what an object belongs to, as far as it is of our kinds.
+fn owners(object: &Json) -> Vec<String> {
+    let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    let ours = owners.filter(|owner| owner["kind"].as_str().and_then(Kind::of).is_some());
+    ours.filter_map(|owner| owner["uid"].as_str().map(str::to_owned)).collect()
 }
 
 /// What became of earlier plans.

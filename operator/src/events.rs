@@ -1,0 +1,145 @@
+//! What people are told when something turns: [`Event`].
+//!
+//! Decides which changes are news: `Ready` or `Served` turns, a problem appears or goes, an object is
+//! made for another one, a mailbox server is withdrawn or is back. Everything follows from what a
+//! plan writes over what was there, so a world in which nothing changes has no news. Refuses to know
+//! how many of them may be told; that is the shell's.
+
+use std::collections::BTreeSet;
+
+use config::{MailboxServer, RouterConfig};
+use crds::{Condition, ConditionStatus, Kind};
+
+use crate::plan::Write;
+use crate::status::ObjectStatus;
+use crate::world::{ObjectRef, World};
+
+/// Something that turned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The object that it is about.
+    pub object: ObjectRef,
+    /// Whether somebody should look after it.
+    pub warning: bool,
+    /// What it is, as one word: a reason of a condition, `ProblemGone`, `DefaultMade`, `Withdrawn`
+    /// or `InService`.
+    pub reason: String,
+    /// What it is, in sentences.
+    pub note: String,
+}
+
+/// What turns when `writes` are carried out in `world`.
+pub(crate) fn events(world: &World, writes: &[Write]) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut directory_is_told = false;
+    for write in writes {
+        match write {
+            Write::Status(object, status) => {
+                let before = world.observed.statuses.get(object);
+                events.extend(ready(object, before, status));
+                events.extend(served(object, before, status));
+            }
+            Write::Default(default) => events.push(Event {
+                object: default.made_for(),
+                warning: false,
+                reason: "DefaultMade".into(),
+                note: format!("{} is made for it.", default.object()),
+            }),
+            // Every router of the namespace has the same.
+            Write::Router(key, config) if !directory_is_told => {
+                directory_is_told = true;
+                events.extend(
+                    world
+                        .observed
+                        .routers
+                        .get(key)
+                        .into_iter()
+                        .flat_map(|before| servers(world, before, config)),
+                );
+            }
+            Write::Router(..) | Write::Mailbox(..) | Write::Workload(_) | Write::Forget(_) => {}
+        }
+    }
+    events
+}
+
+fn is_true(condition: &Condition) -> bool {
+    condition.status == ConditionStatus::True
+}
+
+/// Problems that appear or go.
+fn ready(object: &ObjectRef, before: Option<&ObjectStatus>, after: &ObjectStatus) -> Option<Event> {
+    let after = after.condition("Ready")?;
+    let before = before.and_then(|status| status.condition("Ready"));
+    let lines = |condition: Option<&Condition>| -> BTreeSet<String> {
+        let of_problems = condition.filter(|condition| !is_true(condition));
+        of_problems.into_iter().flat_map(|condition| condition.message.lines()).map(str::to_owned).collect()
+    };
+    let (had, has) = (lines(before), lines(Some(after)));
+    let event = |warning, reason: &str, note: String| {
+        Some(Event { object: object.clone(), warning, reason: reason.into(), note })
+    };
+    let joined = |lines: BTreeSet<&String>| lines.into_iter().cloned().collect::<Vec<_>>().join("\n");
+    let appeared: BTreeSet<&String> = has.difference(&had).collect();
+    if !appeared.is_empty() {
+        return event(true, &after.reason, joined(appeared));
+    }
+    if is_true(after) {
+        // An object that was never otherwise is no news.
+        return before
+            .filter(|before| !is_true(before))
+            .and_then(|_| event(false, &after.reason, after.message.clone()));
+    }
+    let gone: BTreeSet<&String> = had.difference(&has).collect();
+    if gone.is_empty() { None } else { event(false, "ProblemGone", joined(gone)) }
+}
+
+/// An object comes to be served, or is served no more without having changed.
+fn served(object: &ObjectRef, before: Option<&ObjectStatus>, after: &ObjectStatus) -> Option<Event> {
+    let after = after.condition("Served")?;
+    let before = before.and_then(|status| status.condition("Served"));
+    let was_served = before.is_some_and(is_true);
+    let has_changed = before.is_some_and(|before| before.observed_generation != after.observed_generation);
+    let is_news = match (was_served, is_true(after)) {
+        (false, true) => true,
+        // Each change is served again, and how long that took is worth knowing.
+        (true, true) => has_changed,
+        (true, false) => !has_changed,
+        (false, false) => false,
+    };
+    is_news.then(|| Event {
+        object: object.clone(),
+        warning: !is_true(after),
+        reason: after.reason.clone(),
+        note: after.message.clone(),
+    })
+}
+
+/// Mailbox servers that are withdrawn or back.
+fn servers(world: &World, before: &RouterConfig, after: &RouterConfig) -> Vec<Event> {
+    let in_service = |config: &RouterConfig| -> BTreeSet<String> {
+        let servers = config.directory.mailbox_servers.iter();
+        servers.filter(|server| server.in_service).map(|server: &MailboxServer| server.name.clone()).collect()
+    };
+    let (had, has) = (in_service(before), in_service(after));
+    let event = |name: &String, warning: bool, reason: &str, note: String| {
+        // A server of a cluster is named after its pod, and that after the object.
+        let is_of = |service: &str| {
+            name == service || name.strip_prefix(service).is_some_and(|rest| rest.starts_with("-mailbox-"))
+        };
+        let (key, _) = world.services.iter().find(|(key, _)| is_of(&key.name))?;
+        Some(Event { object: ObjectRef::new(Kind::UMService, key), warning, reason: reason.into(), note })
+    };
+    let withdrawn = had.difference(&has).filter_map(|name| {
+        event(
+            name,
+            true,
+            "Withdrawn",
+            format!("The mailbox server {name} takes no calls; routers send it none."),
+        )
+    });
+    let back = has.difference(&had).filter_map(|name| {
+        event(name, false, "InService", format!("The mailbox server {name} takes calls."))
+    });
+    withdrawn.chain(back).collect()
+}
