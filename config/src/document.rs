@@ -1,21 +1,17 @@
-//! Reading and writing the two documents.
+//! Reading and writing the texts of a folder: the two indices and the token keys.
 //!
-//! Decides which text is a document that a server may serve. Refuses to touch files: it is handed
-//! text and hands back text. Keys stand in a document, so its errors quote nothing of it that is
-//! longer than the name of a field.
+//! Decides which text can be read. Refuses to touch files: it is handed text and hands back text.
+//! Keys stand in one of them, so its errors quote nothing of it that is longer than the name of a
+//! field.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::keyring::{KeyError, Keyring};
-use crate::{Code, MailboxConfig, RouterConfig, SCHEMA_VERSION, TokenKey};
+use crate::keyring::KeyError;
+use crate::{Code, SCHEMA_VERSION};
 
-/// The longest document that is read, bytes: 100,000 mailboxes and their owners take about 26 MB.
-pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
-
-/// The most YAML nodes of one document: a mailbox with two extensions and its owner have 17, so
-/// 100,000 of them have 1.7 million.
-const MAX_NODES: usize = 4_000_000;
+/// The longest document that is read, bytes. An index and the token keys have a few thousand.
+pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 /// The longest word of a document that an error quotes, bytes: the longest name of a field has 25,
 /// a secret in base64 has 44.
@@ -39,6 +35,20 @@ pub enum ConfigError {
     /// A server could not sign or verify with its keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// A part does not say what its name says, although it is the one that the index names.
+    #[error("{file} cannot be read: {why}")]
+    Part {
+        /// The file.
+        file: String,
+        /// Why not; nothing of it is quoted.
+        why: String,
+    },
+    /// The index names a file that this version does not know.
+    #[error("the index names {0}, which this server does not know")]
+    UnknownPart(String),
+    /// The index does not name a file that there must be.
+    #[error("the index does not name {0}")]
+    Unnamed(&'static str),
     /// It cannot be put into YAML.
     #[error("the document cannot be written: {0}")]
     Unwritable(String),
@@ -51,47 +61,7 @@ impl ConfigError {
     }
 }
 
-impl RouterConfig {
-    /// Reads `router.yaml`.
-    ///
-    /// # Errors
-    /// [`ConfigError`], if the text is not a document of this [`SCHEMA_VERSION`] with usable keys.
-    pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = read(text)?;
-        check(config.schema_version, &config.token_keys)?;
-        Ok(config)
-    }
-
-    /// Writes `router.yaml`. The same content always gives the same text.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
-    pub fn to_yaml(&self) -> Result<String, ConfigError> {
-        write(self)
-    }
-}
-
-impl MailboxConfig {
-    /// Reads `mailbox.yaml`.
-    ///
-    /// # Errors
-    /// [`ConfigError`], if the text is not a document of this [`SCHEMA_VERSION`] with usable keys.
-    pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = read(text)?;
-        check(config.schema_version, &config.token_keys)?;
-        Ok(config)
-    }
-
-    /// Writes `mailbox.yaml`. The same content always gives the same text.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
-    pub fn to_yaml(&self) -> Result<String, ConfigError> {
-        write(self)
-    }
-}
-
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     if text.len() > MAX_DOCUMENT_BYTES {
         return Err(ConfigError::TooLong(text.len()));
     }
@@ -104,12 +74,16 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     })
 }
 
-fn check(found: u32, keys: &[TokenKey]) -> Result<(), ConfigError> {
-    if found != SCHEMA_VERSION {
-        return Err(ConfigError::SchemaVersion { found });
+/// Reads a list, which has no version.
+pub(crate) fn read_list<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, ConfigError> {
+    if text.len() > MAX_DOCUMENT_BYTES {
+        return Err(ConfigError::TooLong(text.len()));
     }
-    Keyring::new(keys)?;
-    Ok(())
+    parse(text).map_err(ConfigError::Shape)
+}
+
+pub(crate) fn check(found: u32) -> Result<(), ConfigError> {
+    if found == SCHEMA_VERSION { Ok(()) } else { Err(ConfigError::SchemaVersion { found }) }
 }
 
 /// The one field that is read of a document of unknown shape.
@@ -120,13 +94,7 @@ struct SchemaVersion {
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let options = serde_yaml::options! {
-        with_snippet: false,
-        budget: serde_yaml::budget! {
-            max_nodes: MAX_NODES,
-            max_events: 2 * MAX_NODES,
-        },
-    };
+    let options = serde_yaml::options! { with_snippet: false };
     serde_yaml::from_str_with_options(text, options).map_err(|error| without_long_words(&error.to_string()))
 }
 
@@ -140,6 +108,6 @@ fn without_long_words(message: &str) -> String {
     short.join(" ")
 }
 
-fn write<T: Serialize>(config: &T) -> Result<String, ConfigError> {
+pub(crate) fn write<T: Serialize>(config: &T) -> Result<String, ConfigError> {
     serde_yaml::to_string(config).map_err(|error| ConfigError::Unwritable(error.to_string()))
 }

@@ -12,6 +12,7 @@ mod document;
 mod explain;
 mod keyring;
 mod number;
+pub mod parts;
 mod refusal;
 mod route;
 mod server;

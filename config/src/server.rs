@@ -1,7 +1,7 @@
-//! The two documents that a server reads: [`RouterConfig`] and [`MailboxConfig`].
+//! What a server knows once it has read its folder: [`RouterConfig`] and [`MailboxConfig`].
 //!
-//! Decides the shape of `router.yaml` and `mailbox.yaml`. Refuses to know how they were made or
-//! how they travel. Everything that a person wrote was checked before it came here, so a field
+//! Decides what there is to know. Refuses to know how it was made, and which file of the folder says
+//! what; that is [`crate::parts`]. Everything that a person wrote was checked before it came here, so a field
 //! that is wrong here means a broken writer, and the reader keeps its last good document.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::Store;
 
-/// The version of both documents. A server refuses any other (`UM1020`) and keeps its last good one.
+/// The version of both indices. A server refuses any other (`UM1020`) and keeps its last good one.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a call router reads: `router.yaml`.
+/// What a call router reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouterConfig {
@@ -30,7 +30,7 @@ pub struct RouterConfig {
     pub directory: Directory,
 }
 
-/// What a mailbox server reads: `mailbox.yaml`.
+/// What a mailbox server reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MailboxConfig {
@@ -74,8 +74,9 @@ pub struct ServerIdentity {
     pub startup_mode: StartupMode,
     /// SIP ports.
     pub listeners: Listeners,
-    /// The certificate for TLS; without one the server makes a self-signed one for itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The certificate for TLS; without one the server makes a self-signed one for itself. It has
+    /// files of its own and never stands beside the rest.
+    #[serde(skip)]
     pub certificate: Option<Certificate>,
 }
 
@@ -95,8 +96,7 @@ pub struct Listeners {
 }
 
 /// A certificate chain and its key, as PEM text.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The chain, leaf first.
     pub chain: String,

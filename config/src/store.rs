@@ -40,13 +40,13 @@ pub struct S3 {
     pub endpoint: Option<String>,
     /// The region that requests are signed for.
     pub region: String,
-    /// Who we are there.
+    /// Who we are there. They have files of their own and never stand beside the rest.
+    #[serde(skip)]
     pub keys: S3Keys,
 }
 
 /// What requests to a bucket are signed with, and whom its server is trusted by.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Keys {
     /// The access key's name.
     pub access_key_id: String,
@@ -54,7 +54,6 @@ pub struct S3Keys {
     pub secret_access_key: String,
     /// Certificates, as PEM text, that the server may be signed by, beside those that the system
     /// trusts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<String>,
 }
 

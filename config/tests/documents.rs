@@ -1,15 +1,13 @@
-//! What a server reads and what it refuses to read, as text.
+//! What a server reads and what it refuses to read, as text: the indices and the token keys.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
 use proptest::prelude::*;
-use umbriel_config::{
-    CallSettings, Code, ConfigError, Delivery, KeyError, Language, Listeners, MAX_DOCUMENT_BYTES, Mailbox,
-    MailboxConfig, Owner, RouterConfig, ServerStatus, Smtp, SmtpSecurity, Store,
-};
+use umbriel_config::parts::{MailboxIndex, RouterIndex, token_keys_from_yaml};
+use umbriel_config::{Code, ConfigError, KeyError, Listeners, MAX_DOCUMENT_BYTES, ServerStatus};
 
-/// A router's document as it lies on disk.
-const ROUTER: &str = r#"schemaVersion: 1
+/// A router's index as it lies on disk.
+const ROUTER: &str = r"schemaVersion: 1
 generation: 7
 server:
   name: router
@@ -18,107 +16,58 @@ server:
   listeners:
     udp: 5060
     tcp: 5060
-tokenKeys:
-- id: k1
-  secret: BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=
-directory:
-  gateways:
-  - name: pbx
-    address: 2001:db8::10
-    status: NoNewCalls
-  huntGroups:
-  - name: everyone
-    gateway: pbx
-    dialPlan: contoso
-  dialPlans:
-  - name: contoso
-    numberOfDigitsInExtension: 3
-    voipSecurity: Unsecured
-  mailboxes:
-  - name: alice
-    dialPlan: contoso
-    extensions:
-    - "101"
-  mailboxServers:
-  - name: mailbox
-    address: "192.0.2.1"
-    listeners:
-      udp: 5062
-    inService: true
-  hosts:
-  - mailbox
-"#;
+parts:
+  site.json.gz: 000102030405060708090a0b0c0d0e0f
+  token-keys.yaml: ffeeddccbbaa99887766554433221100
+";
 
-fn router() -> RouterConfig {
-    RouterConfig::from_yaml(ROUTER).unwrap()
-}
+/// A mailbox server's.
+const MAILBOX: &str = r"schemaVersion: 1
+generation: 7
+server:
+  name: mailbox
+  status: Enabled
+  startupMode: TCP
+  listeners:
+    udp: 5062
+firstMediaPort: 5070
+maxCallsAllowed: 100
+delivery:
+  smtp:
+    host: mail.contoso.example
+    port: 25
+    from: voicemail@contoso.example
+    security: None
+store:
+  s3:
+    bucket: voice
+    region: eu-central-1
+parts: {}
+";
+
+const SECRET: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 fn error(text: &str) -> String {
-    let error = RouterConfig::from_yaml(text).unwrap_err();
+    let error = RouterIndex::from_yaml(text).unwrap_err();
     assert_eq!(error.code(), Code::UnreadableConfig);
     error.to_string()
 }
 
-fn mailbox() -> MailboxConfig {
-    let RouterConfig { schema_version, generation, server, token_keys, directory } = router();
-    MailboxConfig {
-        schema_version,
-        generation,
-        server,
-        first_media_port: None,
-        max_calls_allowed: 100,
-        token_keys,
-        directory,
-        calls: [("contoso".to_owned(), call_settings())].into(),
-        owners: [("alice".to_owned(), owner("Alice", None))].into(),
-        delivery: Delivery { smtp: None },
-        store: Store::Own,
-    }
-}
-
-fn call_settings() -> CallSettings {
-    CallSettings {
-        language: Language::DeDe,
-        max_call_duration_s: 1800,
-        max_recording_duration_s: 1200,
-        recording_idle_timeout_s: 5,
-    }
-}
-
-fn owner(name: &str, text: Option<&str>) -> Owner {
-    Owner {
-        display_name: Some(name.to_owned()),
-        primary_smtp_address: "alice@contoso.example".to_owned(),
-        voice_mail_text: text.map(str::to_owned),
-    }
+#[test]
+fn a_server_reads_its_index_and_writes_it_as_it_was() {
+    let index = RouterIndex::from_yaml(ROUTER).unwrap();
+    assert_eq!(index.generation, 7);
+    assert_eq!(index.server.status, ServerStatus::Enabled);
+    assert_eq!(index.server.listeners, Listeners { udp: Some(5060), tcp: Some(5060), tls: None });
+    assert_eq!(index.parts["site.json.gz"], "000102030405060708090a0b0c0d0e0f");
+    assert_eq!(index.to_yaml().unwrap(), ROUTER);
+    assert_eq!(MailboxIndex::from_yaml(MAILBOX).unwrap().to_yaml().unwrap(), MAILBOX);
 }
 
 #[test]
-fn a_router_reads_its_document_and_writes_it_as_it_was() {
-    let config = router();
-    assert_eq!(config.generation, 7);
-    assert_eq!(config.server.status, ServerStatus::Enabled);
-    assert_eq!(config.server.listeners, Listeners { udp: Some(5060), tcp: Some(5060), tls: None });
-    assert_eq!(config.directory.mailboxes[0].extensions, ["101"]);
-    assert_eq!(config.to_yaml().unwrap(), ROUTER);
-}
-
-#[test]
-fn a_mailbox_server_reads_what_was_written_for_it() {
-    let mut config = mailbox();
-    config.delivery.smtp = Some(Smtp {
-        host: "mail.contoso.example".to_owned(),
-        port: 25,
-        from: "voicemail@contoso.example".to_owned(),
-        security: SmtpSecurity::None,
-    });
-    assert_eq!(MailboxConfig::from_yaml(&config.to_yaml().unwrap()), Ok(config));
-}
-
-#[test]
-fn one_server_does_not_read_the_document_of_the_other() {
-    assert!(matches!(RouterConfig::from_yaml(&mailbox().to_yaml().unwrap()), Err(ConfigError::Shape(_))));
-    assert!(matches!(MailboxConfig::from_yaml(ROUTER), Err(ConfigError::Shape(_))));
+fn one_server_does_not_read_the_index_of_the_other() {
+    assert!(matches!(RouterIndex::from_yaml(MAILBOX), Err(ConfigError::Shape(_))));
+    assert!(matches!(MailboxIndex::from_yaml(ROUTER), Err(ConfigError::Shape(_))));
 }
 
 #[test]
@@ -148,61 +97,41 @@ fn a_document_without_a_version_or_of_another_shape_is_refused() {
 }
 
 #[test]
-fn keys_that_could_not_sign_are_refused_with_the_document() {
-    let missing = ROUTER.replace(
-        "tokenKeys:\n- id: k1\n  secret: BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n",
-        "tokenKeys: []\n",
-    );
-    assert_eq!(RouterConfig::from_yaml(&missing), Err(ConfigError::Keys(KeyError::Missing)));
-    let broken = ROUTER.replace("BwcHBwc", "B!cHBwc");
-    assert_eq!(RouterConfig::from_yaml(&broken), Err(ConfigError::Keys(KeyError::Secret(0))));
+fn keys_that_could_not_sign_are_refused() {
+    let key = |id: &str, secret: &str| format!("- id: {id}\n  secret: {secret}\n");
+    let good = token_keys_from_yaml(&(key("k2", SECRET) + &key("k1", SECRET))).unwrap();
+    assert_eq!(good.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["k2", "k1"]);
+    assert_eq!(token_keys_from_yaml("[]"), Err(ConfigError::Keys(KeyError::Missing)));
+    let broken = token_keys_from_yaml(&key("k1", &SECRET.replace("BwcHBwc", "B!cHBwc")));
+    assert_eq!(broken, Err(ConfigError::Keys(KeyError::Secret(0))));
 }
 
 #[test]
 fn no_error_quotes_a_secret() {
-    let secret = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
-    let field = format!("secret: {secret}");
+    let keys = format!("- id: k1\n  secret: {SECRET}\n");
+    let field = format!("secret: {SECRET}");
     for text in [
-        ROUTER.replace("  secret:", "  secret: ["),
-        ROUTER.replace(&field, &format!("{field}\n    {secret}")),
-        ROUTER.replace(&field, &format!("{{{field}")),
-        ROUTER.replace(&field, &format!("secret: [{secret}]")),
-        ROUTER.replace(&format!("id: k1\n  {field}"), secret),
-        ROUTER.replace("id: k1", "id: k1\n  name: k1"),
-        ROUTER.replace(secret, &format!("*{secret}")),
-        ROUTER.replace(secret, &format!("!!int {secret}")),
-        ROUTER.replace(&field, &format!("{field}\n  {field}")),
-        ROUTER.replace(&field, secret),
-        ROUTER.replace(&field, &format!("{secret}: 1")),
+        keys.replace("  secret:", "  secret: ["),
+        keys.replace(&field, &format!("{field}\n    {SECRET}")),
+        keys.replace(&field, &format!("{{{field}")),
+        keys.replace(&field, &format!("secret: [{SECRET}]")),
+        keys.replace(&format!("id: k1\n  {field}"), SECRET),
+        keys.replace("id: k1", "id: k1\n  name: k1"),
+        keys.replace(SECRET, &format!("*{SECRET}")),
+        keys.replace(SECRET, &format!("!!int {SECRET}")),
+        keys.replace(&field, &format!("{field}\n  {field}")),
+        keys.replace(&field, SECRET),
+        keys.replace(&field, &format!("{SECRET}: 1")),
     ] {
-        let error = error(&text);
+        let error = token_keys_from_yaml(&text).unwrap_err().to_string();
         assert!(!error.contains("BwcHBwc"), "{error}");
     }
 }
 
 #[test]
 fn a_document_that_is_too_long_is_not_looked_at() {
-    let error = RouterConfig::from_yaml(&" ".repeat(MAX_DOCUMENT_BYTES + 1)).unwrap_err();
-    assert_eq!(error, ConfigError::TooLong(64 * 1024 * 1024 + 1));
-}
-
-/// 17 nodes of YAML a mailbox: 272,000 in all, where the reader by itself allows 250,000.
-#[test]
-fn a_large_company_fits_into_one_document() {
-    let mut config = mailbox();
-    for n in 0..16_000 {
-        let name = format!("a-mailbox-with-a-long-name-{n}");
-        config.owners.insert(name.clone(), owner(&name, None));
-        let extensions = vec![format!("{n:06}"), format!("{n:07}")];
-        config.directory.mailboxes.push(Mailbox {
-            name,
-            extensions,
-            ..router().directory.mailboxes[0].clone()
-        });
-    }
-    let text = config.to_yaml().unwrap();
-    let read = MailboxConfig::from_yaml(&text).unwrap();
-    assert_eq!((read.owners.len(), read.directory.mailboxes.len()), (16_001, 16_001));
+    let error = RouterIndex::from_yaml(&" ".repeat(MAX_DOCUMENT_BYTES + 1)).unwrap_err();
+    assert_eq!(error, ConfigError::TooLong(1024 * 1024 + 1));
 }
 
 /// Texts that YAML could take for something else.
@@ -264,25 +193,18 @@ fn awkward() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn every_text_comes_back_as_it_was(texts in proptest::collection::vec(awkward(), 6)) {
-        let mut config = mailbox();
-        config.server.name.clone_from(&texts[0]);
-        config.directory.mailboxes[0].extensions.clone_from(&texts);
-        config.directory.hunt_groups[0].pilot = Some(texts[1].clone());
-        config.owners.insert(texts[2].clone(), owner(&texts[3], Some(&texts[4])));
-        config.calls.insert(texts[5].clone(), call_settings());
-        let text = config.to_yaml().unwrap();
-        prop_assert_eq!(MailboxConfig::from_yaml(&text), Ok(config), "{}", text);
+        let mut index = MailboxIndex::from_yaml(MAILBOX).unwrap();
+        index.server.name.clone_from(&texts[0]);
+        index.delivery.smtp.as_mut().unwrap().host.clone_from(&texts[1]);
+        index.delivery.smtp.as_mut().unwrap().from.clone_from(&texts[2]);
+        index.parts.insert(texts[3].clone(), texts[4].clone());
+        index.parts.insert(texts[5].clone(), texts[0].clone());
+        let text = index.to_yaml().unwrap();
+        prop_assert_eq!(MailboxIndex::from_yaml(&text), Ok(index), "{}", text);
     }
 
     #[test]
     fn no_text_makes_the_reader_panic(text in "[-:a-z0-9 \\n\\[\\]{}&*!|>'\"]{0,200}") {
-        prop_assert!(RouterConfig::from_yaml(&text).is_err());
+        prop_assert!(RouterIndex::from_yaml(&text).is_err());
     }
-}
-
-#[test]
-fn the_two_documents_have_one_directory() {
-    let text = mailbox().to_yaml().unwrap();
-    let directory = ROUTER.split_once("directory:\n").unwrap().1;
-    assert!(text.contains(directory));
 }

@@ -1,16 +1,18 @@
 //! What a mailbox server serves: one version of its document, made ready for calls.
 //!
-//! Decides how a document becomes tables and keys, and that one which could not be served whole is
-//! not served at all. Refuses to know files.
+//! Decides how a folder becomes tables and keys, and that one which could not be served whole is
+//! not served at all. Refuses to touch files.
 
 use std::sync::Arc;
 
-use config::{Code, Keyring, MailboxConfig, MailboxServer, StartupMode, Table};
+use config::parts::{Awaited, ReadError, Reader};
+use config::{Keyring, MailboxConfig, MailboxServer, StartupMode, Table};
+use runtime::watch::{Beside, Version};
 
-/// One version of `mailbox.yaml`, ready for calls.
+/// One version of the folder, ready for calls.
 #[derive(Debug)]
 pub(crate) struct Served {
-    /// The document.
+    /// What stands in it.
     pub(crate) config: Arc<MailboxConfig>,
     /// What calls are decided on.
     pub(crate) table: Table,
@@ -22,16 +24,37 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Reads a document for the server of this name; without one for that of the document.
+    /// Reads `mailbox.yaml` and its parts, for the server of this name; without one for that of the
+    /// index.
+    pub(crate) fn read(
+        reader: &mut Reader,
+        index: &str,
+        beside: &Beside,
+        name: Option<&str>,
+    ) -> Version<Self> {
+        let names = |awaited: &[Awaited]| awaited.iter().map(|awaited| awaited.file.clone()).collect();
+        match reader.mailbox(index, &|file| beside.read(file)) {
+            Ok(reading) => {
+                let (problem, awaits) = (reading.problem(), names(&reading.awaits));
+                match Served::compile(reading.config, name) {
+                    Ok(served) => Version { value: Some(served), problem, awaits },
+                    Err(error) => Version::unusable(error),
+                }
+            }
+            Err(ReadError::NotYet(awaited)) => Version {
+                value: None,
+                awaits: names(&awaited),
+                problem: Some(ReadError::NotYet(awaited).to_string()),
+            },
+            Err(ReadError::Unusable(error)) => Version::unusable(error.to_string()),
+        }
+    }
+
+    /// Makes it ready for the server of this name; without one for that of the index.
     ///
     /// # Errors
     /// What is wrong with it, in words, without any of its text.
-    pub(crate) fn parse(text: &str, name: Option<&str>) -> Result<Self, String> {
-        let config = MailboxConfig::from_yaml(text).map_err(|error| error.to_string())?;
-        if let Some(certificate) = &config.server.certificate {
-            runtime::tls::server_config(&certificate.chain, &certificate.key)
-                .map_err(|error| format!("{}: {error}", Code::CertificateUnusable))?;
-        }
+    pub(crate) fn compile(config: MailboxConfig, name: Option<&str>) -> Result<Self, String> {
         let table = Table::compile(&config.directory, &config.server);
         let keys = Keyring::new(&config.token_keys).map_err(|error| error.to_string())?;
         let advertised = table.mailbox_server(name.unwrap_or(&config.server.name)).cloned();

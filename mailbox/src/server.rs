@@ -12,11 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use config::parts::Reader;
 use config::{Certificate, Code, MailboxConfig, ServerIdentity, ServerStatus};
 use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::TlsError;
-use runtime::watch::{WatchError, Watched};
+use runtime::watch::{Beside, WatchError, Watched};
 use runtime::{Addresses, ServeError, ServeSettings, WorkerPlace, serve, tls};
 use sip::{Endpoint, EndpointSettings};
 
@@ -49,7 +50,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Where a mailbox server finds its configuration and keeps its state.
 #[derive(Clone, Debug)]
 pub struct ServerPaths {
-    /// `mailbox.yaml`.
+    /// `mailbox.yaml`, in the folder with its parts.
     pub config: PathBuf,
     /// The state folder: `spool`, `outbox`, `store`, `mail` and `prompts` are made in it.
     pub state: PathBuf,
@@ -129,8 +130,13 @@ impl Server {
         let started: Arc<OnceLock<Arc<Shared>>> = Arc::default();
         let follower = Arc::clone(&started);
         let name = paths.name.clone();
-        let parse = move |text: &str| Served::parse(text, name.as_deref());
-        let watched = Watched::start(&paths.config, parse, move |served| {
+        let mut reader = Reader::new(|certificate| {
+            let usable = tls::server_config(&certificate.chain, &certificate.key);
+            usable.map(|_| ()).map_err(|error| format!("{}: {error}", Code::CertificateUnusable))
+        });
+        let read =
+            move |index: &str, beside: &Beside| Served::read(&mut reader, index, beside, name.as_deref());
+        let watched = Watched::start(&paths.config, read, move |served| {
             if let Some(shared) = follower.get() {
                 shared.apply(served);
             }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use config::MailboxConfig;
 use mailbox::{Server, ServerPaths};
 use runtime::admin::Component;
 use runtime::metrics::{lock, registry, text};
@@ -42,9 +43,13 @@ owners: {{ada: {{displayName: Ada, primarySmtpAddress: ada@contoso.example}}}}
 delivery: {{}}
 "#
     );
-    let new = file.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(new, file).unwrap();
+    let mut files = serde_yaml::from_str::<MailboxConfig>(&text).unwrap().to_files().unwrap();
+    let index = files.remove_entry("mailbox.yaml").unwrap();
+    for (name, bytes) in files.into_iter().chain([index]) {
+        let new = file.with_file_name("new");
+        fs::write(&new, bytes).unwrap();
+        fs::rename(new, file.with_file_name(name)).unwrap();
+    }
 }
 
 /// A caller with a socket for SIP and one for media.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use config::{
     CallSettings, Certificate, DATABASES, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners,
     Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus,
-    Smtp,
+    Smtp, database_of,
 };
 use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
 
@@ -245,11 +245,14 @@ fn directory(
         dial_plan: mailbox.plan_key.name.clone(),
         extensions: mailbox.extensions.iter().map(|(_, extension)| (*extension).into()).collect(),
     });
+    // As they are read again: by database.
+    let mut mailboxes: Vec<Mailbox> = mailboxes.collect();
+    mailboxes.sort_by_key(|mailbox| database_of(&mailbox.name));
     Directory {
         gateways: gateways.collect(),
         hunt_groups: hunt_groups.collect(),
         dial_plans: dial_plans.collect(),
-        mailboxes: mailboxes.collect(),
+        mailboxes,
         mailbox_servers,
         hosts,
     }

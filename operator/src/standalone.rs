@@ -4,10 +4,11 @@
 //! the owner's eyes only. One of the two files of this room that touch a disk. Refuses to know what
 //! a plan says; that is [`reconcile`]'s.
 //!
-//! Below the state folder it keeps `config/router.yaml` and `config/mailbox.yaml` for the servers,
-//! `status.yaml` for people, `token-keys.yaml`, and `objects.json`: the accepted objects, which are
+//! Below the state folder it keeps `config/router/` and `config/mailbox/` for the servers, in each of
+//! which the index is written last, `status.yaml` for people, `token-keys.yaml`, and `objects.json`: the accepted objects, which are
 //! what is still known after a restart of a file that cannot be read.
 
+use std::borrow::Borrow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use config::{Code, Keyring, MailboxConfig, RouterConfig, TokenKey};
+use config::parts::{self, Files, MAILBOX_FILE, ROUTER_FILE, ReadError};
+use config::{Code, ConfigError, MailboxConfig, RouterConfig, TokenKey};
 
 use crate::folder::{Folder, Listing};
 use crate::plan::{Plan, Write};
@@ -175,7 +177,8 @@ impl Standalone {
     /// [`StandaloneError`], if the state folder cannot be read or made.
     pub fn open(dir: &Path, state: &Path, address: IpAddr) -> Result<Standalone, StandaloneError> {
         let config = state.join("config");
-        for path in [state.to_owned(), config] {
+        let folders = [state.to_owned(), config.clone(), config.join("router"), config.join("mailbox")];
+        for path in folders {
             runtime::folder::private(&path).map_err(|error| StandaloneError::Write { path, error })?;
         }
         let mut standalone = Standalone {
@@ -200,27 +203,40 @@ impl Standalone {
 
     /// Reads the configurations that were written last, and finds the objects that they are of.
     fn read_configurations(&mut self) -> Result<(), StandaloneError> {
-        let router = read(&self.router_config())?;
-        if let Some(config) = understood(&self.router_config(), router, RouterConfig::from_yaml) {
+        let router = files(&self.router_config())?;
+        if let Some(config) = understood(&self.router_config(), router, RouterConfig::from_files) {
             let key = self.store.key_of(Kind::UMCallRouter, &config.server.name);
             self.observed.routers.insert(key, config);
         }
-        let mailbox = read(&self.mailbox_config())?;
-        if let Some(config) = understood(&self.mailbox_config(), mailbox, MailboxConfig::from_yaml) {
+        let mailbox = files(&self.mailbox_config())?;
+        if let Some(config) = understood(&self.mailbox_config(), mailbox, MailboxConfig::from_files) {
             let key = self.store.key_of(Kind::UMService, &config.server.name);
             self.observed.services.insert(key, config);
         }
         Ok(())
     }
 
-    /// Where the router reads its configuration.
+    /// The index of the router, beside its parts.
     pub fn router_config(&self) -> PathBuf {
-        self.state.join("config").join("router.yaml")
+        self.state.join("config").join("router").join(ROUTER_FILE)
     }
 
-    /// Where the mailbox server reads its configuration.
+    /// The index of the mailbox server, beside its parts.
     pub fn mailbox_config(&self) -> PathBuf {
-        self.state.join("config").join("mailbox.yaml")
+        self.state.join("config").join("mailbox").join(MAILBOX_FILE)
+    }
+
+    /// What stands in the two folders, as far as there is something.
+    ///
+    /// # Errors
+    /// [`StandaloneError`], if it cannot be read.
+    pub fn configs(&self) -> Result<(Option<RouterConfig>, Option<MailboxConfig>), StandaloneError> {
+        let router = self.router_config();
+        let router = files(&router)?.map(|files| RouterConfig::from_files(&files).map_err(unusable(router)));
+        let mailbox = self.mailbox_config();
+        let mailbox =
+            files(&mailbox)?.map(|files| MailboxConfig::from_files(&files).map_err(unusable(mailbox)));
+        Ok((router.transpose()?, mailbox.transpose()?))
     }
 
     /// Where people read the status of every object.
@@ -259,7 +275,7 @@ impl Standalone {
         let mut changed = false;
         if store != self.store {
             let text = store.to_json().map_err(|error| unwritable(&self.objects_path(), error))?;
-            replace(&self.objects_path(), &text)?;
+            replace(&self.objects_path(), text.as_bytes())?;
             self.store = store;
             changed = true;
         }
@@ -279,15 +295,11 @@ impl Standalone {
         for write in plan.writes {
             match write {
                 Write::Router(key, config) => {
-                    let path = self.router_config();
-                    let text = config.to_yaml().map_err(|error| unwritable(&path, error))?;
-                    replace(&path, &text)?;
+                    write_files(&self.router_config(), config.to_files())?;
                     self.observed.routers = BTreeMap::from([(key, *config)]);
                 }
                 Write::Mailbox(key, config) => {
-                    let path = self.mailbox_config();
-                    let text = config.to_yaml().map_err(|error| unwritable(&path, error))?;
-                    replace(&path, &text)?;
+                    write_files(&self.mailbox_config(), config.to_files())?;
                     self.observed.services = BTreeMap::from([(key, *config)]);
                 }
                 // They stand in one file, which is written once.
@@ -303,7 +315,7 @@ impl Standalone {
             statuses.into_iter().for_each(|write| write.apply(&mut observed));
             let path = self.status_path();
             let text = status_file::to_yaml(&observed.statuses).map_err(|error| unwritable(&path, error))?;
-            replace(&path, &text)?;
+            replace(&path, text.as_bytes())?;
             self.observed = observed;
         }
         Ok(changed)
@@ -324,6 +336,11 @@ fn settle(store: &mut Store, world: &mut World) -> Plan {
     }
     // Nothing is made for what was made.
     if made { reconcile(world) } else { plan }
+}
+
+/// A folder that makes no sense.
+fn unusable(path: PathBuf) -> impl FnOnce(ReadError) -> StandaloneError {
+    |error| StandaloneError::Read { path, error: io::Error::other(error) }
 }
 
 /// Something that cannot be put into text.
@@ -368,13 +385,51 @@ fn read(path: &Path) -> Result<Option<String>, StandaloneError> {
     }
 }
 
+/// The files of the folder whose index lies at `path`; `None` if it has no index.
+fn files(path: &Path) -> Result<Option<Files>, StandaloneError> {
+    let in_folder = || -> io::Result<Option<Files>> {
+        if !path.try_exists()? {
+            return Ok(None);
+        }
+        let mut files = Files::new();
+        for entry in path.parent().map(fs::read_dir).transpose()?.into_iter().flatten() {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
+            }
+        }
+        Ok(Some(files))
+    };
+    in_folder().map_err(|error| StandaloneError::Read { path: path.into(), error })
+}
+
+/// Writes what differs into the folder whose index lies at `path`: the index last, so that whoever
+/// follows it finds what it names. What it does not name any more goes then.
+fn write_files(path: &Path, wanted: Result<Files, ConfigError>) -> Result<(), StandaloneError> {
+    let wanted = wanted.map_err(|error| unwritable(path, error))?;
+    let there = files(path)?.unwrap_or_default();
+    let at = |name: &str| path.with_file_name(name);
+    let is_index = |name: &str| at(name) == path;
+    let mut differing: Vec<_> =
+        wanted.iter().filter(|(name, bytes)| there.get(*name) != Some(*bytes)).collect();
+    differing.sort_by_key(|(name, _)| is_index(name));
+    for (name, bytes) in differing {
+        replace(&at(name), bytes)?;
+    }
+    for name in there.keys().filter(|name| !wanted.contains_key(*name)) {
+        let path = at(name);
+        fs::remove_file(&path).map_err(|error| StandaloneError::Write { path, error })?;
+    }
+    Ok(())
+}
+
 /// What a file of ours says. One that cannot be understood is written anew, and that is logged.
-fn understood<T, E: std::fmt::Display>(
+fn understood<S: Borrow<R>, R: ?Sized, T, E: std::fmt::Display>(
     path: &Path,
-    text: Option<String>,
-    parse: impl Fn(&str) -> Result<T, E>,
+    text: Option<S>,
+    parse: impl Fn(&R) -> Result<T, E>,
 ) -> Option<T> {
-    match parse(&text?) {
+    match parse(text?.borrow()) {
         Ok(value) => Some(value),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a state file cannot be understood and is written anew");
@@ -387,24 +442,22 @@ fn understood<T, E: std::fmt::Display>(
 fn token_keys(path: &Path) -> Result<Vec<TokenKey>, StandaloneError> {
     let unusable = |reason: String| StandaloneError::TokenKeys { path: path.into(), reason };
     if let Some(text) = read(path)? {
-        let keys: Vec<TokenKey> = serde_yaml::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-        Keyring::new(&keys).map_err(|error| unusable(error.to_string()))?;
-        return Ok(keys);
+        return parts::token_keys_from_yaml(&text).map_err(|error| unusable(error.to_string()));
     }
     let keys = vec![token_key()?];
-    let text = serde_yaml::to_string(&keys).map_err(|error| unusable(error.to_string()))?;
-    replace(path, &text)?;
+    let text = parts::token_keys_to_yaml(&keys).map_err(|error| unusable(error.to_string()))?;
+    replace(path, text.as_bytes())?;
     Ok(keys)
 }
 
 /// Replaces a file in one step: whoever reads it sees the old text or the new one, also after a
 /// crash.
-fn replace(path: &Path, text: &str) -> Result<(), StandaloneError> {
-    let temporary = path.with_extension("tmp");
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), StandaloneError> {
+    let temporary = path.with_added_extension("tmp");
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         match path.parent() {

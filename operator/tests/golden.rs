@@ -99,9 +99,12 @@ fn outcome(input: &str) -> String {
         let step = standalone.step(now, serving).unwrap();
         writeln!(out, "# === {}", scene.title).unwrap();
         describe(&mut out, &dir, &step);
+        let (router, mailbox) = standalone.configs().unwrap();
+        let router = router.map(|config| serde_yaml::to_string(&config).unwrap()).unwrap_or_default();
+        let mailbox = mailbox.map(|config| serde_yaml::to_string(&config).unwrap()).unwrap_or_default();
         let shown = [
-            ("router.yaml", hosts_in_short(&without_keys(&read(&standalone.router_config())))),
-            ("mailbox.yaml", without_directory(&without_keys(&read(&standalone.mailbox_config())))),
+            ("router.yaml", hosts_in_short(&without_keys(&router))),
+            ("mailbox.yaml", without_directory(&without_keys(&mailbox))),
             ("status.yaml", statuses(&read(&standalone.status_path())).replace(&folder, "")),
         ];
         for ((name, text), seen) in shown.into_iter().zip(&mut seen) {

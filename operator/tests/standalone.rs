@@ -74,25 +74,24 @@ impl House {
     }
 
     fn router(&self) -> RouterConfig {
-        RouterConfig::from_yaml(&fs::read_to_string(self.state().join("config/router.yaml")).unwrap())
-            .unwrap()
+        self.standalone.as_ref().unwrap().configs().unwrap().0.unwrap()
     }
 
     fn mailbox(&self) -> MailboxConfig {
-        MailboxConfig::from_yaml(&fs::read_to_string(self.state().join("config/mailbox.yaml")).unwrap())
-            .unwrap()
+        self.standalone.as_ref().unwrap().configs().unwrap().1.unwrap()
     }
 
     /// Every file of the state folder.
-    fn files(&self) -> BTreeMap<PathBuf, (String, u32)> {
+    fn files(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32)> {
         let mut files = BTreeMap::new();
-        for folder in [self.state(), self.state().join("config")] {
+        let folders = ["", "config", "config/router", "config/mailbox"];
+        for folder in folders.map(|folder| self.state().join(folder)) {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_file() {
                     let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
                     let name = path.strip_prefix(self.state()).unwrap().to_owned();
-                    files.insert(name, (fs::read_to_string(&path).unwrap(), mode));
+                    files.insert(name, (fs::read(&path).unwrap(), mode));
                 }
             }
         }
@@ -139,11 +138,13 @@ fn only_the_owner_can_read_what_is_written() {
     house.step();
     let files = house.files();
     let names: Vec<&str> = files.keys().map(|name| name.to_str().unwrap()).collect();
-    assert_eq!(
-        names,
-        ["config/mailbox.yaml", "config/router.yaml", "objects.json", "status.yaml", "token-keys.yaml"]
-    );
-    assert!(files.values().all(|(_, mode)| *mode == 0o600), "{files:?}");
+    let parts = "database-01.json.gz database-10.json.gz INDEX site.json.gz token-keys.yaml";
+    let of = |server: &str| parts.replace("INDEX", &format!("{server}.yaml"));
+    let parts = |server| of(server).split(' ').map(|file| format!("config/{server}/{file}")).collect();
+    let expected: [Vec<String>; 2] = ["mailbox", "router"].map(parts);
+    assert_eq!(names[..10], expected.concat());
+    assert_eq!(names[10..], ["objects.json", "status.yaml", "token-keys.yaml"]);
+    assert!(files.values().all(|(_, mode)| *mode == 0o600));
 }
 
 #[test]
@@ -376,7 +377,7 @@ fn a_state_file_that_makes_no_sense_is_written_anew() {
     let mut house = House::quickstart();
     house.step();
     house.restart();
-    for file in ["config/router.yaml", "status.yaml", "objects.json"] {
+    for file in ["config/router/router.yaml", "status.yaml", "objects.json"] {
         fs::write(house.state().join(file), "]").unwrap();
     }
     assert!(house.step().changed);

@@ -9,11 +9,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use config::{Certificate, Code, RouterConfig, ServerIdentity, StartupMode};
+use config::parts::{Awaited, ReadError, Reader};
+use config::{Certificate, Code, ServerIdentity, StartupMode};
 use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::{self, TlsError};
-use runtime::watch::{WatchError, Watched};
+use runtime::watch::{Beside, Version, WatchError, Watched};
 use runtime::{Addresses, ServeError, ServeSettings, serve};
 
 use crate::counters::Counters;
@@ -26,7 +27,7 @@ const NAME: &str = "router";
 /// Where a router finds what it reads.
 #[derive(Clone, Debug)]
 pub struct ServerPaths {
-    /// `router.yaml`.
+    /// `router.yaml`, in the folder with its parts.
     pub config: PathBuf,
     /// The address that it listens on.
     pub address: IpAddr,
@@ -89,6 +90,11 @@ impl Server {
     pub fn start(paths: &ServerPaths, workers: usize, registry: &mut Registry) -> Result<Server, StartError> {
         let started: Arc<OnceLock<Arc<Shared>>> = Arc::default();
         let follower = Arc::clone(&started);
+        let mut reader = Reader::new(|certificate| {
+            let usable = tls::server_config(&certificate.chain, &certificate.key);
+            usable.map(|_| ()).map_err(|error| format!("{}: {error}", Code::CertificateUnusable))
+        });
+        let read = move |index: &str, beside: &Beside| read(&mut reader, index, beside);
         let watched = Watched::start(&paths.config, read, move |snapshot| {
             if let Some(shared) = follower.get() {
                 shared.apply(snapshot);
@@ -271,15 +277,23 @@ impl Shared {
     }
 }
 
-/// Reads `router.yaml`. A certificate that cannot be used makes the whole document unusable, so that
-/// the last good one goes on.
-fn read(text: &str) -> Result<Snapshot, String> {
-    let config = RouterConfig::from_yaml(text).map_err(|error| error.to_string())?;
-    if let Some(certificate) = &config.server.certificate {
-        tls::server_config(&certificate.chain, &certificate.key)
-            .map_err(|error| format!("{}: {error}", Code::CertificateUnusable))?;
+/// Reads `router.yaml` and its parts.
+fn read(reader: &mut Reader, index: &str, beside: &Beside) -> Version<Snapshot> {
+    let names = |awaited: &[Awaited]| awaited.iter().map(|awaited| awaited.file.clone()).collect();
+    match reader.router(index, &|file| beside.read(file)) {
+        Ok(reading) => match Snapshot::compile(&reading.config) {
+            Ok(snapshot) => {
+                Version { value: Some(snapshot), problem: reading.problem(), awaits: names(&reading.awaits) }
+            }
+            Err(error) => Version::unusable(error.to_string()),
+        },
+        Err(ReadError::NotYet(awaited)) => Version {
+            value: None,
+            awaits: names(&awaited),
+            problem: Some(ReadError::NotYet(awaited).to_string()),
+        },
+        Err(ReadError::Unusable(error)) => Version::unusable(error.to_string()),
     }
-    Snapshot::compile(&config).map_err(|error| error.to_string())
 }
 
 /// Whether listeners that are open stand in the way of those that are wanted.

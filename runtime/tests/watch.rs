@@ -10,12 +10,22 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use runtime::watch::{WatchError, Watched};
+use runtime::watch::{Beside, Version, WatchError, Watched};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn parse(text: &str) -> Result<u32, String> {
-    text.trim().parse().map_err(|_| "not a number".to_owned())
+fn parse(text: &str, _: &Beside) -> Version<u32> {
+    text.trim().parse().map_or_else(|_| Version::unusable("not a number"), Version::good)
+}
+
+/// A file that says a number, which the file `part` must say too.
+fn parse_both(text: &str, beside: &Beside) -> Version<u32> {
+    let Ok(wanted) = text.trim().parse() else { return Version::unusable("not a number") };
+    let part = beside.read("part").and_then(|bytes| String::from_utf8(bytes).ok());
+    if part.and_then(|part| part.trim().parse().ok()) == Some(wanted) {
+        return Version::good(wanted);
+    }
+    Version { value: None, problem: Some(format!("part is not {wanted}")), awaits: vec!["part".into()] }
 }
 
 fn start(path: &Path) -> (Watched<u32>, Receiver<u32>) {
@@ -104,4 +114,44 @@ fn the_first_version_must_be_good() {
     fs::write(&path, "what").unwrap();
     let unusable = Watched::start(&path, parse, |_| ()).unwrap_err();
     assert!(matches!(unusable, WatchError::Unusable { .. }), "{unusable}");
+}
+
+#[test]
+fn a_version_is_current_once_the_files_beside_it_have_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, part) = (folder.path().join("router.yaml"), folder.path().join("part"));
+    fs::write(&part, "1").unwrap();
+    fs::write(&path, "1").unwrap();
+    let (told, changes) = channel();
+    let watched = Watched::start(&path, parse_both, move |now| told.send(**now).unwrap()).unwrap();
+    replace(&path, "2");
+    until(|| watched.problem().is_some());
+    assert_eq!(watched.problem(), Some(format!("parse {}: part is not 2", path.display())));
+    assert_eq!(*watched.current(), 1);
+    replace(&part, "2");
+    assert_eq!(changes.recv_timeout(PATIENCE), Ok(2));
+    until(|| watched.problem().is_none());
+    // One that is whole at once is told of to nobody.
+    replace(&part, "3");
+    replace(&path, "3");
+    assert_eq!(changes.recv_timeout(PATIENCE), Ok(3));
+    assert_eq!(watched.problem(), None);
+}
+
+#[test]
+fn a_first_version_is_waited_for_until_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, part) = (folder.path().join("router.yaml"), folder.path().join("part"));
+    fs::write(&path, "1").unwrap();
+    let (asked, questions) = channel();
+    let start = std::thread::spawn(move || {
+        let parse = move |text: &str, beside: &Beside| {
+            asked.send(()).unwrap();
+            parse_both(text, beside)
+        };
+        Watched::start(path, parse, |_| ()).map(|watched| *watched.current())
+    });
+    questions.recv_timeout(PATIENCE).unwrap();
+    fs::write(part, "1").unwrap();
+    assert_eq!(start.join().unwrap().unwrap(), 1);
 }

@@ -5,7 +5,7 @@
 //! anything about objects (operator), calls (router, mailbox) or messages (mailbox).
 //!
 //! ```text
-//! folder -> operator::Standalone -> run/config/*.yaml -> router::Server, mailbox::Server
+//! folder -> operator::Standalone -> run/config/* -> router::Server, mailbox::Server
 //!               ^------- generations that are served --------'
 //! ```
 
@@ -151,14 +151,9 @@ impl<'a> Up<'a> {
     }
 
     fn configs(&self) -> Result<(RouterConfig, MailboxConfig)> {
-        let read = |path: std::path::PathBuf| {
-            std::fs::read_to_string(&path)
-                .into_diagnostic()
-                .wrap_err_with(|| format!("cannot read {}", path.display()))
-        };
-        let router = RouterConfig::from_yaml(&read(self.site.router_config())?).into_diagnostic()?;
-        let mailbox = MailboxConfig::from_yaml(&read(self.site.mailbox_config())?).into_diagnostic()?;
-        Ok((router, mailbox))
+        let configs = self.site.configs().into_diagnostic();
+        let (router, mailbox) = configs.wrap_err("cannot read what was written for the servers")?;
+        router.zip(mailbox).ok_or_else(|| miette!("nothing was written for the servers"))
     }
 }
 

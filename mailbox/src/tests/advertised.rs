@@ -18,8 +18,8 @@ fn told(stage: &Stage) -> [String; 3] {
 
 fn serve(stage: &mut Stage, from: &str, to: &str) {
     assert!(CONFIG.contains(from), "{from}");
-    *stage.props.served.borrow_mut() =
-        Arc::new(Served::parse(&CONFIG.replacen(from, to, 1), Some("mailbox")).unwrap());
+    let config = serde_yaml::from_str(&CONFIG.replacen(from, to, 1)).unwrap();
+    *stage.props.served.borrow_mut() = Arc::new(Served::compile(config, Some("mailbox")).unwrap());
     stage.told(Note::ServiceChanged);
 }
 

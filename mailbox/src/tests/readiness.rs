@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use runtime::admin::Component;
 use runtime::metrics::{lock, registry};
 
-use super::stage::CONFIG;
+use super::stage::{CONFIG, write_folder};
 use crate::{Server, ServerPaths};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ fn start(folder: &Path, program: &str) -> Server {
     let address = IpAddr::from([127, 63, high, low]);
     let paths =
         ServerPaths { config: folder.join("mailbox.yaml"), state: folder.join("state"), address, name: None };
-    fs::write(&paths.config, CONFIG).unwrap();
+    write_folder(&paths.config, CONFIG);
     Server::start_with(&paths, 1, &mut lock(&registry()), program).unwrap()
 }
 
@@ -61,13 +61,12 @@ fn a_server_that_is_not_in_its_own_directory_is_not_ready_and_says_so() {
         address: IpAddr::from([127, 64, high, low]),
         name: Some("main-mailbox-0".to_owned()),
     };
-    fs::write(&paths.config, CONFIG).unwrap();
+    write_folder(&paths.config, CONFIG);
     let server = Server::start_with(&paths, 1, &mut lock(&registry()), "no-such-program").unwrap();
     assert_eq!(server.ready(), Err("main-mailbox-0 is not in its own directory".to_owned()));
     assert!(server.live());
     let told = CONFIG.replace("mailboxServers: [{name: mailbox,", "mailboxServers: [{name: main-mailbox-0,");
-    fs::write(folder.path().join("next"), told).unwrap();
-    fs::rename(folder.path().join("next"), &paths.config).unwrap();
+    write_folder(&paths.config, &told);
     let end = Instant::now() + LIMIT;
     while let Err(reason) = server.ready() {
         assert!(Instant::now() < end, "{reason}");

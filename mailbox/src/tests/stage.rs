@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use config::MailboxConfig;
 use runtime::{Core, Now, Outbox, WorkerPlace};
 use sip::{Endpoint, EndpointSettings, Peer, Transport};
 
@@ -58,6 +60,17 @@ owners:
   bob: {primarySmtpAddress: bob@contoso.example}
 delivery: {}
 "#;
+
+/// Writes the folder that says `text`, whose index lies at `index`: parts first.
+pub(super) fn write_folder(index: &Path, text: &str) {
+    let mut files = serde_yaml::from_str::<MailboxConfig>(text).unwrap().to_files().unwrap();
+    let last = files.remove_entry("mailbox.yaml").unwrap();
+    for (name, bytes) in files.into_iter().chain([last]) {
+        let next = index.with_file_name("next");
+        std::fs::write(&next, bytes).unwrap();
+        std::fs::rename(next, index.with_file_name(name)).unwrap();
+    }
+}
 
 /// What stands around the switchboard, for a test to look at and to change.
 pub(super) struct Props {
@@ -148,7 +161,9 @@ impl Stage {
             (Sentence::StorageFailed, prompt(2, 3_000)),
         ]);
         let props = Rc::new(Props {
-            served: RefCell::new(Arc::new(Served::parse(config, None).unwrap())),
+            served: RefCell::new(Arc::new(
+                Served::compile(serde_yaml::from_str(config).unwrap(), None).unwrap(),
+            )),
             draining: Cell::new(false),
             storage: Cell::new(SpoolHealth::Ready),
             spool_takes: Cell::new(true),

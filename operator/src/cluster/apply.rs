@@ -4,6 +4,8 @@
 //! that what the API server answers is known at once. What is made for an object is only created: it
 //! is the person's from then on.
 
+use config::ConfigError;
+use config::parts::Files;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use serde_json::{Value as Json, json};
@@ -55,12 +57,10 @@ pub(super) async fn carry_out(
     for write in writes {
         match write {
             Write::Router(key, config) => {
-                let text = config.to_yaml().map_err(|error| error.to_string());
-                configure(client, objects, world, (Role::Router, &key), text).await?;
+                configure(client, objects, world, (Role::Router, &key), config.to_files()).await?;
             }
             Write::Mailbox(key, config) => {
-                let text = config.to_yaml().map_err(|error| error.to_string());
-                configure(client, objects, world, (Role::Mailbox, &key), text).await?;
+                configure(client, objects, world, (Role::Mailbox, &key), config.to_files()).await?;
             }
             Write::Workload(workload) => {
                 let source = Source::Workloads(workload.object.kind);
@@ -81,13 +81,14 @@ async fn configure(
     objects: &mut Objects,
     world: &World,
     (role, key): (Role, &Key),
-    text: Result<String, String>,
+    files: Result<Files, ConfigError>,
 ) -> Result<(), ApplyError> {
     let object = ObjectRef::new(role.kind(), key);
-    let text = text.map_err(|reason| ApplyError::Text { object: object.clone(), reason })?;
+    let files =
+        files.map_err(|error| ApplyError::Text { object: object.clone(), reason: error.to_string() })?;
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&object));
     let owner = Owner { role, key, uid: uid.map(String::as_str).unwrap_or_default() };
-    let manifest = configuration(&owner, &text);
+    let manifest = configuration(&owner, &files);
     let key = Key::new(&key.namespace, &owner.name());
     apply(client, objects, Source::Configurations, &key, &manifest).await
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use config::parts::Files;
 use config::{Code, MailboxConfig, RouterConfig};
 use crds::Kind;
 use serde::de::DeserializeOwned;
@@ -130,10 +131,11 @@ fn observe(world: &mut World, objects: &Objects, namespace: &str) {
         }
     }
     let named = |key: &Key, role: Role| key.beside(&format!("{}-{}", key.name, role.name()));
-    let text =
-        |key: &Key, role: Role| data(objects.get(Source::Configurations, &named(key, role))?, role.file());
-    let router = |key: &Key| RouterConfig::from_yaml(&text(key, Role::Router)?).ok();
-    let mailbox = |key: &Key| MailboxConfig::from_yaml(&text(key, Role::Mailbox)?).ok();
+    let files = |key: &Key, role: Role| {
+        objects.get(Source::Configurations, &named(key, role)).map(files).unwrap_or_default()
+    };
+    let router = |key: &Key| RouterConfig::from_files(&files(key, Role::Router)).ok();
+    let mailbox = |key: &Key| MailboxConfig::from_files(&files(key, Role::Mailbox)).ok();
     let routers = world.routers.keys().filter_map(|key| Some((key.clone(), router(key)?)));
     world.observed.routers = routers.collect();
     let services = world.services.keys().filter_map(|key| Some((key.clone(), mailbox(key)?)));
@@ -173,6 +175,12 @@ pub(super) fn address(pod: &Json) -> Option<IpAddr> {
 fn is_ready(pod: &Json) -> bool {
     let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// The files in a Secret.
+fn files(secret: &Json) -> Files {
+    let data = secret["data"].as_object().into_iter().flatten();
+    data.filter_map(|(name, text)| Some((name.clone(), STANDARD.decode(text.as_str()?).ok()?))).collect()
 }
 
 /// A text in a Secret.

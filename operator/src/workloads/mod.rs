@@ -10,6 +10,7 @@ mod router;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use config::parts::Files;
 use crds::{GROUP, Kind, VERSION};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -115,14 +116,6 @@ impl Role {
         }
     }
 
-    /// The file that it reads.
-    pub(crate) const fn file(self) -> &'static str {
-        match self {
-            Role::Router => "router.yaml",
-            Role::Mailbox => "mailbox.yaml",
-        }
-    }
-
     /// The kind that it is described by.
     pub(crate) const fn kind(self) -> Kind {
         match self {
@@ -161,7 +154,8 @@ pub(crate) fn workloads(cluster: &Cluster, linked: &Linked<'_>) -> Vec<Workload>
 
 /// The Secret in which the configuration travels. It is a Secret, because the configuration holds
 /// the keys of the redirect token and of TLS.
-pub(crate) fn configuration(owner: &Owner<'_>, text: &str) -> Json {
+pub(crate) fn configuration(owner: &Owner<'_>, files: &Files) -> Json {
+    let data = files.iter().map(|(name, bytes)| (name.clone(), Json::from(STANDARD.encode(bytes))));
     let mut metadata = owner.metadata();
     metadata["namespace"] = owner.key.namespace.clone().into();
     json!({
@@ -169,7 +163,7 @@ pub(crate) fn configuration(owner: &Owner<'_>, text: &str) -> Json {
         "kind": "Secret",
         "metadata": metadata,
         "type": "Opaque",
-        "data": { owner.role.file(): STANDARD.encode(text) },
+        "data": data.collect::<serde_json::Map<_, _>>(),
     })
 }
 

@@ -190,7 +190,7 @@ fn explain_and_the_router_agree_whichever_ports_the_mailbox_servers_have() {
         let company = company
             .replace("listeners: {udp: 5062, tcp: 5062, tls: 5063}", &format!("listeners: {first}"))
             .replace("listeners: {tcp: 5064}", &format!("listeners: {second}"));
-        let config = RouterConfig::from_yaml(&company).unwrap();
+        let config: RouterConfig = serde_yaml::from_str(&company).unwrap();
         let table = Table::compile(&config.directory, &config.server);
         let mut bench = bench(&company);
         for (last, user) in [(1, "101"), (1, "102"), (5, "103"), (5, "104")] {

@@ -1,9 +1,10 @@
 //! One company, and a router in memory that knows it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use config::token::{Claims, verify};
-use config::{Keyring, RouterConfig, TokenKey};
+use config::{Certificate, Keyring, RouterConfig, TokenKey};
 use router::{Counters, Router, Snapshot, State};
 use runtime::Outbox;
 use sip::{ConnectionId, Peer, Transport};
@@ -53,6 +54,24 @@ directory:
   ]
 ";
 
+/// Writes the folder of the company as it stands in `text`, whose index lies at `index`: parts first.
+/// A text that is no company becomes the index as it is.
+pub(crate) fn write_folder(index: &Path, text: &str, certificate: Option<Certificate>) {
+    let mut files = match serde_yaml::from_str::<RouterConfig>(text) {
+        Ok(mut config) => {
+            config.server.certificate = certificate;
+            config.to_files().unwrap()
+        }
+        Err(_) => [("router.yaml".to_owned(), text.as_bytes().to_vec())].into(),
+    };
+    let last = files.remove_entry("router.yaml").unwrap();
+    for (name, bytes) in files.into_iter().chain([last]) {
+        let next = index.with_file_name("next");
+        std::fs::write(&next, bytes).unwrap();
+        std::fs::rename(next, index.with_file_name(name)).unwrap();
+    }
+}
+
 pub(crate) struct Bench {
     pub(crate) router: Router,
     pub(crate) state: Arc<State>,
@@ -61,7 +80,7 @@ pub(crate) struct Bench {
 
 /// A router of the company as it stands in `text`.
 pub(crate) fn bench(text: &str) -> Bench {
-    let snapshot = Snapshot::compile(&RouterConfig::from_yaml(text).unwrap()).unwrap();
+    let snapshot = Snapshot::compile(&serde_yaml::from_str(text).unwrap()).unwrap();
     let state = Arc::new(State::new(Arc::new(snapshot)));
     let counters = Counters::default();
     Bench { router: Router::new(Arc::clone(&state), counters.clone()), state, counters }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use config::Code;
+use config::{Certificate, Code};
 use router::{Dropped, Server, ServerPaths, StartError};
 use runtime::admin::Component;
 use runtime::metrics::{SharedRegistry, lock, registry, text};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use crate::fixture::{COMPANY, header, invite, status};
+use crate::fixture::{COMPANY, header, invite, status, write_folder};
 
 /// Whatever a test waits for comes well within this, or never.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,9 +35,13 @@ fn paths(config: PathBuf) -> ServerPaths {
 }
 
 fn house(config_text: &str) -> House {
+    house_with(config_text, None)
+}
+
+fn house_with(config_text: &str, certificate: Option<Certificate>) -> House {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("router.yaml");
-    std::fs::write(&config, config_text).unwrap();
+    write_folder(&config, config_text, certificate);
     let registry = registry();
     let server = Server::start(&paths(config.clone()), 2, &mut lock(&registry)).unwrap();
     House { server, config, registry, _folder: folder }
@@ -45,9 +49,7 @@ fn house(config_text: &str) -> House {
 
 impl House {
     fn replace_config(&self, config_text: &str) {
-        let next = self.config.with_extension("next");
-        std::fs::write(&next, config_text).unwrap();
-        std::fs::rename(next, &self.config).unwrap();
+        write_folder(&self.config, config_text, None);
     }
 
     fn udp(&self) -> UdpSocket {
@@ -170,10 +172,6 @@ fn a_configuration_that_cannot_be_read_changes_nothing_and_is_named() {
     assert_eq!(house.server.generation(), 7);
     assert_eq!(house.server.ready(), Ok(()));
     assert_eq!(status(&ask(&house.udp(), &invite("101", ""))), "SIP/2.0 302 Moved Temporarily");
-    let bad = "certificate: {chain: x, key: y}\n  startupMode";
-    house.replace_config(&COMPANY.replace("startupMode", bad));
-    until(|| house.server.problem().is_some_and(|problem| problem.contains("UM1018")));
-    assert_eq!(house.server.generation(), 7);
     house.replace_config(&moved(9, "192.0.2.11"));
     until(|| house.server.generation() == 9);
     assert_eq!(house.server.problem(), None);
@@ -230,30 +228,69 @@ fn ask_by_tls(to: SocketAddr, trusted_chain: &str) -> std::io::Result<String> {
     Ok(String::from_utf8(answer).unwrap())
 }
 
-/// The company with a certificate of its own.
-fn with_certificate(generation: u64, (chain, key): &(String, String)) -> String {
-    let indented = |pem: &str| pem.trim().replace('\n', "\n      ");
-    let certificate = format!(
-        "certificate:\n    chain: |\n      {}\n    key: |\n      {}\n  startupMode",
-        indented(chain),
-        indented(key)
-    );
-    moved(generation, "192.0.2.11").replace("startupMode", &certificate)
+fn made() -> Certificate {
+    let (chain, key) = runtime::tls::self_signed("router", [127, 0, 0, 1].into()).unwrap();
+    Certificate { chain, key }
 }
 
 #[test]
 fn a_call_over_tls_stays_on_tls_and_a_new_certificate_is_shown_from_then_on() {
-    let made = || runtime::tls::self_signed("router", [127, 0, 0, 1].into()).unwrap();
     let (first, second) = (made(), made());
-    let house = house(&with_certificate(1, &first));
+    let house = house_with(COMPANY, Some(first.clone()));
     let tls = || house.server.addresses().tls.unwrap();
-    let answer = ask_by_tls(tls(), &first.0).unwrap();
+    let answer = ask_by_tls(tls(), &first.chain).unwrap();
     assert!(header(&answer, "Contact")[0].starts_with("<sip:101@192.0.2.11:5063;transport=tls;"), "{answer}");
     let before = tls();
-    house.replace_config(&with_certificate(2, &second));
+    write_folder(&house.config, &moved(8, "192.0.2.11"), Some(second.clone()));
     until(|| tls() != before);
-    assert!(ask_by_tls(tls(), &second.0).is_ok());
-    assert!(ask_by_tls(tls(), &first.0).is_err());
+    assert!(ask_by_tls(tls(), &second.chain).is_ok());
+    assert!(ask_by_tls(tls(), &first.chain).is_err());
+}
+
+#[test]
+fn a_certificate_that_is_not_the_one_that_the_index_names_keeps_no_news_back() {
+    let (first, second) = (made(), made());
+    let house = house_with(COMPANY, Some(first.clone()));
+    write_folder(&house.config, &moved(8, "192.0.2.11"), Some(second.clone()));
+    until(|| house.server.generation() == 8);
+    // Somebody put something else in its place, and then the directory changes.
+    std::fs::write(house.config.with_file_name("tls.crt"), "no certificate").unwrap();
+    let index = std::fs::read_to_string(&house.config).unwrap();
+    let index = index.replace("generation: 8", "generation: 9").replace("Enabled", "Disabled");
+    std::fs::write(house.config.with_file_name("next"), index).unwrap();
+    std::fs::rename(house.config.with_file_name("next"), &house.config).unwrap();
+    until(|| house.server.generation() == 9);
+    assert!(ask_by_tls(house.server.addresses().tls.unwrap(), &second.chain).is_ok());
+    until(|| house.server.problem().is_some());
+    let problem = house.server.problem().unwrap();
+    assert!(problem.ends_with("tls.crt is not the one that the index names"), "{problem}");
+    // A restart takes what lies there, as far as it can be used.
+    std::fs::write(house.config.with_file_name("tls.crt"), &first.chain).unwrap();
+    std::fs::write(house.config.with_file_name("tls.key"), &first.key).unwrap();
+    let again = Server::start(&paths(house.config), 1, &mut lock(&registry())).unwrap();
+    assert!(ask_by_tls(again.addresses().tls.unwrap(), &first.chain).is_ok());
+}
+
+#[test]
+fn a_folder_that_is_half_written_is_served_once_it_is_whole() {
+    let house = house(COMPANY);
+    let parts = tempfile::tempdir().unwrap();
+    write_folder(&parts.path().join("router.yaml"), &moved(8, "192.0.2.99"), None);
+    let copy = |name: &str| {
+        let next = house.config.with_file_name("next");
+        std::fs::copy(parts.path().join(name), &next).unwrap();
+        std::fs::rename(next, house.config.with_file_name(name)).unwrap();
+    };
+    copy("router.yaml");
+    until(|| house.server.problem().is_some());
+    let problem = house.server.problem().unwrap();
+    assert!(problem.ends_with("site.json.gz is not the one that the index names"), "{problem}");
+    assert_eq!((house.server.generation(), house.server.ready()), (7, Ok(())));
+    assert!(ask(&house.udp(), &invite("101", "")).contains("@192.0.2.11:5062"));
+    copy("site.json.gz");
+    until(|| house.server.generation() == 8);
+    assert!(ask(&house.udp(), &invite("101", "")).contains("@192.0.2.99:5062"));
+    until(|| house.server.problem().is_none());
 }
 
 #[test]
@@ -303,7 +340,7 @@ fn it_does_not_start_without_a_configuration_or_without_its_ports() {
     assert!(matches!(missing, StartError::Config(_)), "{missing}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    std::fs::write(&paths.config, COMPANY.replace("tcp: 0", &format!("tcp: {port}"))).unwrap();
+    write_folder(&paths.config, &COMPANY.replace("tcp: 0", &format!("tcp: {port}")), None);
     let taken = Server::start(&paths, 1, &mut lock(&registry())).unwrap_err();
     assert!(matches!(taken, StartError::Listen(_)), "{taken}");
 }
