@@ -14,7 +14,6 @@ pub mod cluster;
 mod defaults;
 mod dereference;
 mod events;
-mod exposure;
 mod folder;
 mod guards;
 mod hosting;
@@ -49,4 +48,4 @@ pub use standalone::{Preview, Served, Standalone, StandaloneError, Step, preview
 pub use status::ObjectStatus;
 pub use token_key::NoChance;
 pub use workloads::{ADMIN_PORT, Workload, WorkloadKind, WorkloadRef};
-pub use world::{Generations, Key, Object, ObjectRef, Observed, TlsSecret, World};
+pub use world::{Awaited, Generations, Key, Object, ObjectRef, Observed, TlsSecret, Waits, World};

@@ -9,8 +9,8 @@ use crate::defaults::DefaultObject;
 use crate::events::Event;
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
-use crate::workloads::{Workload, WorkloadRef};
-use crate::world::{Generations, Key, ObjectRef, Observed};
+use crate::workloads::Workload;
+use crate::world::{Awaited, Generations, Key, ObjectRef, Observed};
 
 /// What follows from a world.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// The generations that the servers have once the plan is carried out.
     pub wanted: Generations,
+    /// The objects that wait for them, or for earlier ones.
+    pub awaited: Awaited,
 }
 
 /// One thing to write. Each is written whole or not at all.
@@ -37,8 +39,6 @@ pub enum Write {
     /// An object that a server needs to run. It comes after the configurations, or its pods would
     /// wait for them.
     Workload(Box<Workload>),
-    /// An object that no server needs any more goes.
-    Remove(WorkloadRef),
     /// The status of an object.
     Status(ObjectRef, ObjectStatus),
     /// The object is gone, and its status goes with it.
@@ -49,6 +49,14 @@ pub enum Write {
 }
 
 impl Write {
+    /// Whether servers need it: it goes before what only people read.
+    pub(crate) fn is_for_servers(&self) -> bool {
+        match self {
+            Write::Mailbox(..) | Write::Router(..) | Write::Workload(_) => true,
+            Write::Status(..) | Write::Forget(_) | Write::Default(_) => false,
+        }
+    }
+
     /// The object that it makes for another one, if it does.
     pub(crate) fn made(&self) -> Option<ObjectRef> {
         match self {
@@ -56,7 +64,6 @@ impl Write {
             Write::Mailbox(..)
             | Write::Router(..)
             | Write::Workload(_)
-            | Write::Remove(_)
             | Write::Status(..)
             | Write::Forget(_) => None,
         }
@@ -73,9 +80,6 @@ impl Write {
             }
             Write::Workload(workload) => {
                 observed.workloads.insert(workload.object, workload.manifest);
-            }
-            Write::Remove(object) => {
-                observed.workloads.remove(&object);
             }
             Write::Status(object, status) => {
                 observed.statuses.insert(object, status);

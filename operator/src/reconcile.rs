@@ -11,9 +11,9 @@ use crate::dereference::dereference;
 use crate::events::events;
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
-use crate::status::{ObjectStatus, statuses};
+use crate::status::{ObjectStatus, awaited, statuses};
 use crate::validate::validate_together;
-use crate::workloads::{Workload, WorkloadRef, holds, stale, workloads};
+use crate::workloads::{Workload, holds, workloads};
 use crate::world::{ObjectRef, Observed, World};
 
 /// What should be written in this world, and what is wrong in it.
@@ -30,8 +30,7 @@ pub fn reconcile(world: &World) -> Plan {
     let defaults = defaults(world);
     let statuses = statuses(world, &linked, &wanted, &defaults, &problems);
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
-    let stale = stale(&world.observed.workloads, &workloads);
-    let mut plan = differences(&world.observed, wanted, (workloads, stale), statuses, problems);
+    let mut plan = differences(&world.observed, wanted, workloads, statuses, problems);
     plan.writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
     plan.events = events(world, &plan.writes);
     plan
@@ -41,11 +40,12 @@ pub fn reconcile(world: &World) -> Plan {
 fn differences(
     observed: &Observed,
     wanted: Wanted,
-    (workloads, stale): (Vec<Workload>, Vec<WorkloadRef>),
+    workloads: Vec<Workload>,
     statuses: BTreeMap<ObjectRef, ObjectStatus>,
     problems: Vec<Problem>,
 ) -> Plan {
     let generations = wanted.generations();
+    let awaited = awaited(&statuses, &observed.awaited, &generations);
     let mut writes = Vec::new();
     for (key, document) in wanted.services {
         if observed.services.get(&key) != Some(&document.config) {
@@ -62,11 +62,10 @@ fn differences(
         !live.is_some_and(|live| holds(live, &workload.manifest))
     };
     writes.extend(workloads.into_iter().filter(differs).map(|workload| Write::Workload(Box::new(workload))));
-    writes.extend(stale.into_iter().map(Write::Remove));
     let gone = observed.statuses.keys().filter(|object| !statuses.contains_key(object));
     writes.extend(gone.map(|object| Write::Forget(object.clone())));
     let changed =
         statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
     writes.extend(changed.map(|(object, status)| Write::Status(object, status)));
-    Plan { writes, problems, events: Vec::new(), wanted: generations }
+    Plan { writes, problems, events: Vec::new(), wanted: generations, awaited }
 }

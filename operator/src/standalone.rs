@@ -282,6 +282,7 @@ impl Standalone {
         let mut problems = problems(&plan, refused, |problem| locate(&self.store, &listing, problem));
         problems.extend(nothing_written(self.folder.path(), &self.store, &problems));
         let wanted = Served::of(&plan.wanted);
+        self.observed.awaited.clone_from(&plan.awaited);
         changed |= self.carry_out(plan)?;
         let step = Step { problems, changed, wanted };
         self.last = Some((listing, step.clone()));
@@ -305,7 +306,7 @@ impl Standalone {
                 // They stand in one file, which is written once.
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),
                 // On one machine the servers are no objects of their own.
-                Write::Workload(_) | Write::Remove(_) => {}
+                Write::Workload(_) => {}
                 // It is among the objects already.
                 Write::Default(_) => {}
             }

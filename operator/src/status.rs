@@ -6,6 +6,7 @@
 //! does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crds::{Condition, ConditionStatus, Kind};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,10 @@ use crate::defaults::Defaults;
 use crate::dereference::Linked;
 use crate::guards::Guards;
 use crate::problem::Problem;
-use crate::world::{Key, ObjectRef, World};
+use crate::world::{Awaited, Generations, Key, ObjectRef, Waits, World};
+
+/// The reason of an object that stands in the configuration of each server, and is not served by all.
+const WAITING: &str = "Waiting";
 
 /// Problems that one condition spells out; the others are counted.
 const MAX_PROBLEMS_IN_A_MESSAGE: usize = 10;
@@ -81,7 +85,9 @@ pub(crate) fn statuses(
         .map(|(object, generation)| {
             let problems = of_object.get(&object).map(Vec::as_slice).unwrap_or_default();
             let previous = world.observed.statuses.get(&object);
-            let served = servers.served(&object, generation, previous, world.now);
+            let waits = world.observed.awaited.get(&object).filter(|waits| waits.generation == generation);
+            let since = waits.map(|waits| &*waits.since);
+            let served = servers.served(&object, generation, previous, since, world.now);
             let is_served = served.status == ConditionStatus::True;
             let statements = [
                 Some(ready(problems, generation > 0 && refused.contains(&object))),
@@ -107,6 +113,25 @@ pub(crate) fn statuses(
             (object, status)
         })
         .collect()
+}
+
+/// The objects that wait for servers, those that did before as they did.
+pub(crate) fn awaited(
+    statuses: &BTreeMap<ObjectRef, ObjectStatus>,
+    before: &Awaited,
+    wanted: &Generations,
+) -> Awaited {
+    let waiting = statuses.iter().filter(|(_, status)| {
+        status.condition("Served").is_some_and(|condition| condition.reason == WAITING)
+    });
+    let since = Arc::new(wanted.clone());
+    let waits = |(object, status): (&ObjectRef, &ObjectStatus)| {
+        let generation = status.observed_generation;
+        let same = before.get(object).filter(|waits| waits.generation == generation);
+        let new = || Waits { generation, since: Arc::clone(&since) };
+        (object.clone(), same.cloned().unwrap_or_else(new))
+    };
+    waiting.map(waits).collect()
 }
 
 /// Since when an object waits to be served in this generation.
@@ -226,6 +251,7 @@ impl<'w> Servers<'w> {
         object: &ObjectRef,
         generation: i64,
         previous: Option<&ObjectStatus>,
+        since: Option<&Generations>,
         now: jiff::Timestamp,
     ) -> Statement {
         let already = previous.and_then(|status| status.condition("Served")).filter(|condition| {
@@ -242,7 +268,7 @@ impl<'w> Servers<'w> {
             .into_iter()
             .flatten()
             .collect();
-        let missing = |(of, servers)| self.missing(of, servers, kind, &object.key, already.is_some());
+        let missing = |(of, servers)| self.missing(of, servers, object, since, already.is_some());
         if let Some(missing) = needed.iter().copied().find_map(missing) {
             return missing;
         }
@@ -266,10 +292,11 @@ impl<'w> Servers<'w> {
         &self,
         of: Kind,
         servers: &[Server<'_>],
-        kind: Kind,
-        key: &Key,
+        object: &ObjectRef,
+        since: Option<&Generations>,
         already: bool,
     ) -> Option<Statement> {
+        let (kind, key) = (Kind::of(&object.kind)?, &object.key);
         let name = server_name(of);
         if servers.is_empty() {
             let message = format!("There is no {of} to serve it.");
@@ -282,15 +309,17 @@ impl<'w> Servers<'w> {
         }
         needing.find_map(|server| {
             let name = if servers.len() > 1 { format!("{name} {}", server.key.name) } else { name.into() };
+            let first = since.and_then(|since| since.get(&ObjectRef::new(of, server.key)).copied());
+            let first = first.unwrap_or(server.wanted);
             match server.serves {
                 None => {
                     let message = format!("The {name} has not said what it serves.");
                     Some(statement(ConditionStatus::Unknown, "ServerSilent", message))
                 }
                 // What else changed since does not make it less served.
-                Some(serves) if serves != server.wanted && !already => {
-                    let message = format!("It waits for the {name} to serve generation {}.", server.wanted);
-                    Some(statement(ConditionStatus::False, "Waiting", message))
+                Some(serves) if !(first..=server.wanted).contains(&serves) && !already => {
+                    let message = format!("It waits for the {name} to serve generation {first}.");
+                    Some(statement(ConditionStatus::False, WAITING, message))
                 }
                 Some(_) => None,
             }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use config::{MailboxConfig, RouterConfig, TokenKey};
 use crds::{
@@ -17,7 +18,7 @@ use crate::plan::Write;
 use crate::problem::Problem;
 use crate::site::Cluster;
 use crate::status::ObjectStatus;
-use crate::workloads::{WorkloadKind, WorkloadRef};
+use crate::workloads::WorkloadRef;
 
 /// Everything that a plan follows from.
 #[derive(Clone, Debug)]
@@ -66,6 +67,22 @@ pub struct Observed {
     pub statuses: BTreeMap<ObjectRef, ObjectStatus>,
     /// What the servers say that they serve.
     pub served: Generations,
+    /// What the last plan said of the objects that wait to be served. Whoever does not remember it
+    /// loses only time: such objects wait for the newest generation then.
+    pub awaited: Awaited,
+}
+
+/// Objects that wait to be served, and since which generations of configuration they stand there as
+/// they are written. Who changes something every moment is served all the same.
+pub type Awaited = BTreeMap<ObjectRef, Waits>;
+
+/// How long an object waits already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// The generation of the object.
+    pub generation: i64,
+    /// The first configurations in which it stands.
+    pub since: Arc<Generations>,
 }
 
 /// Generations of configuration, by UMCallRouter and UMService: what its servers say that they
@@ -175,7 +192,6 @@ impl World {
             Write::Mailbox(..)
             | Write::Router(..)
             | Write::Workload(_)
-            | Write::Remove(_)
             | Write::Status(..)
             | Write::Forget(_) => write.apply(&mut self.observed),
         }
@@ -191,11 +207,6 @@ impl World {
                 self.hunt_groups.insert(default.key, Object { generation: 1, spec });
             }
         }
-    }
-
-    /// The Service of Kubernetes that has this name, if there is one.
-    pub(crate) fn service_before(&self, key: &Key) -> Option<&serde_json::Value> {
-        self.observed.workloads.get(&WorkloadRef { kind: WorkloadKind::Service, key: key.clone() })
     }
 
     /// Whether this object was written and refused.

@@ -33,7 +33,7 @@ fn world() -> World {
         owners: BTreeMap::new(),
         image: "umbriel:1".into(),
         uids: BTreeMap::from([uid(Kind::UMCallRouter, "uid-1"), uid(Kind::UMService, "uid-2")]),
-        ..Cluster::default()
+        instances: BTreeMap::new(),
     });
     world
 }
@@ -54,7 +54,6 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
             Write::Workload(workload) => manifests.push(&workload.manifest),
             Write::Router(..)
             | Write::Mailbox(..)
-            | Write::Remove(_)
             | Write::Status(..)
             | Write::Forget(_)
             | Write::Default(_) => {}
@@ -73,7 +72,6 @@ fn pod(number: u8, ready: bool) -> Instance {
     Instance {
         name: format!("main-mailbox-{number}"),
         address: Some(IpAddr::from([10, 244, 0, 7 + number])),
-        node_address: Some(IpAddr::from([198, 51, 100, 1])),
         ready,
         ends: false,
         serves: None,
@@ -213,6 +211,62 @@ fn an_object_is_served_when_every_server_of_its_namespace_serves_it() {
     world.observed.served.insert(routers[1].clone(), 1);
     settle(&mut world);
     assert_eq!(served(&world).reason, "Serving");
+}
+
+#[test]
+fn an_object_is_served_however_much_else_changes_meanwhile() {
+    let mut world = world();
+    let dial_plan = serde_json::from_value(json!({ "numberOfDigitsInExtension": 3 })).unwrap();
+    world.dial_plans.insert(key(), Object { generation: 1, spec: dial_plan });
+    let policy = serde_json::from_value(json!({ "umDialPlan": "main" })).unwrap();
+    world.policies.insert(key(), Object { generation: 1, spec: policy });
+    let mailbox = |generation: i64, extension: &str| {
+        let spec = json!({
+            "umMailboxPolicy": "main", "extensions": [extension], "displayName": format!("Number {generation}"),
+            "primarySmtpAddress": "somebody@contoso.example",
+        });
+        Object { generation, spec: serde_json::from_value(spec).unwrap() }
+    };
+    let (alice, bob) = (Key::new("default", "alice"), Key::new("default", "bob"));
+    let served = |world: &World, key: &Key| {
+        let status = &world.observed.statuses[&ObjectRef::new(Kind::UMMailbox, key)];
+        status.condition("Served").unwrap().message.clone()
+    };
+    // What a shell does: it remembers who waits. Gives the number of statuses, and what is wanted now.
+    let step = |world: &mut World, serves: u64| {
+        let server = |kind| (ObjectRef::new(kind, &key()), serves);
+        world.observed.served = BTreeMap::from([Kind::UMCallRouter, Kind::UMService].map(server));
+        let plan = reconcile(world);
+        world.observed.awaited.clone_from(&plan.awaited);
+        let statuses = plan.writes.iter().filter(|write| matches!(write, Write::Status(..))).count();
+        plan.writes.into_iter().for_each(|write| world.apply(write));
+        (statuses, plan.wanted[&ObjectRef::new(Kind::UMCallRouter, &key())])
+    };
+    world.mailboxes.insert(bob.clone(), mailbox(1, "102"));
+    let mut first = 0;
+    while step(&mut world, first) != (0, first) {
+        first = step(&mut world, first).1;
+    }
+    world.mailboxes.insert(alice.clone(), mailbox(1, "101"));
+    step(&mut world, first);
+    let waits = |name, generation| format!("It waits for the {name} to serve generation {generation}.");
+    assert_eq!(served(&world, &alice), waits("call router", first + 1));
+    // Another one changes all the time. She waits for what she waited for, and nothing is written of her.
+    for generation in 2..5 {
+        world.mailboxes.insert(bob.clone(), mailbox(generation, "102"));
+        assert_eq!(step(&mut world, first).0, 1, "the status of bob");
+        assert_eq!(served(&world, &alice), waits("call router", first + 1));
+    }
+    world.mailboxes.insert(bob.clone(), mailbox(5, "102"));
+    step(&mut world, first + 1);
+    assert!(served(&world, &alice).ends_with("serve it, 0 ms after the change was seen."));
+    assert_eq!(served(&world, &bob), waits("mailbox server", first + 5));
+    // Numbers that begin anew, as when what was written is lost, are not those of before.
+    world.mailboxes.insert(alice.clone(), mailbox(2, "101"));
+    world.observed.routers.clear();
+    world.observed.services.clear();
+    step(&mut world, first + 5);
+    assert_eq!(served(&world, &alice), waits("call router", 1));
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::reconcile::reconcile;
 use crate::token_key::NoChance;
-use crate::world::ObjectRef;
+use crate::world::{Awaited, ObjectRef, World};
 use backoff::Retries;
 use connect::{ApiServer, Mandate};
 use crds::Kind;
@@ -155,6 +155,8 @@ struct Shell<'a> {
     /// Namespaces of which something could not be written, and when it is tried again.
     retries: Retries,
     resync: Resync,
+    /// The objects of each namespace that wait to be served.
+    awaited: BTreeMap<String, Awaited>,
     /// The problems of each namespace, as they were told last.
     problems: BTreeMap<String, String>,
 }
@@ -204,6 +206,7 @@ impl<'a> Shell<'a> {
             changed: BTreeSet::new(),
             retries: Retries::default(),
             resync: Resync::begin(settings.resync_interval, Instant::now()),
+            awaited: BTreeMap::new(),
             problems: BTreeMap::new(),
         })
     }
@@ -293,7 +296,7 @@ impl<'a> Shell<'a> {
             if self.pods.ask(&self.objects, &namespace).await {
                 self.changed.insert(namespace);
             } else if let Some(wanted) = self.pods.wanted(&namespace) {
-                self.pods.nudge(&self.client, &self.objects, &namespace, &wanted).await;
+                self.pods.nudge(&self.client, &mut self.objects, &namespace, &wanted).await;
             }
         }
     }
@@ -307,21 +310,22 @@ impl<'a> Shell<'a> {
         if world.token_keys.is_empty() && !(world.routers.is_empty() && world.services.is_empty()) {
             world.token_keys.push(crate::token_key::token_key()?);
         }
+        world.observed.awaited = self.awaited.remove(namespace).unwrap_or_default();
         let plan = reconcile(&world);
         self.report(namespace, &plan);
         let wanted = plan.wanted;
+        self.awaited.insert(namespace.into(), plan.awaited);
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
-        let written = apply::carry_out(&self.client, &mut self.objects, &world, plan.writes).await;
-        if let Err(error) = written {
-            tracing::warn!(namespace, "{error}; it is tried again");
-            self.retries.failed(namespace, Instant::now());
-            if error.is_silence() {
-                self.connect()?;
-            }
+        // The servers are told before people are: there may be much to tell.
+        let (first, then): (Vec<_>, Vec<_>) = plan.writes.into_iter().partition(Write::is_for_servers);
+        if !self.write(namespace, &world, first).await? {
+            return Ok(());
+        }
+        self.pods.nudge(&self.client, &mut self.objects, namespace, &wanted).await;
+        if !self.write(namespace, &world, then).await? {
             return Ok(());
         }
         self.retries.succeeded(namespace);
-        self.pods.nudge(&self.client, &self.objects, namespace, &wanted).await;
         self.events.tell(&self.client, &self.objects, &plan.events, Instant::now());
         // Its watch has nothing to say that is not known, and there is more to say about it.
         let is_there = |object: &ObjectRef| {
@@ -332,6 +336,24 @@ impl<'a> Shell<'a> {
             self.changed.insert(namespace.into());
         }
         Ok(())
+    }
+
+    /// Writes; says whether everything is written. What is not is tried again.
+    async fn write(
+        &mut self,
+        namespace: &str,
+        world: &World,
+        writes: Vec<Write>,
+    ) -> Result<bool, ClusterError> {
+        let Err(error) = apply::carry_out(&self.client, &mut self.objects, world, writes).await else {
+            return Ok(true);
+        };
+        tracing::warn!(namespace, "{error}; it is tried again");
+        self.retries.failed(namespace, Instant::now());
+        if error.is_silence() {
+            self.connect()?;
+        }
+        Ok(false)
     }
 
     /// Logs what is wrong, when that changes.

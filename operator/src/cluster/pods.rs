@@ -138,7 +138,7 @@ impl Pods {
     pub(super) async fn nudge(
         &mut self,
         client: &Client,
-        objects: &Objects,
+        objects: &mut Objects,
         namespace: &str,
         wanted: &Generations,
     ) {
@@ -165,8 +165,13 @@ impl Pods {
         let waiting = Waiting { wanted: wanted.clone(), since, ask_at: waits.then(|| now + pause) };
         self.namespaces.insert(namespace.into(), waiting);
         while let Some(done) = nudges.join_next().await {
-            if let Ok((Err(error), pod)) = done {
-                tracing::warn!(namespace, pod, %error, "a pod cannot be nudged; it is tried again");
+            match done {
+                // Its echo is no news.
+                Ok((Ok(pod), _)) => drop(watch::kept(&pod).and_then(|pod| objects.put(Source::Pods, pod))),
+                Ok((Err(error), pod)) => {
+                    tracing::warn!(namespace, pod, %error, "a pod cannot be nudged; it is tried again");
+                }
+                Err(_) => {}
             }
         }
         self.drop_gone(objects);
@@ -211,11 +216,11 @@ async fn annotate(
     name: &str,
     generation: u64,
     times: u32,
-) -> Result<(), kube::Error> {
+) -> Result<DynamicObject, kube::Error> {
     // The kubelet looks only if the text is another one.
     let text = format!("{generation}.{times}");
     let patch = json!({ "metadata": { "annotations": { NUDGE_ANNOTATION: text } } });
-    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(|_| ())
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await
 }
 
 /// What the server at `address` says that it serves.
