@@ -8,7 +8,6 @@
 
 mod capped;
 mod connection;
-mod gateway;
 mod outbox;
 mod serve;
 mod socket;
@@ -22,7 +21,6 @@ pub mod metrics;
 pub mod tls;
 pub mod watch;
 
-pub use gateway::gateway;
 pub use outbox::Outbox;
 pub use serve::{
     Addresses, Core, Limits, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace,

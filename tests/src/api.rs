@@ -13,7 +13,8 @@ use crate::Cluster;
 #[derive(Debug)]
 pub struct Api {
     child: Child,
-    address: SocketAddr,
+    /// Where it listens, in the cluster's network.
+    pub address: SocketAddr,
 }
 
 impl Api {

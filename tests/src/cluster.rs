@@ -131,6 +131,21 @@ impl Cluster {
         text(&format!("kubectl {}", args.join(" ")), output)
     }
 
+    /// Does to the API server what `tests/cluster/cluster api` says: `stop`, `start`, `freeze` or
+    /// `thaw`. For clusters of the test's own.
+    ///
+    /// # Panics
+    /// If it cannot be done.
+    pub fn api_server(&self, what: &str) {
+        text("cluster api", self.script().args(["api", what]).output().expect("cluster api"));
+        if matches!(what, "start" | "thaw") {
+            wait_until("the API server answers", Duration::from_secs(30), || {
+                let answered = self.command("kubectl").args(["get", "--raw", "/readyz"]).output();
+                answered.is_ok_and(|output| output.status.success()).then_some(())
+            });
+        }
+    }
+
     /// Puts an image archive (OCI or docker) into both nodes. Pods use it by its name in the
     /// archive, with `imagePullPolicy: IfNotPresent` or `Never`.
     ///

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -35,11 +36,13 @@ pub struct Run<'a> {
     pub resync_interval: &'a str,
     /// Where it thinks that the API server is.
     pub api_server: SocketAddr,
+    /// What it speaks to it, `https` or `http`.
+    pub scheme: &'a str,
 }
 
 impl Default for Run<'_> {
     fn default() -> Self {
-        Run { identity: "first", resync_interval: "10m", api_server: API_SERVER }
+        Run { identity: "first", resync_interval: "10m", api_server: API_SERVER, scheme: "https" }
     }
 }
 
@@ -73,7 +76,7 @@ impl<'c> Operator<'c> {
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "tests",
             "clusters": [{ "name": "tests", "cluster": {
-                "server": format!("https://{}", run.api_server), "certificate-authority": file("ca.crt") } }],
+                "server": format!("{}://{}", run.scheme, run.api_server), "certificate-authority": file("ca.crt") } }],
             "users": [{ "name": "tests", "user": {
                 "client-certificate": file("admin.crt"), "client-key": file("admin.key"), "as": user } }],
             "contexts": [{ "name": "tests", "context": { "cluster": "tests", "user": "tests" } }],
@@ -251,6 +254,35 @@ impl<'c> Applied<'c> {
         });
     }
 
+    /// Waits until every router redirects calls for the mailboxes that
+    /// [`Api::make_mailbox`](crate::api::Api::make_mailbox) made by these numbers.
+    ///
+    /// # Panics
+    /// If one of them is not there within a minute and a half: kubelets take their time after an
+    /// outage.
+    pub fn wait_until_extended(&self, namespace: &Namespace<'_>, numbers: Range<usize>) {
+        let routers = self.pods(namespace, "router");
+        self.cluster.within(|| {
+            for (router, number) in
+                routers.iter().flat_map(|router| numbers.clone().map(move |n| (router, n)))
+            {
+                let wire = Wire::new(BRIDGE, SocketAddr::new(*router, 5060));
+                let called = (300 + number).to_string();
+                let mut asked = 0;
+                wait_until(
+                    &format!("{router} redirects calls for {called}"),
+                    Duration::from_secs(90),
+                    || {
+                        asked += 1;
+                        let call_id = format!("extended-{number}-{asked}");
+                        let invite = Invite { called: &called, diverting: None, call_id: &call_id };
+                        wire.invite(&invite).starts_with("SIP/2.0 302 ").then_some(())
+                    },
+                );
+            }
+        });
+    }
+
     /// The addresses of the pods of a component, `router` or `mailbox`.
     ///
     /// # Panics
@@ -308,6 +340,22 @@ impl Audit {
             entry["impersonatedUser"]["username"] == user && entry["stage"] == "ResponseComplete"
         });
         answered.map(|entry| request(&entry)).collect()
+    }
+
+    /// Has an operator begin anew and compare everything three times: there is nothing to write.
+    ///
+    /// # Panics
+    /// With what it wrote.
+    pub fn expect_nothing_to_write(&self, cluster: &Cluster, namespace: &Namespace<'_>) {
+        let run = Run { identity: "last", resync_interval: "1s", ..Run::default() };
+        let last = Operator::start(cluster, namespace, run);
+        wait_until("everything was compared three times", Duration::from_secs(40), || {
+            let requests = self.requests(&last.user);
+            let lists = requests.iter().filter(|r| r.verb == "list" && r.resource == "ummailboxes");
+            (lists.count() > 3).then_some(())
+        });
+        let writes = self.writes(&last.user);
+        assert!(writes.is_empty(), "{writes:?}");
     }
 
     /// What `user` wrote, except for the Lease.

@@ -51,11 +51,8 @@ app.kubernetes.io/component: operator
     - umservices/status
   verbs: [patch]
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [secrets, services]
   verbs: [list, watch, create, patch]
-- apiGroups: [""]
-  resources: [services]
-  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch]

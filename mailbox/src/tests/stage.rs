@@ -126,9 +126,6 @@ pub(super) struct Sent {
     pub(super) payload: Vec<u8>,
 }
 
-/// Where the directory says that callers send media, and where it is bound if nobody translates.
-const ADVERTISED_MEDIA: &str = "192.0.2.20:20000";
-
 /// The stage of a scripted call.
 pub(super) struct Stage {
     pub(super) board: Switchboard<Desk>,
@@ -144,21 +141,16 @@ impl Stage {
     /// A server in service with the prompts that most calls hear: greetings of three packets, and
     /// an apology of two.
     pub(super) fn new() -> Self {
-        Self::with(CONFIG, ADVERTISED_MEDIA)
-    }
-
-    /// A server that does not have the address that callers are told.
-    pub(super) fn behind_translation() -> Self {
-        Self::with(CONFIG, "10.0.0.7:5070")
+        Self::with_config(CONFIG)
     }
 
     /// The same, with `from` replaced by `to` in its configuration.
     pub(super) fn but(from: &str, to: &str) -> Self {
         assert!(CONFIG.contains(from), "{from}");
-        Self::with(&CONFIG.replace(from, to), ADVERTISED_MEDIA)
+        Self::with_config(&CONFIG.replace(from, to))
     }
 
-    fn with(config: &str, bound: &str) -> Self {
+    fn with_config(config: &str) -> Self {
         let prompt = |packets: usize, level: i16| {
             Spoken::Ready(Arc::new(Prompt::from_samples(&vec![level; packets * 160])))
         };
@@ -191,8 +183,8 @@ impl Stage {
             reason: endpoint_reason,
         });
         let metrics = CallMetrics::default();
-        // What a worker is bound to need not be what peers are told.
-        let place = WorkerPlace { index: 0, workers: 1, media: Some(bound.parse().unwrap()) };
+        // What a worker is bound to is not what peers are told.
+        let place = WorkerPlace { index: 0, workers: 1, media: Some(([10, 0, 0, 7], 5_070).into()) };
         let board = Switchboard::new(endpoint, Desk(Rc::clone(&props)), metrics.clone(), place, 2);
         let start = Instant::now();
         Stage { board, props, metrics, sip: Vec::new(), media: Vec::new(), start, now_ms: 0 }
