@@ -40,6 +40,7 @@ fn table(gateways: u32, hunt_groups: u32, mailboxes: u32) -> Table {
                 status: GatewayStatus::Enabled,
             })
             .collect(),
+        cluster: Vec::new(),
         hunt_groups: defaults.chain(pilots).collect(),
         dial_plans: vec![DialPlan {
             name: "contoso".to_owned(),

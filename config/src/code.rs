@@ -102,6 +102,8 @@ codes! {
     GatewayWithoutHuntGroup = 1022, Configuration, 0;
     /// No server of a needed kind exists.
     ServerMissing = 1023, Configuration, 0;
+    /// A server does not know yet where callers reach it.
+    AddressAwaited = 1026, Configuration, 0;
 
     /// The request breaks the grammar or lacks what every request must have.
     MalformedRequest = 1101, Call, 400;
@@ -147,6 +149,8 @@ codes! {
     UnsupportedScheme = 1123, Call, 416;
     /// The SIP version is not 2.0.
     VersionNotSupported = 1124, Call, 505;
+    /// The call comes from the cluster itself: its source address was translated on the way.
+    TranslatedPeer = 1125, Call, 403;
 
     /// A message could not be delivered yet and is tried again.
     DeliveryDeferred = 1201, Server, 0;

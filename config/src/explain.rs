@@ -138,7 +138,9 @@ impl Writer<'_, '_> {
             Reason::TransportNotAllowed { .. } => {
                 (TRANSPORT, format!("{transport}, umStartupMode {:?}", server.startup_mode))
             }
-            Reason::UnknownPeer { peer } => (GATEWAY, peer.to_canonical().to_string()),
+            Reason::UnknownPeer { peer } | Reason::TranslatedPeer { peer } => {
+                (GATEWAY, peer.to_canonical().to_string())
+            }
             Reason::GatewayDisabled { gateway } | Reason::GatewayNoNewCalls { gateway } => {
                 (GATEWAY_STATUS, format!("{}, status {:?}", gateway.name, gateway.status))
             }

@@ -45,6 +45,11 @@ pub enum Reason<'a> {
         /// The address.
         peer: IpAddr,
     },
+    /// The address is that of a node, or of the gateway of the network that this server is in.
+    TranslatedPeer {
+        /// The address.
+        peer: IpAddr,
+    },
     /// The gateway's status is `Disabled`.
     GatewayDisabled {
         /// The gateway.
@@ -111,6 +116,7 @@ impl<'a> Refusal<'a> {
             Reason::ServerNotInService { .. } => Code::ServerNotInService,
             Reason::TransportNotAllowed { .. } => Code::TransportNotAllowed,
             Reason::UnknownPeer { .. } => Code::UnknownPeer,
+            Reason::TranslatedPeer { .. } => Code::TranslatedPeer,
             Reason::GatewayDisabled { .. } => Code::GatewayDisabled,
             Reason::GatewayNoNewCalls { .. } => Code::GatewayNoNewCalls,
             Reason::NoHuntGroup { .. } => Code::NoHuntGroup,
@@ -162,6 +168,10 @@ impl<'a> Refusal<'a> {
             Reason::UnknownPeer { peer } => {
                 format!("{} is not the address of any UMIPGateway", peer.to_canonical())
             }
+            Reason::TranslatedPeer { peer } => format!(
+                "{} belongs to the cluster itself, so the caller's own address was lost on the way",
+                peer.to_canonical()
+            ),
             Reason::GatewayDisabled { gateway } => format!("gateway {} is disabled", gateway.name),
             Reason::GatewayNoNewCalls { gateway } => format!("gateway {} takes no new calls", gateway.name),
             Reason::NoHuntGroup { gateway, called } => {
@@ -210,6 +220,11 @@ impl<'a> Refusal<'a> {
             },
             Reason::UnknownPeer { peer } => {
                 format!("create a UMIPGateway with spec.address {}, if it may call", peer.to_canonical())
+            }
+            Reason::TranslatedPeer { .. } => {
+                "call by the Service that the UMCallRouter's exposure makes, or one \
+                 with externalTrafficPolicy Local"
+                    .to_owned()
             }
             Reason::GatewayDisabled { gateway } | Reason::GatewayNoNewCalls { gateway } => {
                 format!("set spec.status of UMIPGateway {} to Enabled", gateway.name)

@@ -200,7 +200,11 @@ fn admit_observed<'a>(
     }
     observer.saw(Passed::TransportAllowed);
 
-    let gateway = table.gateway_at(peer).ok_or(Refusal::because(Reason::UnknownPeer { peer }))?;
+    let gateway = table.gateway_at(peer).ok_or(Refusal::because(if table.is_of_the_cluster(peer) {
+        Reason::TranslatedPeer { peer }
+    } else {
+        Reason::UnknownPeer { peer }
+    }))?;
     observer.saw(Passed::GatewayKnown(gateway));
     match gateway.status {
         GatewayStatus::Enabled => observer.saw(Passed::GatewayTakesCalls(gateway)),

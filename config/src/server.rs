@@ -158,6 +158,10 @@ impl std::fmt::Debug for TokenKey {
 pub struct Directory {
     /// Peers that may call us.
     pub gateways: Vec<Gateway>,
+    /// Addresses of the cluster itself, those of its nodes among them: a call that comes from one of
+    /// them, and not from a gateway, has lost its caller's address on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster: Vec<IpAddr>,
     /// Which calls of a gateway belong to which dial plan.
     pub hunt_groups: Vec<HuntGroup>,
     /// Numbering plans.

@@ -5,8 +5,8 @@
 //! to something that does not exist never matches, and of two entries that claim one key the first
 //! one has it; whoever writes a directory reports both to the person who wrote them.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use crate::{
 pub struct Table {
     pub(crate) server: OwnServer,
     gateways: HashMap<IpAddr, Gateway>,
+    /// Addresses of the cluster itself; empty where there is none.
+    cluster: HashSet<IpAddr>,
     hunt_groups: HashMap<String, GatewayHuntGroups>,
     dial_plans: HashMap<String, DialPlan>,
     extensions: HashMap<String, HashMap<String, Arc<Mailbox>>>,
@@ -71,6 +73,7 @@ impl Table {
                 startup_mode: server.startup_mode,
             },
             gateways: first_of_each(&directory.gateways, |gateway| gateway.address.to_canonical()),
+            cluster: directory.cluster.iter().map(IpAddr::to_canonical).collect(),
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
             extensions: compile_extensions(&mailboxes, &dial_plans),
             mailboxes: first_of_each(&mailboxes, |mailbox| mailbox.name.clone()),
@@ -89,6 +92,19 @@ impl Table {
     /// (`::ffff:192.0.2.1`) is the IPv4 address.
     pub fn gateway_at(&self, address: IpAddr) -> Option<&Gateway> {
         self.gateways.get(&address.to_canonical())
+    }
+
+    /// In a cluster, the gateway of the network that a server is in belongs to the cluster itself as
+    /// much as nodes do. Elsewhere it may be anybody.
+    pub fn add_network_gateway(&mut self, address: IpAddr) {
+        if !self.cluster.is_empty() {
+            self.cluster.insert(address.to_canonical());
+        }
+    }
+
+    /// Whether `address` belongs to the cluster itself.
+    pub(crate) fn is_of_the_cluster(&self, address: IpAddr) -> bool {
+        self.cluster.contains(&address.to_canonical())
     }
 
     /// The dial plan of this name.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rule::name_schema;
-use crate::server::{ServerStatus, StartupMode, check_ports, port, ports_rule};
+use crate::server::{Exposure, ServerStatus, StartupMode, check_ports, port, ports_rule};
 use crate::status::Status;
 use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
 
@@ -87,6 +87,11 @@ pub struct UMCallRouterSpec {
     /// to try again.
     #[serde(default)]
     pub status: ServerStatus,
+    /// How callers reach it in a cluster: Pod at the addresses of its pods, LoadBalancer at the
+    /// address of a Service, NodePort at its nodes and the ports of a Service, Host at its nodes and
+    /// its own ports.
+    #[serde(default)]
+    pub exposure: Exposure,
     /// Name of a Secret of type kubernetes.io/tls, in the same namespace, with the certificate for
     /// TLS. Without one the server makes a self-signed certificate for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,7 @@ pub use ip_gateway::{GatewayStatus, UMIPGateway, UMIPGatewaySpec, UMIPGatewaySta
 pub use kind::{GROUP, Kind, VERSION};
 pub use mailbox::{UMMailbox, UMMailboxSpec};
 pub use mailbox_policy::{UMMailboxPolicy, UMMailboxPolicySpec, UMMailboxPolicyStatus};
-pub use server::{ServerStatus, StartupMode};
+pub use server::{Exposure, ServerStatus, StartupMode};
 pub use service::{Smtp, SmtpSecurity, UMService, UMServiceSpec};
 pub use status::{Condition, ConditionStatus, Status};
 pub use violation::{Violation, ViolationCode, check_name};

@@ -41,6 +41,20 @@ pub enum ServerStatus {
     NoNewCalls,
 }
 
+/// How callers reach a server that runs in a cluster (decision 25).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Exposure {
+    /// At the address of its pod: for callers who have a route to pods.
+    #[default]
+    Pod,
+    /// At the address that a load balancer gives to a Service.
+    LoadBalancer,
+    /// At the address of its node, and at the ports that Kubernetes gives to a Service.
+    NodePort,
+    /// At the address of its node, and at the server's own ports there.
+    Host,
+}
+
 /// Ports are ports, and TLS does not share its port with TCP, which it runs over.
 pub(crate) fn check_ports(checks: &mut Checks, tcp: i64, tls: i64, udp: i64, examples: [i64; 3]) {
     let [tcp_example, tls_example, udp_example] = examples;

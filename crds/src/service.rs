@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{NotEmpty, Range, name_schema};
-use crate::server::{ServerStatus, StartupMode, check_ports, port, ports_rule};
+use crate::server::{Exposure, ServerStatus, StartupMode, check_ports, port, ports_rule};
 use crate::status::Status;
 use crate::violation::{Checks, EMAIL, MAX_EMAIL_CHARS, MAX_NAME_CHARS, Violation};
 
@@ -110,6 +110,11 @@ pub struct UMServiceSpec {
     /// that it has, Disabled refuses them.
     #[serde(default)]
     pub status: ServerStatus,
+    /// How callers reach it in a cluster: Pod at the addresses of its pods, LoadBalancer at the
+    /// address of a Service, NodePort at its nodes and the ports of a Service, Host at its nodes and
+    /// its own ports.
+    #[serde(default)]
+    pub exposure: Exposure,
     /// Name of a Secret of type kubernetes.io/tls, in the same namespace, with the certificate for
     /// TLS. Without one the server makes a self-signed certificate for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -163,7 +163,7 @@ fn the_documented_defaults_are_the_defaults() {
         serde_json::to_value(service).unwrap(),
         json!({
             "sipTcpListeningPort": 5062, "sipTlsListeningPort": 5063, "sipUdpListeningPort": 5062,
-            "umStartupMode": "TCP", "status": "Enabled", "replicas": 1, "maxCallsAllowed": 100,
+            "umStartupMode": "TCP", "status": "Enabled", "exposure": "Pod", "replicas": 1, "maxCallsAllowed": 100,
         })
     );
 }

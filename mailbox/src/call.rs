@@ -13,6 +13,10 @@
 //!                                                                    Apology ──────┘
 //! ```
 //!
+//! Where addresses are translated between caller and server, the first packet must be the caller's: it
+//! opens the way, and one of ours would arrive from an address that the caller was never told, and take
+//! the way that his would have needed. There the greeting waits for the caller to be heard.
+//!
 //! Any state ends in `Over` by a hang-up of either side or by `maxCallDuration`. While a caller is
 //! recorded nothing is sent: no comfort noise, no keep-alive.
 
@@ -74,6 +78,15 @@ pub(crate) struct Media {
     pub(crate) event_number: Option<u8>,
     /// Whether the far end takes media: false while it holds the call.
     pub(crate) listens: bool,
+}
+
+/// Who may send media first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstWord {
+    /// Anybody: the address that callers are told is our own.
+    Anybodys,
+    /// The caller, because addresses are translated between us.
+    Callers,
 }
 
 /// What the switchboard has to do for a call.
@@ -138,6 +151,8 @@ pub(crate) struct Call {
     stream: Stream,
     receiver: Receiver,
     meter: Meter,
+    first_word: FirstWord,
+    heard: bool,
     began: Instant,
     /// When `maxCallDuration` is reached; known once the call is answered.
     ends_at: Option<Instant>,
@@ -147,8 +162,12 @@ pub(crate) struct Call {
 
 #[derive(Debug)]
 enum State {
-    Ringing { until: Instant },
+    Ringing {
+        until: Instant,
+    },
     Answered,
+    /// It is acknowledged, and the first word is the caller's.
+    Awaiting,
     Greeting(Player),
     Beep(Player),
     Recording(Recording),
@@ -160,14 +179,22 @@ impl State {
     fn player(&mut self) -> Option<&mut Player> {
         match self {
             State::Greeting(player) | State::Beep(player) | State::Apology(player) => Some(player),
-            State::Ringing { .. } | State::Answered | State::Recording(_) | State::Over => None,
+            State::Ringing { .. } | State::Answered | State::Awaiting | State::Recording(_) | State::Over => {
+                None
+            }
         }
     }
 }
 
 impl Call {
     /// A call that rings. Without `media` our answer will make the offer.
-    pub(crate) fn ringing(facts: CallFacts, media: Option<Media>, stream: Stream, now: Instant) -> Self {
+    pub(crate) fn ringing(
+        facts: CallFacts,
+        media: Option<Media>,
+        stream: Stream,
+        first_word: FirstWord,
+        now: Instant,
+    ) -> Self {
         let receiver = Receiver::new(
             media.map_or(0, |media| media.audio_number),
             media.and_then(|media| media.event_number),
@@ -179,6 +206,8 @@ impl Call {
             stream,
             receiver,
             meter: Meter::default(),
+            first_word,
+            heard: false,
             began: now,
             ends_at: None,
             recorded: false,
@@ -215,9 +244,21 @@ impl Call {
         }
     }
 
-    /// The ACK came: the caller hears the greeting, or at least the beep.
+    /// The ACK came: the caller hears the greeting, if the first word is not his.
     pub(crate) fn acknowledged<S: Surroundings>(&mut self, cx: &mut Context<'_, S>) -> Next {
-        let (State::Answered, Some(media)) = (&self.state, self.media) else { return Next::Stay };
+        if !matches!(self.state, State::Answered) {
+            return Next::Stay;
+        }
+        if self.first_word == FirstWord::Callers && !self.heard {
+            self.state = State::Awaiting;
+            return Next::Stay;
+        }
+        self.greet(cx)
+    }
+
+    /// The caller hears the greeting, or at least the beep.
+    fn greet<S: Surroundings>(&mut self, cx: &mut Context<'_, S>) -> Next {
+        let Some(media) = self.media else { return Next::Stay };
         let language = self.facts.greeting.language;
         let generic = Utterance { language, sentence: Sentence::GenericGreeting };
         let greeting = [&self.facts.greeting, &generic]
@@ -246,7 +287,11 @@ impl Call {
         if matches!(self.state, State::Over | State::Ringing { .. }) {
             return Next::Stay;
         }
+        self.heard = true;
         self.receiver.push(bytes, cx.now.instant);
+        if matches!(self.state, State::Awaiting) {
+            return self.greet(cx);
+        }
         self.listen(cx)
     }
 
@@ -266,7 +311,9 @@ impl Call {
             State::Recording(recording) if recording.ends_at() <= now => Next::HangUp(Ending::Limit),
             State::Recording(recording) if recording.silent_at() <= now => Next::HangUp(Ending::Silence),
             State::Greeting(_) | State::Beep(_) | State::Apology(_) => self.play(cx),
-            State::Ringing { .. } | State::Answered | State::Recording(_) | State::Over => Next::Stay,
+            State::Ringing { .. } | State::Answered | State::Awaiting | State::Recording(_) | State::Over => {
+                Next::Stay
+            }
         }
     }
 
@@ -279,7 +326,7 @@ impl Call {
                 listens.then(|| player.due())
             }
             State::Recording(recording) => Some(recording.ends_at().min(recording.silent_at())),
-            State::Answered => None,
+            State::Answered | State::Awaiting => None,
             State::Over => return None,
         };
         [step, self.ends_at, self.receiver.deadline()].into_iter().flatten().min()
@@ -325,7 +372,11 @@ impl Call {
                 State::Greeting(player) => self.state = State::Beep(player.then(beep(media.codec))),
                 State::Beep(_) => return self.record(media.codec, cx),
                 State::Apology(_) => return Next::HangUp(Ending::Storage),
-                State::Ringing { .. } | State::Answered | State::Recording(_) | State::Over => {
+                State::Ringing { .. }
+                | State::Answered
+                | State::Awaiting
+                | State::Recording(_)
+                | State::Over => {
                     return Next::Stay;
                 }
             }
@@ -361,6 +412,7 @@ impl Call {
                 State::Recording(recording) => Some(recording),
                 State::Ringing { .. }
                 | State::Answered
+                | State::Awaiting
                 | State::Greeting(_)
                 | State::Beep(_)
                 | State::Apology(_)

@@ -134,8 +134,13 @@ impl Server {
             let usable = tls::server_config(&certificate.chain, &certificate.key);
             usable.map(|_| ()).map_err(|error| format!("{}: {error}", Code::CertificateUnusable))
         });
-        let read =
-            move |index: &str, beside: &Beside| Served::read(&mut reader, index, beside, name.as_deref());
+        let read = move |index: &str, beside: &Beside| {
+            let mut version = Served::read(&mut reader, index, beside, name.as_deref());
+            if let (Some(served), Some(gateway)) = (&mut version.value, runtime::gateway()) {
+                served.table.add_network_gateway(gateway);
+            }
+            version
+        };
         let watched = Watched::start(&paths.config, read, move |served| {
             if let Some(shared) = follower.get() {
                 shared.apply(served);

@@ -16,7 +16,7 @@ use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Service};
 use siphasher::sip::SipHasher13;
 
 use crate::admission::{Refused, admit, called_number};
-use crate::call::{Call, CallFacts, Context, Ending, Media, Next};
+use crate::call::{Call, CallFacts, Context, Ending, FirstWord, Media, Next};
 use crate::chance::Chance;
 use crate::message::MessageId;
 use crate::metrics::CallMetrics;
@@ -105,6 +105,14 @@ impl<S: Surroundings> Switchboard<S> {
         });
     }
 
+    /// Whoever is told another address than our own is reached by translation.
+    fn first_word(&self) -> FirstWord {
+        match self.place.media {
+            Some(bound) if bound != self.local => FirstWord::Callers,
+            Some(_) | None => FirstWord::Anybodys,
+        }
+    }
+
     /// Handles what the endpoint has found out, and sends what it wants sent.
     fn pump(&mut self, now: Now, out: &mut Outbox) {
         loop {
@@ -179,7 +187,7 @@ impl<S: Surroundings> Switchboard<S> {
         let waits = matches!(self.surroundings.speak(&facts.greeting), Spoken::Coming);
         let stream = Stream::new([self.chance.next(), self.chance.next()]);
         let line = Line {
-            call: Call::ringing(facts, media, stream, now.instant),
+            call: Call::ringing(facts, media, stream, self.first_word(), now.instant),
             // RFC 8866 section 5.2 asks for numbers that fit 63 bits in practice.
             session: SessionId { id: self.chance.next() >> 2, version: 1 },
             offer,

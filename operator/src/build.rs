@@ -5,7 +5,6 @@
 //! and goes on with everybody else's news; a server whose object is gone takes no more calls.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use config::{
     CallSettings, Certificate, DATABASES, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners,
@@ -15,8 +14,10 @@ use config::{
 use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
 
 use crate::dereference::Linked;
+use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
 use crate::translate;
+use crate::workloads::{FIRST_MEDIA_PORT, media_ports};
 use crate::world::{Generations, Key, ObjectRef, TlsSecret, World};
 use crate::written::Written;
 
@@ -90,18 +91,24 @@ fn services(world: &World, linked: &Linked<'_>) -> BTreeMap<Key, Service> {
 }
 
 /// The servers of a mailbox service: on one machine the one that is named after it, in a cluster
-/// its pods, each as soon as it has an address.
+/// its pods, each as soon as it is known where callers reach it.
 fn mailbox_servers(world: &World, key: &Key, identity: &ServerIdentity) -> Vec<MailboxServer> {
-    let server = |name: &str, address: IpAddr, ready: bool| MailboxServer {
+    let server = |name: &str, place: Place, ready: bool| MailboxServer {
         name: name.into(),
-        address,
-        listeners: identity.listeners,
-        media_ports: Vec::new(),
+        address: place.address,
+        listeners: place.ports.listeners,
+        media_ports: place.ports.media,
         in_service: ready && identity.status == ServerStatus::Enabled,
     };
-    let Some(cluster) = &world.cluster else { return vec![server(&identity.name, world.address, true)] };
+    let Some(cluster) = &world.cluster else {
+        let ports = Ports { listeners: identity.listeners, media: Vec::new() };
+        return vec![server(&identity.name, Place { address: world.address, ports }, true)];
+    };
+    let exposure = world.services.get(key).map(|service| service.spec.exposure).unwrap_or_default();
+    let ports = Ports { listeners: identity.listeners, media: media_ports() };
     let pods = cluster.instances(&ObjectRef::new(Kind::UMService, key)).iter();
-    pods.filter_map(|pod| Some(server(&pod.name, pod.address?, pod.ready))).collect()
+    let place = |pod| place(exposure, pod, &ports, world.service_before(&key.beside(&pod.name))).ok();
+    pods.filter_map(|pod| Some(server(&pod.name, place(pod)?, pod.ready))).collect()
 }
 
 fn routers(
@@ -158,7 +165,7 @@ fn mailboxes(
             schema_version: SCHEMA_VERSION,
             generation: before.map_or(0, |config| config.generation),
             server: service.identity,
-            first_media_port: None,
+            first_media_port: world.cluster.as_ref().map(|_| FIRST_MEDIA_PORT),
             max_calls_allowed: service.max_calls_allowed,
             token_keys: world.token_keys.clone(),
             directory,
@@ -250,6 +257,7 @@ fn directory(
     mailboxes.sort_by_key(|mailbox| database_of(&mailbox.name));
     Directory {
         gateways: gateways.collect(),
+        cluster: world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect(),
         hunt_groups: hunt_groups.collect(),
         dial_plans: dial_plans.collect(),
         mailboxes,

@@ -57,7 +57,11 @@ pub(crate) fn events(world: &World, writes: &[Write]) -> Vec<Event> {
                         .flat_map(|before| servers(world, before, config)),
                 );
             }
-            Write::Router(..) | Write::Mailbox(..) | Write::Workload(_) | Write::Forget(_) => {}
+            Write::Router(..)
+            | Write::Mailbox(..)
+            | Write::Workload(_)
+            | Write::Remove(_)
+            | Write::Forget(_) => {}
         }
     }
     events

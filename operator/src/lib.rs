@@ -14,6 +14,7 @@ pub mod cluster;
 mod defaults;
 mod dereference;
 mod events;
+mod exposure;
 mod folder;
 mod guards;
 mod hosting;

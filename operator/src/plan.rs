@@ -9,7 +9,7 @@ use crate::defaults::DefaultObject;
 use crate::events::Event;
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
-use crate::workloads::Workload;
+use crate::workloads::{Workload, WorkloadRef};
 use crate::world::{Awaited, Generations, Key, ObjectRef, Observed};
 
 /// What follows from a world.
@@ -39,6 +39,8 @@ pub enum Write {
     /// An object that a server needs to run. It comes after the configurations, or its pods would
     /// wait for them.
     Workload(Box<Workload>),
+    /// An object that no server needs any more goes.
+    Remove(WorkloadRef),
     /// The status of an object.
     Status(ObjectRef, ObjectStatus),
     /// The object is gone, and its status goes with it.
@@ -52,7 +54,7 @@ impl Write {
     /// Whether servers need it: it goes before what only people read.
     pub(crate) fn is_for_servers(&self) -> bool {
         match self {
-            Write::Mailbox(..) | Write::Router(..) | Write::Workload(_) => true,
+            Write::Mailbox(..) | Write::Router(..) | Write::Workload(_) | Write::Remove(_) => true,
             Write::Status(..) | Write::Forget(_) | Write::Default(_) => false,
         }
     }
@@ -64,6 +66,7 @@ impl Write {
             Write::Mailbox(..)
             | Write::Router(..)
             | Write::Workload(_)
+            | Write::Remove(_)
             | Write::Status(..)
             | Write::Forget(_) => None,
         }
@@ -80,6 +83,9 @@ impl Write {
             }
             Write::Workload(workload) => {
                 observed.workloads.insert(workload.object, workload.manifest);
+            }
+            Write::Remove(object) => {
+                observed.workloads.remove(&object);
             }
             Write::Status(object, status) => {
                 observed.statuses.insert(object, status);

@@ -13,7 +13,7 @@ use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::status::{ObjectStatus, awaited, statuses};
 use crate::validate::validate_together;
-use crate::workloads::{Workload, holds, workloads};
+use crate::workloads::{Workload, WorkloadRef, holds, stale, workloads};
 use crate::world::{ObjectRef, Observed, World};
 
 /// What should be written in this world, and what is wrong in it.
@@ -30,7 +30,8 @@ pub fn reconcile(world: &World) -> Plan {
     let defaults = defaults(world);
     let statuses = statuses(world, &linked, &wanted, &defaults, &problems);
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
-    let mut plan = differences(&world.observed, wanted, workloads, statuses, problems);
+    let stale = stale(&world.observed.workloads, &workloads);
+    let mut plan = differences(&world.observed, wanted, (workloads, stale), statuses, problems);
     plan.writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
     plan.events = events(world, &plan.writes);
     plan
@@ -40,7 +41,7 @@ pub fn reconcile(world: &World) -> Plan {
 fn differences(
     observed: &Observed,
     wanted: Wanted,
-    workloads: Vec<Workload>,
+    (workloads, stale): (Vec<Workload>, Vec<WorkloadRef>),
     statuses: BTreeMap<ObjectRef, ObjectStatus>,
     problems: Vec<Problem>,
 ) -> Plan {
@@ -62,6 +63,7 @@ fn differences(
         !live.is_some_and(|live| holds(live, &workload.manifest))
     };
     writes.extend(workloads.into_iter().filter(differs).map(|workload| Write::Workload(Box::new(workload))));
+    writes.extend(stale.into_iter().map(Write::Remove));
     let gone = observed.statuses.keys().filter(|object| !statuses.contains_key(object));
     writes.extend(gone.map(|object| Write::Forget(object.clone())));
     let changed =

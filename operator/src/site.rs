@@ -3,7 +3,7 @@
 //! Decides what may be known of pods and their surroundings when a plan is made. Refuses to know
 //! how it was found out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::world::ObjectRef;
@@ -20,6 +20,8 @@ pub struct Cluster {
     pub owners: BTreeMap<ObjectRef, Vec<String>>,
     /// The pods of each server object that run.
     pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
+    /// Addresses of nodes, as far as they are known from pods.
+    pub nodes: BTreeSet<IpAddr>,
 }
 
 /// One pod of a server.
@@ -29,6 +31,8 @@ pub struct Instance {
     pub name: String,
     /// Its address, once it has one.
     pub address: Option<IpAddr>,
+    /// The address of its node, once it has one.
+    pub node_address: Option<IpAddr>,
     /// Whether it takes calls.
     pub ready: bool,
     /// Whether it is about to end. It takes no new calls then, and those that it has go on.
@@ -73,7 +77,7 @@ mod tests {
     use crate::world::Key;
 
     fn instance(ready: bool, serves: Option<u64>) -> Instance {
-        Instance { name: "a".into(), address: None, ready, ends: false, serves }
+        Instance { name: "a".into(), address: None, node_address: None, ready, ends: false, serves }
     }
 
     fn served(instances: Vec<Instance>) -> Option<u64> {

@@ -306,7 +306,7 @@ impl Standalone {
                 // They stand in one file, which is written once.
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),
                 // On one machine the servers are no objects of their own.
-                Write::Workload(_) => {}
+                Write::Workload(_) | Write::Remove(_) => {}
                 // It is among the objects already.
                 Write::Default(_) => {}
             }

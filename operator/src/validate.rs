@@ -4,6 +4,7 @@
 //! after every restart. What the other loses is as little as possible: an extension, not the
 //! mailbox. Refuses to know references; those were resolved before.
 
+mod exposure;
 mod gateways;
 mod mailboxes;
 mod servers;
@@ -23,6 +24,8 @@ pub(crate) fn validate_together(world: &World, linked: &mut Linked<'_>, problems
     servers::certificates(linked, problems);
     if world.cluster.is_some() {
         servers::names_of_pods(linked, problems);
+        exposure::ports(linked, problems);
+        exposure::awaited(world, linked, problems);
     } else {
         servers::one_server_of_each_kind(linked, problems);
         servers::ports(linked, problems);

@@ -18,7 +18,7 @@ use crate::plan::Write;
 use crate::problem::Problem;
 use crate::site::Cluster;
 use crate::status::ObjectStatus;
-use crate::workloads::WorkloadRef;
+use crate::workloads::{WorkloadKind, WorkloadRef};
 
 /// Everything that a plan follows from.
 #[derive(Clone, Debug)]
@@ -192,6 +192,7 @@ impl World {
             Write::Mailbox(..)
             | Write::Router(..)
             | Write::Workload(_)
+            | Write::Remove(_)
             | Write::Status(..)
             | Write::Forget(_) => write.apply(&mut self.observed),
         }
@@ -207,6 +208,11 @@ impl World {
                 self.hunt_groups.insert(default.key, Object { generation: 1, spec });
             }
         }
+    }
+
+    /// The Service of Kubernetes that has this name, if there is one.
+    pub(crate) fn service_before(&self, key: &Key) -> Option<&serde_json::Value> {
+        self.observed.workloads.get(&WorkloadRef { kind: WorkloadKind::Service, key: key.clone() })
     }
 
     /// Whether this object was written and refused.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use config::{Code, RouterConfig, TokenKey};
@@ -354,6 +354,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         |(number, ready, ends, serves)| Instance {
             name: format!("pod-{number}"),
             address: Some(IpAddr::from([10, 244, 0, number])),
+            node_address: Some(IpAddr::from([198, 51, 100, number])),
             ready: ready && !ends,
             ends,
             serves,
@@ -370,6 +371,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 .iter()
                 .map(|(key, pods)| (ObjectRef::new(Kind::UMService, key), pods.clone()))
                 .collect(),
+            nodes: BTreeSet::from([IpAddr::from([198, 51, 100, 1])]),
         }
     })
 }

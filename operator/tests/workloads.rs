@@ -33,7 +33,7 @@ fn world() -> World {
         owners: BTreeMap::new(),
         image: "umbriel:1".into(),
         uids: BTreeMap::from([uid(Kind::UMCallRouter, "uid-1"), uid(Kind::UMService, "uid-2")]),
-        instances: BTreeMap::new(),
+        ..Cluster::default()
     });
     world
 }
@@ -54,6 +54,7 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
             Write::Workload(workload) => manifests.push(&workload.manifest),
             Write::Router(..)
             | Write::Mailbox(..)
+            | Write::Remove(_)
             | Write::Status(..)
             | Write::Forget(_)
             | Write::Default(_) => {}
@@ -72,6 +73,7 @@ fn pod(number: u8, ready: bool) -> Instance {
     Instance {
         name: format!("main-mailbox-{number}"),
         address: Some(IpAddr::from([10, 244, 0, 7 + number])),
+        node_address: Some(IpAddr::from([198, 51, 100, 1])),
         ready,
         ends: false,
         serves: None,

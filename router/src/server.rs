@@ -282,7 +282,10 @@ fn read(reader: &mut Reader, index: &str, beside: &Beside) -> Version<Snapshot> 
     let names = |awaited: &[Awaited]| awaited.iter().map(|awaited| awaited.file.clone()).collect();
     match reader.router(index, &|file| beside.read(file)) {
         Ok(reading) => match Snapshot::compile(&reading.config) {
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
+                if let Some(gateway) = runtime::gateway() {
+                    snapshot.table.add_network_gateway(gateway);
+                }
                 Version { value: Some(snapshot), problem: reading.problem(), awaits: names(&reading.awaits) }
             }
             Err(error) => Version::unusable(error.to_string()),

@@ -8,6 +8,7 @@
 
 mod capped;
 mod connection;
+mod gateway;
 mod outbox;
 mod serve;
 mod socket;
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod tls;
 pub mod watch;
 
+pub use gateway::gateway;
 pub use outbox::Outbox;
 pub use serve::{
     Addresses, Core, Limits, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace,

@@ -79,10 +79,11 @@ fn what_is_left_out_is_written_into_the_object() {
     assert_eq!(spec(&namespace, "umgw/x"), json!({"address": "192.0.2.10", "status": "Enabled"}));
     let router = json!({
         "sipTcpListeningPort": 5060, "sipTlsListeningPort": 5061, "sipUdpListeningPort": 5060,
-        "umStartupMode": "TCP", "status": "Enabled",
+        "umStartupMode": "TCP", "status": "Enabled", "exposure": "Pod",
     });
     assert_eq!(spec(&namespace, "umcr/x"), router);
     let service = json!({
+        "exposure": "Pod",
         "sipTcpListeningPort": 5062, "sipTlsListeningPort": 5063, "sipUdpListeningPort": 5062,
         "umStartupMode": "TCP", "status": "Enabled", "maxCallsAllowed": 100, "replicas": 1,
         "smtp": {"host": "mail.contoso.example", "port": 25, "from": "um@contoso.example", "security": "StartTLS"},

@@ -51,8 +51,11 @@ app.kubernetes.io/component: operator
     - umservices/status
   verbs: [patch]
 - apiGroups: [""]
-  resources: [secrets, services]
+  resources: [secrets]
   verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch]

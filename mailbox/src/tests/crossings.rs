@@ -45,6 +45,32 @@ fn a_lost_200_is_sent_again_and_the_greeting_waits_for_the_ack() {
 }
 
 #[test]
+fn behind_a_translation_the_greeting_waits_for_the_caller_to_be_heard() {
+    let (mut stage, mut caller) = (Stage::behind_translation(), Caller::new());
+    caller.invite(&mut stage);
+    assert!(stage.last("SIP/2.0 200").contains("c=IN IP4 192.0.2.20\r\n"));
+    assert!(stage.last("SIP/2.0 200").contains("m=audio 20000 "));
+    caller.ack(&mut stage);
+    stage.advance(3_000);
+    assert_eq!(stage.media.len(), 0);
+    caller.says(&mut stage, VOICE, 1);
+    stage.advance(440);
+    assert_eq!(stage.media.len(), 23);
+    assert_eq!(stage.spooled(), [Spooled::Begin]);
+}
+
+#[test]
+fn behind_a_translation_a_caller_who_spoke_before_the_ack_hears_the_greeting_at_once() {
+    let (mut stage, mut caller) = (Stage::behind_translation(), Caller::new());
+    caller.invite(&mut stage);
+    caller.says(&mut stage, VOICE, 1);
+    let spoke_until = stage.now_ms();
+    caller.ack(&mut stage);
+    stage.advance(440);
+    assert_eq!(stage.media[0].at_ms, spoke_until);
+}
+
+#[test]
 fn acks_that_come_twice_start_one_greeting() {
     let (mut stage, mut caller) = (Stage::new(), Caller::new());
     caller.invite(&mut stage);

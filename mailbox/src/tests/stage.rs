@@ -126,6 +126,9 @@ pub(super) struct Sent {
     pub(super) payload: Vec<u8>,
 }
 
+/// Where the directory says that callers send media, and where it is bound if nobody translates.
+const ADVERTISED_MEDIA: &str = "192.0.2.20:20000";
+
 /// The stage of a scripted call.
 pub(super) struct Stage {
     pub(super) board: Switchboard<Desk>,
@@ -141,16 +144,21 @@ impl Stage {
     /// A server in service with the prompts that most calls hear: greetings of three packets, and
     /// an apology of two.
     pub(super) fn new() -> Self {
-        Self::with_config(CONFIG)
+        Self::with(CONFIG, ADVERTISED_MEDIA)
+    }
+
+    /// A server that does not have the address that callers are told.
+    pub(super) fn behind_translation() -> Self {
+        Self::with(CONFIG, "10.0.0.7:5070")
     }
 
     /// The same, with `from` replaced by `to` in its configuration.
     pub(super) fn but(from: &str, to: &str) -> Self {
         assert!(CONFIG.contains(from), "{from}");
-        Self::with_config(&CONFIG.replace(from, to))
+        Self::with(&CONFIG.replace(from, to), ADVERTISED_MEDIA)
     }
 
-    fn with_config(config: &str) -> Self {
+    fn with(config: &str, bound: &str) -> Self {
         let prompt = |packets: usize, level: i16| {
             Spoken::Ready(Arc::new(Prompt::from_samples(&vec![level; packets * 160])))
         };
@@ -183,8 +191,8 @@ impl Stage {
             reason: endpoint_reason,
         });
         let metrics = CallMetrics::default();
-        // What a worker is bound to is not what peers are told.
-        let place = WorkerPlace { index: 0, workers: 1, media: Some(([10, 0, 0, 7], 5_070).into()) };
+        // What a worker is bound to need not be what peers are told.
+        let place = WorkerPlace { index: 0, workers: 1, media: Some(bound.parse().unwrap()) };
         let board = Switchboard::new(endpoint, Desk(Rc::clone(&props)), metrics.clone(), place, 2);
         let start = Instant::now();
         Stage { board, props, metrics, sip: Vec::new(), media: Vec::new(), start, now_ms: 0 }

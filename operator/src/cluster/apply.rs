@@ -7,7 +7,7 @@
 use config::ConfigError;
 use config::parts::Files;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use serde_json::{Value as Json, json};
 
 use super::objects::{Objects, Source};
@@ -15,7 +15,7 @@ use super::{FIELD_MANAGER, watch};
 use crate::defaults::DefaultObject;
 use crate::plan::Write;
 use crate::status::ObjectStatus;
-use crate::workloads::{Owner, Role, configuration};
+use crate::workloads::{Owner, Role, WorkloadRef, configuration};
 use crate::world::{Key, ObjectRef, World};
 use crds::{GROUP, Kind, VERSION};
 
@@ -66,6 +66,7 @@ pub(super) async fn carry_out(
                 let source = Source::Workloads(workload.object.kind);
                 apply(client, objects, source, &workload.object.key, &workload.manifest).await?;
             }
+            Write::Remove(object) => remove(client, objects, &object).await?,
             Write::Status(object, status) => write_status(client, objects, &object, &status).await?,
             // An object that is gone took its status with it.
             Write::Forget(_) => {}
@@ -135,6 +136,21 @@ async fn make(
         Err(kube::Error::Api(answer)) if answer.code == CONFLICT => Ok(()),
         Err(error) => Err(ApplyError::Refused { what: object.to_string(), error: Box::new(error) }),
     }
+}
+
+async fn remove(client: &Client, objects: &mut Objects, object: &WorkloadRef) -> Result<(), ApplyError> {
+    let (source, key) = (Source::Workloads(object.kind), &object.key);
+    match api(client, source, &key.namespace).delete(&key.name, &DeleteParams::default()).await {
+        Ok(_) => tracing::info!(kind = object.kind.api().2, object = %key, "removed"),
+        // Somebody was faster.
+        Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => {}
+        Err(error) => {
+            let what = format!("the removal of {} {key}", object.kind.api().2);
+            return Err(ApplyError::Refused { what, error: Box::new(error) });
+        }
+    }
+    objects.drop(source, key);
+    Ok(())
 }
 
 async fn write_status(

@@ -103,6 +103,11 @@ impl Objects {
         Some(namespace)
     }
 
+    /// Forgets one object, which is gone.
+    pub(super) fn drop(&mut self, source: Source, key: &Key) {
+        self.by_source.entry(source).or_default().remove(key);
+    }
+
     /// The objects of one source in one namespace.
     pub(super) fn of<'o>(
         &'o self,

@@ -102,10 +102,12 @@ fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &str) -> Clus
         }
     }
     for (key, pod) in objects.of(Source::Pods, namespace) {
+        cluster.nodes.extend(node_address(pod));
         let Some(server) = server_of(pod, namespace).filter(|_| runs(pod)) else { continue };
         let instance = Instance {
             name: key.name.clone(),
             address: address(pod),
+            node_address: node_address(pod),
             ready: is_ready(pod) && stays(pod),
             ends: !stays(pod),
             serves: pods.serves(pod),
@@ -170,6 +172,11 @@ fn runs(pod: &Json) -> bool {
 /// The address of a pod, once it has one.
 pub(super) fn address(pod: &Json) -> Option<IpAddr> {
     pod["status"]["podIP"].as_str()?.parse().ok()
+}
+
+/// The address of the node of a pod, once it has one.
+fn node_address(pod: &Json) -> Option<IpAddr> {
+    pod["status"]["hostIP"].as_str()?.parse().ok()
 }
 
 fn is_ready(pod: &Json) -> bool {

@@ -3,13 +3,14 @@
 //! Decides that each mailbox server is a pod with a volume of its own, which outlives the pod, and
 //! that none of them waits for another one to start.
 
+use std::collections::BTreeSet;
+
 use crds::UMServiceSpec;
 use serde_json::json;
 
 use super::pod::{Extra, template};
-use super::router::ports;
-use super::{Owner, Workload, WorkloadKind};
-use crate::build::service_listeners;
+use super::{Owner, WORKERS, Workload, WorkloadKind, host_ports, mailbox_ports, services};
+use crate::site::Instance;
 
 /// Where recordings and mail are kept.
 const STATE_DIR: &str = "/var/lib/umbriel";
@@ -21,12 +22,21 @@ const STATE_SIZE: &str = "10Gi";
 const GRACE_PERIOD_S: u32 = 120 * 60 + 60;
 
 /// The objects of one mailbox service.
-pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMServiceSpec) -> Vec<Workload> {
+pub(super) fn workloads(
+    owner: &Owner<'_>,
+    image: &str,
+    spec: &UMServiceSpec,
+    pods: &[Instance],
+) -> Vec<Workload> {
+    let ports = mailbox_ports(spec);
     let extra = Extra {
-        args: vec!["--state".into(), STATE_DIR.into(), "--name".into(), "$(POD_NAME)".into()],
+        args: ["--state", STATE_DIR, "--name", "$(POD_NAME)", "--workers", &WORKERS.to_string()]
+            .map(String::from)
+            .into(),
         // espeak-ng may want a place for what it is doing.
         mounts: vec![("state", STATE_DIR), ("tmp", "/tmp")],
         volumes: vec![json!({ "name": "tmp", "emptyDir": {} })],
+        host_ports: host_ports(spec.exposure, &ports),
         grace_period_s: GRACE_PERIOD_S,
         memory: "64Mi",
     };
@@ -44,14 +54,11 @@ pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMServiceSpec) ->
             },
         }],
     });
-    let service = json!({
-        "clusterIP": "None",
-        "selector": owner.selector(),
-        "ports": ports(&service_listeners(spec)),
-    });
-    vec![
-        owner.disruption_budget(),
-        owner.workload(WorkloadKind::Service, &service),
-        owner.workload(WorkloadKind::StatefulSet, &stateful_set),
-    ]
+    // A pod that is not wanted any more keeps its Service until its last call is over.
+    let wanted = (0..spec.replicas).map(|number| format!("{}-{number}", owner.name()));
+    let names: BTreeSet<String> = wanted.chain(pods.iter().map(|pod| pod.name.clone())).collect();
+    let mut workloads = vec![owner.disruption_budget(), services::of_names(owner, &ports)];
+    workloads.extend(services::of_pods(owner, spec.exposure, &ports, names.iter().map(String::as_str)));
+    workloads.push(owner.workload(WorkloadKind::StatefulSet, &stateful_set));
+    workloads
 }

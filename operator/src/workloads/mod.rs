@@ -7,15 +7,20 @@ mod difference;
 mod mailbox;
 mod pod;
 mod router;
+mod services;
+
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use config::parts::Files;
-use crds::{GROUP, Kind, VERSION};
+use crds::{Exposure, GROUP, Kind, UMCallRouterSpec, UMServiceSpec, VERSION};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use crate::build::{router_listeners, service_listeners};
 use crate::dereference::Linked;
+use crate::exposure::{NamedPort, Ports};
 use crate::site::Cluster;
 use crate::world::{Key, ObjectRef};
 
@@ -23,6 +28,12 @@ pub(crate) use difference::holds;
 
 /// The port of `/livez`, `/readyz`, `/metrics` and `/generation`.
 pub const ADMIN_PORT: u16 = 9060;
+
+/// Workers of a mailbox server, each with a media port of its own.
+pub(crate) const WORKERS: u16 = 2;
+
+/// The media port of the first worker; the others follow.
+pub(crate) const FIRST_MEDIA_PORT: u16 = 5070;
 
 /// The label of everything that the operator makes, and its value.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "umbriel-operator");
@@ -116,6 +127,11 @@ impl Role {
         }
     }
 
+    /// The name of what belongs to the server `key`.
+    pub(crate) fn object_name(self, key: &Key) -> String {
+        format!("{}-{}", key.name, self.name())
+    }
+
     /// The kind that it is described by.
     pub(crate) const fn kind(self) -> Kind {
         match self {
@@ -133,6 +149,45 @@ pub(crate) struct Owner<'a> {
     pub(crate) uid: &'a str,
 }
 
+/// Services of `observed` that belong to servers of `wanted` and are not needed any more. Those of a
+/// server whose object cannot be used as it is written stay.
+pub(crate) fn stale(observed: &BTreeMap<WorkloadRef, Json>, wanted: &[Workload]) -> Vec<WorkloadRef> {
+    let owner = |manifest: &Json| manifest["metadata"]["ownerReferences"][0]["uid"].clone();
+    let owners: Vec<Json> = wanted.iter().map(|workload| owner(&workload.manifest)).collect();
+    let services = observed.iter().filter(|(object, live)| {
+        object.kind == WorkloadKind::Service && live["metadata"]["deletionTimestamp"].is_null()
+    });
+    services
+        .filter(|(object, live)| {
+            owners.contains(&owner(live)) && !wanted.iter().any(|workload| workload.object == **object)
+        })
+        .map(|(object, _)| object.clone())
+        .collect()
+}
+
+/// The ports of a router.
+pub(crate) fn router_ports(spec: &UMCallRouterSpec) -> Ports {
+    Ports { listeners: router_listeners(spec), media: Vec::new() }
+}
+
+/// The ports of a mailbox server.
+pub(crate) fn mailbox_ports(spec: &UMServiceSpec) -> Ports {
+    Ports { listeners: service_listeners(spec), media: media_ports() }
+}
+
+/// The media ports of a mailbox server, by worker.
+pub(crate) fn media_ports() -> Vec<u16> {
+    (0..WORKERS).map(|worker| FIRST_MEDIA_PORT + worker).collect()
+}
+
+/// The ports that a node gives to each pod of a server.
+fn host_ports(exposure: Exposure, ports: &Ports) -> Vec<NamedPort> {
+    match exposure {
+        Exposure::Host => ports.named(),
+        Exposure::Pod | Exposure::LoadBalancer | Exposure::NodePort => Vec::new(),
+    }
+}
+
 /// The objects that the servers in `linked` need.
 pub(crate) fn workloads(cluster: &Cluster, linked: &Linked<'_>) -> Vec<Workload> {
     let mut workloads = Vec::new();
@@ -146,7 +201,13 @@ pub(crate) fn workloads(cluster: &Cluster, linked: &Linked<'_>) -> Vec<Workload>
     for (key, server) in &linked.services {
         if let Some(uid) = uid(Role::Mailbox, key) {
             let owner = Owner { role: Role::Mailbox, key, uid };
-            workloads.extend(mailbox::workloads(&owner, &cluster.image, server.spec));
+            let object = ObjectRef::new(Kind::UMService, key);
+            workloads.extend(mailbox::workloads(
+                &owner,
+                &cluster.image,
+                server.spec,
+                cluster.instances(&object),
+            ));
         }
     }
     workloads
@@ -170,7 +231,7 @@ pub(crate) fn configuration(owner: &Owner<'_>, files: &Files) -> Json {
 impl Owner<'_> {
     /// The name of everything that belongs to the server.
     pub(crate) fn name(&self) -> String {
-        format!("{}-{}", self.key.name, self.role.name())
+        self.role.object_name(self.key)
     }
 
     /// Labels of the server's pods, and of nothing else.
@@ -201,20 +262,26 @@ impl Owner<'_> {
         })
     }
 
-    /// An object of the server that says `spec`.
+    /// The object of the server that has its name, and says `spec`.
     fn workload(&self, kind: WorkloadKind, spec: &Json) -> Workload {
-        let (_, _, name, _) = kind.api();
+        self.workload_named(kind, &self.name(), spec)
+    }
+
+    /// An object of the server that says `spec`.
+    fn workload_named(&self, kind: WorkloadKind, name: &str, spec: &Json) -> Workload {
+        let mut metadata = self.metadata();
+        metadata["name"] = name.into();
         let mut manifest = json!({
             "apiVersion": kind.api_version(),
-            "kind": name,
-            "metadata": self.metadata(),
+            "kind": kind.api().2,
+            "metadata": metadata,
             "spec": spec,
         });
         let digest = Sha256::digest(manifest.to_string());
         let digest: String = digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect();
         manifest["metadata"]["namespace"] = self.key.namespace.clone().into();
         manifest["metadata"]["annotations"] = json!({ MANIFEST_ANNOTATION: digest });
-        Workload { object: WorkloadRef { kind, key: self.key.beside(&self.name()) }, manifest }
+        Workload { object: WorkloadRef { kind, key: self.key.beside(name) }, manifest }
     }
 
     /// One pod at a time may be taken away.

@@ -6,6 +6,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{ADMIN_PORT, Owner};
+use crate::exposure::NamedPort;
 
 /// The folder in which the configuration is mounted.
 const CONFIG_DIR: &str = "/etc/umbriel";
@@ -31,6 +32,8 @@ pub(super) struct Extra {
     pub(super) mounts: Vec<(&'static str, &'static str)>,
     /// Volumes of those mounts, if the pod itself says them.
     pub(super) volumes: Vec<Json>,
+    /// Ports that its node gives to it.
+    pub(super) host_ports: Vec<NamedPort>,
     /// How long the server may take to finish what it has, seconds.
     pub(super) grace_period_s: u32,
     /// Memory that is set aside for it.
@@ -53,6 +56,10 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
         json!({ "name": "config", "secret": { "secretName": owner.name(), "defaultMode": CONFIG_MODE } }),
     ];
     volumes.extend(extra.volumes.iter().cloned());
+    let mut ports = vec![json!({ "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" })];
+    ports.extend(extra.host_ports.iter().map(|NamedPort { name, port, protocol }| {
+        json!({ "name": name, "containerPort": port, "hostPort": port, "protocol": protocol })
+    }));
     let probe = |path: &str, period_s: u32, failures: u32| {
         json!({
             "httpGet": { "path": path, "port": "admin" },
@@ -87,7 +94,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
                 "imagePullPolicy": "IfNotPresent",
                 "args": args,
                 "env": [of_the_pod("POD_ADDRESS", "status.podIP"), of_the_pod("POD_NAME", "metadata.name")],
-                "ports": [{ "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" }],
+                "ports": ports,
                 "resources": { "requests": { "cpu": "50m", "memory": extra.memory } },
                 "securityContext": {
                     "allowPrivilegeEscalation": false,
