@@ -163,6 +163,21 @@ fn a_mailbox_server_is_in_no_directory_before_its_address_is_known_and_its_objec
 }
 
 #[test]
+fn a_mailbox_server_whose_address_is_taken_away_takes_no_more_calls() {
+    let mut world = world("LoadBalancer");
+    pods(&mut world, &[0], &[]);
+    settle(&mut world);
+    balance(&mut world, "main-mailbox-0", "203.0.113.7");
+    settle(&mut world);
+    balance(&mut world, "main-mailbox-0", "203.0.113.9");
+    settle(&mut world);
+    assert_eq!(places(&world)[0]["address"], "203.0.113.9");
+    world.observed.workloads.remove(&workload(WorkloadKind::Service, "main-mailbox-0"));
+    settle(&mut world);
+    assert_eq!(places(&world), json!([]));
+}
+
+#[test]
 fn node_ports_are_what_routers_send_calls_to() {
     let mut world = world("NodePort");
     pods(&mut world, &[0], &[]);

@@ -315,10 +315,12 @@ prop_compose! {
 fn server(udp: i64) -> impl Strategy<Value = Value> {
     let mode = prop_oneof![Just("TCP"), Just("TLS"), Just("Dual")];
     let secret = option::weighted(0.2, name());
-    (number(udp), number(udp), number(udp + 1), mode, secret).prop_map(|(udp, tcp, tls, mode, secret)| {
+    let exposure = prop_oneof![Just("Pod"), Just("LoadBalancer"), Just("NodePort"), Just("Host")];
+    let ports = (number(udp), number(udp), number(udp + 1));
+    (ports, mode, exposure, secret).prop_map(|((udp, tcp, tls), mode, exposure, secret)| {
         let mut spec = json!({
             "sipUdpListeningPort": udp, "sipTcpListeningPort": tcp, "sipTlsListeningPort": tls,
-            "umStartupMode": mode,
+            "umStartupMode": mode, "exposure": exposure,
         });
         if let Some(secret) = secret {
             spec["certificateSecret"] = secret.into();

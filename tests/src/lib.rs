@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod s3;
 pub mod scenarios;
 pub mod site;
+pub mod volume;
 pub mod wire;
 
 pub use cluster::Cluster;

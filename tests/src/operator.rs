@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
-use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -21,6 +20,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Namespace};
 use crate::proxy::API_SERVER;
+use crate::volume::Volume;
 use crate::wire::{Invite, Wire};
 use crate::{house, image, wait_until};
 
@@ -196,8 +196,7 @@ pub const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 1));
 #[derive(Debug)]
 pub struct Applied<'c> {
     cluster: &'c Cluster,
-    name: String,
-    _volume: TempDir,
+    _volume: Volume<'c>,
 }
 
 impl<'c> Applied<'c> {
@@ -208,21 +207,13 @@ impl<'c> Applied<'c> {
     #[must_use]
     pub fn office(cluster: &'c Cluster, namespace: &Namespace<'_>) -> Applied<'c> {
         cluster.load(image::archive());
-        let volume = tempfile::Builder::new().prefix("umbriel-volume-").tempdir().expect("a folder");
-        // The user of our pods; a volume of this kind is not given to a pod's group.
-        chown(volume.path(), Some(65_532), Some(65_532)).expect("the folder is given away");
-        let name = namespace.name.clone();
-        let mut yaml = format!(
-            "apiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\nspec:\n  \
-             accessModes: [ReadWriteOnce]\n  capacity: {{storage: 10Gi}}\n  hostPath: {{path: {}}}\n  \
-             claimRef: {{namespace: {name}, name: state-mailbox-mailbox-0}}\n",
-            volume.path().display()
-        );
+        let volume = Volume::offer(cluster, namespace);
+        let mut yaml = String::new();
         for (_, object) in house::office(BRIDGE, None) {
             yaml += &format!("---\n{object}");
         }
         namespace.apply(&yaml);
-        Applied { cluster, name, _volume: volume }
+        Applied { cluster, _volume: volume }
     }
 
     /// Waits until every object is served as it is written now.
@@ -293,14 +284,6 @@ impl<'c> Applied<'c> {
         let addresses = "--output=jsonpath={.items[*].status.podIP}";
         let addresses = namespace.kubectl(&["get", "pods", &selector, addresses]);
         addresses.split_whitespace().map(|address| address.parse().expect("an address")).collect()
-    }
-}
-
-impl Drop for Applied<'_> {
-    fn drop(&mut self) {
-        // It goes at the latest with the cluster.
-        let mut delete = self.cluster.command("kubectl");
-        let _deleted = delete.args(["delete", "persistentvolume", "--wait=false", &self.name]).output();
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::fs::chown;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -14,8 +13,9 @@ use umbriel_tests::cluster::Namespace;
 use umbriel_tests::house::office;
 use umbriel_tests::mail::{AIOSMTPD, Mail, MailServer};
 use umbriel_tests::office::{OFFICE, Office};
-use umbriel_tests::operator::{BRIDGE, Operator, Run};
+use umbriel_tests::operator::{Audit, BRIDGE, Operator, Run};
 use umbriel_tests::phone::{Phone, Transport};
+use umbriel_tests::volume::Volume;
 use umbriel_tests::wire::{Invite, Wire};
 use umbriel_tests::{Cluster, audio, has, image, wait_until};
 
@@ -23,9 +23,6 @@ use umbriel_tests::{Cluster, audio, has, image, wait_until};
 const NODE: &str = "node1";
 /// Its address.
 const NODE_ADDRESS: &str = "198.51.100.1";
-
-/// The user of our pods.
-const USER_ID: u32 = 65_532;
 
 /// Where callers by one transport are to find the servers.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +49,10 @@ impl Reached {
 struct Exposed<'c> {
     cluster: &'c Cluster,
     namespace: Namespace<'c>,
-    _operator: Operator<'c>,
+    operator: Operator<'c>,
     mail: MailServer,
     _inbox: TempDir,
-    _volume: TempDir,
+    _volume: Volume<'c>,
 }
 
 impl Exposed<'_> {
@@ -78,12 +75,12 @@ impl Exposed<'_> {
         // Two pods cannot share the ports of one node.
         if exposure != "Host" {
             let _annotated = cluster.kubectl(&["annotate", "namespace", name, &node]);
-            let restricted = "pod-security.kubernetes.io/enforce=restricted";
-            let _labelled = cluster.kubectl(&["label", "namespace", name, restricted]);
         }
+        let restricted = "pod-security.kubernetes.io/enforce=restricted";
+        let _labelled = cluster.kubectl(&["label", "namespace", name, restricted]);
         let inbox = tempfile::Builder::new().prefix("umbriel-inbox-").tempdir().expect("a folder");
         let smtp = SocketAddr::new(BRIDGE, smtp_port);
-        let volume = offer_volume(cluster, name);
+        let volume = Volume::offer(cluster, &namespace);
         let mail = cluster.within(|| MailServer::start(smtp, &inbox.path().join("mail")));
         let operator = Operator::start(cluster, &namespace, Run::default());
         for (file, yaml) in office(gateway, Some(smtp)) {
@@ -91,7 +88,7 @@ impl Exposed<'_> {
             let exposure = if exposed { format!("  exposure: {exposure}\n") } else { String::new() };
             namespace.apply(&(yaml + &exposure));
         }
-        Some(Exposed { cluster, namespace, _operator: operator, mail, _inbox: inbox, _volume: volume })
+        Some(Exposed { cluster, namespace, operator, mail, _inbox: inbox, _volume: volume })
     }
 
     fn get(&self, object: &str) -> Option<Value> {
@@ -177,6 +174,8 @@ impl Exposed<'_> {
     /// router is, and where the mailbox server must say that it is, for SIP and for media.
     fn leave_messages(&self, from: IpAddr, reached: [(Transport, Reached); 2]) {
         self.wait_until_called(from, reached[0].1.router);
+        let written = self.writes_of_workloads();
+        assert_ne!(written, 0, "the audit log has what was made");
         let calls: Vec<Phone> = thread::scope(|scope| {
             let calls = reached.map(|(transport, reached)| {
                 scope.spawn(move || {
@@ -205,35 +204,15 @@ impl Exposed<'_> {
             assert!(mail.audio.data.len() >= 8000 * 5 / 2, "{} samples", mail.audio.data.len());
             assert!(audio::find(phone.said(), &mail.audio.data).is_some(), "the recording is what was said");
         }
+        assert_eq!(self.writes_of_workloads(), written, "what Kubernetes adds to a Service is left alone");
     }
-}
 
-impl Drop for Exposed<'_> {
-    fn drop(&mut self) {
-        // It goes at the latest with the cluster.
-        let mut delete = self.cluster.command("kubectl");
-        let _ = delete.args(["delete", "persistentvolume", "--wait=false", &self.namespace.name]).output();
+    /// How often the operator wrote or removed a Service or what runs the servers.
+    fn writes_of_workloads(&self) -> usize {
+        let mut writes = Audit::of(self.cluster).writes(&self.operator.user);
+        writes.retain(|write| ["services", "deployments", "statefulsets"].contains(&write.resource.as_str()));
+        writes.len()
     }
-}
-
-/// A volume for the claim of the one mailbox server in a namespace: there is no provisioner.
-fn offer_volume(cluster: &Cluster, namespace: &str) -> TempDir {
-    let folder = tempfile::Builder::new().prefix("umbriel-volume-").tempdir().expect("a folder");
-    // A volume of this kind is not given to a pod's group.
-    chown(folder.path(), Some(USER_ID), Some(USER_ID)).expect("the folder is given away");
-    let manifest = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": namespace },
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "capacity": { "storage": "10Gi" },
-            "hostPath": { "path": folder.path() },
-            "claimRef": { "namespace": namespace, "name": "state-mailbox-mailbox-0" },
-        },
-    });
-    let file = tempfile::Builder::new().suffix(".json").tempfile().expect("a file");
-    std::fs::write(file.path(), manifest.to_string()).expect("a manifest");
-    let _applied = cluster.kubectl(&["apply", "--filename", file.path().to_str().expect("a path")]);
-    folder
 }
 
 #[test]
@@ -291,11 +270,15 @@ fn callers_in_an_office_leave_messages_behind_load_balancers_once_those_have_add
 
     // Another mode needs no Service for each pod, and the one that was made goes.
     let patch = r#"--patch={"spec":{"exposure":"Pod"}}"#;
-    let _patched = site.namespace.kubectl(&["patch", "umsvc/mailbox", "--type=merge", patch]);
+    let _patched = site.namespace.kubectl(&["patch", "umsvc/mailbox", "umcr/router", "--type=merge", patch]);
     wait_until("the Service is gone", Duration::from_secs(30), || {
         site.get("service/mailbox-mailbox-0").is_none().then_some(())
     });
     assert!(site.get("service/mailbox-mailbox").is_some(), "the Service that names pods stays");
+    wait_until("no load balancer is asked for any more", Duration::from_secs(30), || {
+        (site.get("service/router-router")?["spec"]["type"] == "ClusterIP").then_some(())
+    });
+    site.wait_until_ready();
 }
 
 #[test]
@@ -333,6 +316,17 @@ fn callers_in_an_office_leave_messages_at_node_ports_and_a_translated_one_is_tol
 fn callers_in_an_office_leave_messages_at_ports_of_hosts() {
     let test = "callers_in_an_office_leave_messages_at_ports_of_hosts";
     let Some(site) = Exposed::start(test, "Host", OFFICE, 9_104) else { return };
+    for object in ["umsvc/mailbox", "umcr/router"] {
+        wait_until("it says what keeps pods from being made", Duration::from_secs(60), || {
+            let [status, reason, message] = site.ready(object)?;
+            let said = message.contains("let Pod Security allow host ports");
+            (status == "False" && reason == "AddressAwaited" && said).then_some(())
+        });
+    }
+    assert_eq!(site.namespace.kubectl(&["get", "pods", "--output=name"]), "");
+    let privileged = "pod-security.kubernetes.io/enforce=privileged";
+    let label = ["label", "--overwrite", "namespace", &site.namespace.name, privileged];
+    let _labelled = site.cluster.kubectl(&label);
     site.wait_until_ready();
     let pod = site.get("pod/mailbox-mailbox-0").expect("the pod");
     let mailbox = pod["status"]["hostIP"].as_str().expect("the address of its node");
