@@ -238,8 +238,10 @@ impl Component for Server {
         }
         drop(listening);
         let desk = &self.shared.desk;
+        // Callers are sent elsewhere by whoever asked for it; a probe that fails would only be one
+        // more fault.
         if desk.is_draining() {
-            return Err("is draining".to_owned());
+            return Ok(());
         }
         let served = desk.served();
         let status = served.config.server.status;
@@ -261,8 +263,11 @@ impl Component for Server {
     }
 
     fn remark(&self) -> Option<String> {
-        let trouble = self.deliverer.status().store_trouble?;
-        Some(format!("{}: {trouble}", Code::StoreUnavailable))
+        let draining = self.shared.desk.is_draining().then(|| "is draining".to_owned());
+        let trouble = self.deliverer.status().store_trouble;
+        let trouble = trouble.map(|trouble| format!("{}: {trouble}", Code::StoreUnavailable));
+        let remarks: Vec<String> = draining.into_iter().chain(trouble).collect();
+        (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 
     fn generation(&self) -> u64 {

@@ -16,55 +16,39 @@ use crate::world::{ObjectRef, World};
 
 /// Something that turned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// The object that it is about.
-    pub object: ObjectRef,
+    pub(crate) object: ObjectRef,
     /// Whether somebody should look after it.
-    pub warning: bool,
-    /// What it is, as one word: a reason of a condition, `ProblemGone`, `DefaultMade`, `Withdrawn`
-    /// or `InService`.
-    pub reason: String,
+    pub(crate) warning: bool,
+    /// What it is, as one word: a reason of a condition, `ProblemGone`, `DefaultMade`, `Withdrawn`,
+    /// `InService` or `WriteRefused`.
+    pub(crate) reason: String,
     /// What it is, in sentences.
-    pub note: String,
+    pub(crate) note: String,
 }
 
-/// What turns when `writes` are carried out in `world`.
-pub(crate) fn events(world: &World, writes: &[Write]) -> Vec<Event> {
-    let mut events = Vec::new();
-    let mut directory_is_told = false;
-    for write in writes {
-        match write {
-            Write::Status(object, status) => {
-                let before = world.observed.statuses.get(object);
-                events.extend(ready(object, before, status));
-                events.extend(served(object, before, status));
-            }
-            Write::Default(default) => events.push(Event {
-                object: default.made_for(),
-                warning: false,
-                reason: "DefaultMade".into(),
-                note: format!("{} is made for it.", default.object()),
-            }),
-            // Every router of the namespace has the same.
-            Write::Router(key, config) if !directory_is_told => {
-                directory_is_told = true;
-                events.extend(
-                    world
-                        .observed
-                        .routers
-                        .get(key)
-                        .into_iter()
-                        .flat_map(|before| servers(world, before, config)),
-                );
-            }
-            Write::Router(..)
-            | Write::Mailbox(..)
-            | Write::Workload(_)
-            | Write::Remove(_)
-            | Write::Forget(_) => {}
+/// What turns when `write` is carried out in `world`. Every router of a namespace says the same of the
+/// mailbox servers.
+pub(crate) fn events(world: &World, write: &Write) -> Vec<Event> {
+    match write {
+        Write::Status(object, status) => {
+            let before = world.observed.statuses.get(object);
+            let turned = [ready(object, before, status), served(object, before, status)];
+            turned.into_iter().flatten().collect()
         }
+        Write::Default(default) => vec![Event {
+            object: default.made_for(),
+            warning: false,
+            reason: "DefaultMade".into(),
+            note: format!("{} is made for it.", default.object()),
+        }],
+        Write::Router(key, config) => {
+            let before = world.observed.routers.get(key);
+            before.map(|before| servers(world, before, config)).unwrap_or_default()
+        }
+        Write::Mailbox(..) | Write::Workload(_) | Write::Remove(_) | Write::Forget(_) => Vec::new(),
     }
-    events
 }
 
 fn is_true(condition: &Condition) -> bool {
@@ -146,4 +130,64 @@ fn servers(world: &World, before: &RouterConfig, after: &RouterConfig) -> Vec<Ev
         event(name, false, "InService", format!("The mailbox server {name} takes calls."))
     });
     withdrawn.chain(back).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::reconcile::reconcile;
+    use crate::site::{Cluster, Instance};
+    use crate::world::{Key, Object};
+
+    fn key(name: &str) -> Key {
+        Key::new("default", name)
+    }
+
+    fn object<S: serde::de::DeserializeOwned>(spec: serde_json::Value) -> Object<S> {
+        Object { generation: 1, spec: serde_json::from_value(spec).unwrap() }
+    }
+
+    /// A router, and a mailbox server whose pod is ready or not.
+    fn place(world: &mut World, ready: bool) {
+        let service = ObjectRef::new(Kind::UMService, &key("main"));
+        let uids = [service.clone(), ObjectRef::new(Kind::UMCallRouter, &key("router"))];
+        let address = Some(IpAddr::from([10, 244, 0, 7]));
+        let name = "main-mailbox-0".into();
+        let pod = Instance { name, address, node_address: None, ready, ends: false, serves: Some(1) };
+        world.cluster = Some(Cluster {
+            uids: uids.map(|server| (server, "uid".to_owned())).into(),
+            instances: [(service, vec![pod])].into(),
+            ..Cluster::default()
+        });
+    }
+
+    /// What turns when the plan of a world is carried out: reasons and notes.
+    fn turn(world: &mut World) -> Vec<(String, String)> {
+        let writes = reconcile(world).writes;
+        let told = writes.iter().flat_map(|write| events(world, write)).collect::<Vec<_>>();
+        writes.into_iter().for_each(|write| world.apply(write));
+        told.into_iter().map(|event| (event.reason, event.note)).collect()
+    }
+
+    #[test]
+    fn a_mailbox_server_that_is_withdrawn_and_comes_back_is_told_once_each() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let mut world = World::empty(IpAddr::from([0, 0, 0, 0]), now);
+        world.routers.insert(key("router"), object(json!({})));
+        world.services.insert(key("main"), object(json!({})));
+        place(&mut world, true);
+        turn(&mut world);
+        assert_eq!(turn(&mut world), [], "nothing turns");
+        let withdrawn = "The mailbox server main-mailbox-0 takes no calls; routers send it none.";
+        let back = "The mailbox server main-mailbox-0 takes calls.";
+        place(&mut world, false);
+        assert_eq!(turn(&mut world), [("Withdrawn".into(), withdrawn.into())]);
+        assert_eq!(turn(&mut world), []);
+        place(&mut world, true);
+        assert_eq!(turn(&mut world), [("InService".into(), back.into())]);
+    }
 }

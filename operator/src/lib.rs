@@ -40,7 +40,6 @@ mod world;
 mod written;
 
 pub use defaults::{DefaultObject, DefaultSpec};
-pub use events::Event;
 pub use plan::{Plan, Write};
 pub use problem::{Located, Problem};
 pub use reconcile::reconcile;

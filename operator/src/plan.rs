@@ -6,7 +6,6 @@
 use config::{MailboxConfig, RouterConfig};
 
 use crate::defaults::DefaultObject;
-use crate::events::Event;
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
 use crate::workloads::{Workload, WorkloadRef};
@@ -20,8 +19,6 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// Everything that is wrong, the refused edits among it.
     pub problems: Vec<Problem>,
-    /// What people should be told of it, once it is carried out.
-    pub events: Vec<Event>,
     /// The generations that the servers have once the plan is carried out.
     pub wanted: Generations,
     /// The objects that wait for them, or for earlier ones.

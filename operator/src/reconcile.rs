@@ -8,7 +8,6 @@ use crate::build::{Wanted, build};
 use crate::check::check_each;
 use crate::defaults::defaults;
 use crate::dereference::dereference;
-use crate::events::events;
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::status::{ObjectStatus, awaited, statuses};
@@ -33,7 +32,6 @@ pub fn reconcile(world: &World) -> Plan {
     let stale = stale(&world.observed.workloads, &workloads);
     let mut plan = differences(&world.observed, wanted, (workloads, stale), statuses, problems);
     plan.writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
-    plan.events = events(world, &plan.writes);
     plan
 }
 
@@ -69,5 +67,5 @@ fn differences(
     let changed =
         statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
     writes.extend(changed.map(|(object, status)| Write::Status(object, status)));
-    Plan { writes, problems, events: Vec::new(), wanted: generations, awaited }
+    Plan { writes, problems, wanted: generations, awaited }
 }

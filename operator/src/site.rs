@@ -57,6 +57,18 @@ impl Cluster {
         self.instances(server).iter().filter(running).count()
     }
 
+    /// How many pods of `server` there are that stay, and take calls or say what they serve; others
+    /// are about to start, with whatever is written then.
+    pub(crate) fn present(&self, server: &ObjectRef) -> usize {
+        let present = |instance: &&Instance| !instance.ends && (instance.ready || instance.serves.is_some());
+        self.instances(server).iter().filter(present).count()
+    }
+
+    /// How many pods of `server` take calls.
+    pub(crate) fn ready(&self, server: &ObjectRef) -> usize {
+        self.instances(server).iter().filter(|instance| instance.ready && !instance.ends).count()
+    }
+
     /// Whether `object` belongs to something, and not to `owner`.
     pub(crate) fn belongs_to_another(&self, object: &ObjectRef, owner: &ObjectRef) -> bool {
         let owner = self.uids.get(owner);

@@ -1,13 +1,14 @@
 //! Fifth step: what to say about each object.
 //!
 //! Decides the conditions `Ready`, whether the object can be used as it is written, and `Served`,
-//! whether every server that needs it says that it serves it; `InUse` comes from the guards. They
-//! say what was observed, never what is hoped, and a condition's time moves only when its status
-//! does.
+//! whether every server that needs it says that it serves it and calls were answered then; `InUse`
+//! comes from the guards. They say what was observed, never what is hoped, and a condition's time
+//! moves only when its status does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use config::ServerStatus;
 use crds::{Condition, ConditionStatus, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -199,8 +200,14 @@ struct Server<'w> {
     key: &'w Key,
     wanted: u64,
     serves: Option<u64>,
-    /// How many servers it runs.
+    /// How many servers it runs that say what they serve.
     running: usize,
+    /// Whether it runs a server at all.
+    is_present: bool,
+    /// Whether its servers should take calls.
+    is_enabled: bool,
+    /// Whether one of them does.
+    takes_calls: bool,
 }
 
 /// The server objects that there are, and what stands in their configurations.
@@ -212,21 +219,36 @@ struct Servers<'w> {
 
 impl<'w> Servers<'w> {
     fn of(world: &World, linked: &'w Linked<'w>, wanted: &'w Wanted) -> Servers<'w> {
-        let server = |kind: Kind, key: &'w Key, wanted: u64| {
+        let server = |kind: Kind, key: &'w Key, wanted: u64, status: ServerStatus| {
             let object = ObjectRef::new(kind, key);
             let serves = world.observed.served.get(&object).copied();
-            let running = world.cluster.as_ref().map_or(1, |cluster| cluster.running(&object));
-            Server { key, wanted, serves, running }
+            // On one machine there is one server, and it is asked when it runs.
+            let cluster = world.cluster.as_ref();
+            Server {
+                key,
+                wanted,
+                serves,
+                running: cluster.map_or(1, |cluster| cluster.running(&object)),
+                is_present: cluster.is_none_or(|cluster| cluster.present(&object) > 0),
+                is_enabled: status == ServerStatus::Enabled,
+                takes_calls: cluster.is_none_or(|cluster| cluster.ready(&object) > 0),
+            }
         };
         // A server that was withdrawn serves nobody.
         let routers = wanted.routers.iter().filter(|(_, document)| !document.withdrawn);
         let services = wanted.services.iter().filter(|(_, document)| !document.withdrawn);
         Servers {
             routers: routers
-                .map(|(key, document)| server(Kind::UMCallRouter, key, document.config.generation))
+                .map(|(key, document)| {
+                    let config = &document.config;
+                    server(Kind::UMCallRouter, key, config.generation, config.server.status)
+                })
                 .collect(),
             services: services
-                .map(|(key, document)| server(Kind::UMService, key, document.config.generation))
+                .map(|(key, document)| {
+                    let config = &document.config;
+                    server(Kind::UMService, key, config.generation, config.server.status)
+                })
                 .collect(),
             linked,
         }
@@ -268,9 +290,12 @@ impl<'w> Servers<'w> {
             .into_iter()
             .flatten()
             .collect();
-        let missing = |(of, servers)| self.missing(of, servers, object, since, already.is_some());
-        if let Some(missing) = needed.iter().copied().find_map(missing) {
-            return missing;
+        let missing = |(of, servers)| self.missing(of, servers, object, already.is_some());
+        // Who takes calls stands in the next generation: nobody waits for an earlier one before.
+        let behind = |(of, servers)| self.behind(of, servers, object, since, already.is_some());
+        let is_missing = needed.iter().copied().find_map(missing);
+        if let Some(why) = is_missing.or_else(|| needed.iter().copied().find_map(behind)) {
+            return why;
         }
         // What was said when it came to be served stands.
         let message = already.map_or_else(
@@ -287,13 +312,12 @@ impl<'w> Servers<'w> {
         statement(ConditionStatus::True, "Serving", message)
     }
 
-    /// Why an object is not served by the server objects of kind `of`, if it is not.
+    /// Why an object is not served by the server objects of kind `of`, if none of them can.
     fn missing(
         &self,
         of: Kind,
         servers: &[Server<'_>],
         object: &ObjectRef,
-        since: Option<&Generations>,
         already: bool,
     ) -> Option<Statement> {
         let (kind, key) = (Kind::of(&object.kind)?, &object.key);
@@ -302,12 +326,37 @@ impl<'w> Servers<'w> {
             let message = format!("There is no {of} to serve it.");
             return Some(statement(ConditionStatus::False, "NoServer", message));
         }
-        let mut needing = servers.iter().filter(|server| server.serves_for(of, kind, key)).peekable();
-        if needing.peek().is_none() || !self.hold(kind, key) {
+        let needing = || servers.iter().filter(|server| server.serves_for(of, kind, key));
+        if needing().next().is_none() || !self.hold(kind, key) {
             let message = format!("It is not in the configuration of the {name}.");
             return Some(statement(ConditionStatus::False, "LeftOut", message));
         }
-        needing.find_map(|server| {
+        let enabled = || needing().filter(|server| server.is_enabled);
+        let nobody_takes_calls = enabled().next().is_some() && !enabled().any(|server| server.takes_calls);
+        (nobody_takes_calls && !stands(already, kind, of)).then(|| {
+            let message = format!("It waits for a {name} to take calls.");
+            statement(ConditionStatus::False, "NotReady", message)
+        })
+    }
+
+    /// Why an object is not served by the server objects of kind `of`, if one of them is late.
+    fn behind(
+        &self,
+        of: Kind,
+        servers: &[Server<'_>],
+        object: &ObjectRef,
+        since: Option<&Generations>,
+        already: bool,
+    ) -> Option<Statement> {
+        let (kind, key) = (Kind::of(&object.kind)?, &object.key);
+        if stands(already, kind, of) {
+            return None;
+        }
+        let needing = || servers.iter().filter(|server| server.serves_for(of, kind, key));
+        // One without servers keeps nobody waiting, unless nobody else has any.
+        let all_absent = needing().all(|server| !server.is_present);
+        needing().filter(|server| all_absent || server.is_present).find_map(|server| {
+            let name = server_name(of);
             let name = if servers.len() > 1 { format!("{name} {}", server.key.name) } else { name.into() };
             let first = since.and_then(|since| since.get(&ObjectRef::new(of, server.key)).copied());
             let first = first.unwrap_or(server.wanted);
@@ -325,6 +374,14 @@ impl<'w> Servers<'w> {
             }
         })
     }
+}
+
+/// Whether it stands that an object of `kind` is served by servers of kind `of`, which `already` did.
+/// They go on, whatever changes beside it: one that starts anew has all of it before it takes calls.
+/// Of those who fall silent or take no calls only the object of the server itself tells, or all
+/// objects would tell it.
+fn stands(already: bool, kind: Kind, of: Kind) -> bool {
+    already && kind != of
 }
 
 impl Server<'_> {
@@ -347,7 +404,7 @@ fn serving(counts: &[(Kind, usize)], waited_ms: Option<i64>) -> String {
     let servers = counts.iter().map(number).collect::<Vec<_>>().join(" and ");
     let verb = if counts.iter().map(|(_, count)| count).sum::<usize>() == 1 { "serves" } else { "serve" };
     match waited_ms {
-        Some(ms) => format!("{servers} {verb} it, {ms} ms after the change was seen."),
+        Some(ms) => format!("{servers} {verb} it, for which it waited {ms} ms."),
         None => format!("{servers} {verb} it."),
     }
 }

@@ -173,14 +173,19 @@ impl Component for Server {
         if listening.server.is_none() {
             return Err(listening.problem.clone().unwrap_or_else(|| "is stopped".to_owned()));
         }
+        // Callers are sent elsewhere by whoever asked for it; a probe that fails would only be one more fault.
         if self.shared.state.is_draining() {
-            return Err("is draining".to_owned());
+            return Ok(());
         }
         let snapshot = self.shared.state.snapshot();
         if !snapshot.is_in_service() {
             return Err(format!("status is {:?}", snapshot.identity.status));
         }
         Ok(())
+    }
+
+    fn remark(&self) -> Option<String> {
+        self.shared.state.is_draining().then(|| "is draining".to_owned())
     }
 
     fn generation(&self) -> u64 {

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use runtime::admin::{Component, serve};
 use runtime::metrics::{ServeMetrics, lock, registry};
 
-/// Serves generation 7, or is draining.
+/// Serves generation 7, or is full.
 struct Part {
-    draining: AtomicBool,
+    full: AtomicBool,
     failed: AtomicBool,
 }
 
@@ -26,7 +26,7 @@ impl Component for Part {
         !self.failed.load(Ordering::Relaxed)
     }
     fn ready(&self) -> Result<(), String> {
-        if self.draining.load(Ordering::Relaxed) { Err("is draining".into()) } else { Ok(()) }
+        if self.full.load(Ordering::Relaxed) { Err("is full".into()) } else { Ok(()) }
     }
     fn generation(&self) -> u64 {
         7
@@ -45,7 +45,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
 
 #[test]
 fn it_says_who_lives_who_serves_and_which_generation() {
-    let part = Arc::new(Part { draining: AtomicBool::new(false), failed: AtomicBool::new(false) });
+    let part = Arc::new(Part { full: AtomicBool::new(false), failed: AtomicBool::new(false) });
     let registry = registry();
     ServeMetrics::new().register(&mut lock(&registry), "router");
     let component: Arc<dyn Component> = part.clone();
@@ -61,8 +61,8 @@ fn it_says_who_lives_who_serves_and_which_generation() {
     assert!(metrics.ends_with("# EOF\n"));
     assert_eq!(ask("/elsewhere").0, 404);
 
-    part.draining.store(true, Ordering::Relaxed);
-    assert_eq!(ask("/readyz"), (503, "router is draining\n".into()));
+    part.full.store(true, Ordering::Relaxed);
+    assert_eq!(ask("/readyz"), (503, "router is full\n".into()));
     assert_eq!(ask("/livez").0, 200);
     part.failed.store(true, Ordering::Relaxed);
     assert_eq!(ask("/livez"), (503, "router has failed\n".into()));

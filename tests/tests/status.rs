@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use umbriel_tests::cluster::Namespace;
-use umbriel_tests::operator::{Applied, Operator, Run};
-use umbriel_tests::{Cluster, wait_until};
+use umbriel_tests::operator::{Applied, Audit, BRIDGE, Operator, Run, owned};
+use umbriel_tests::wire::{Invite, Wire};
+use umbriel_tests::{Cluster, house, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -59,16 +61,39 @@ fn count(told: &BTreeMap<[String; 4], usize>, about: &str, type_: &str, reason: 
     told.iter().filter(|(event, _)| fits(event)).map(|(_, times)| times).sum()
 }
 
-/// Whether a text ends as `Served` does when it turns: `, 123 ms after the change was seen.`
+/// Whether a text is that of `Served` when it has turned: such servers serve it, and so many
+/// milliseconds.
 fn says_milliseconds(message: &str, servers: &str) -> bool {
-    let rest =
-        message.strip_prefix(servers).and_then(|rest| rest.strip_suffix(" ms after the change was seen."));
+    let rest = message.strip_prefix(servers);
+    let rest = rest.and_then(|rest| rest.strip_prefix(" it, for which it waited ")?.strip_suffix(" ms."));
     rest.is_some_and(|number| number.parse::<u32>().is_ok_and(|ms| ms > 0))
 }
 
 fn patch(namespace: &Namespace<'_>, name: &str, spec: &Value) {
     let patch = json!({ "spec": spec }).to_string();
     let _patched = namespace.kubectl(&["patch", name, "--type=merge", "--patch", &patch]);
+}
+
+/// A call right after everything is served is redirected by each router, and answered where it is
+/// sent. Nothing is tried twice.
+fn call_right_after(cluster: &Cluster, office: &Applied<'_>, namespace: &Namespace<'_>) {
+    let routers = office.pods(namespace, "router");
+    assert_eq!(routers.len(), 2);
+    cluster.within(|| {
+        for (number, router) in routers.into_iter().enumerate() {
+            let wire = Wire::new(BRIDGE, SocketAddr::new(router, 5060));
+            let call_id = format!("right-after-{number}");
+            let invite = Invite { called: "101", diverting: None, call_id: &call_id };
+            let answer = wire.invite(&invite);
+            assert!(answer.starts_with("SIP/2.0 302 "), "{answer}");
+        }
+        for mailbox_server in office.pods(namespace, "mailbox") {
+            let wire = Wire::new(BRIDGE, SocketAddr::new(mailbox_server, 5062));
+            let invite = Invite { called: "101", diverting: None, call_id: "right-after" };
+            let answer = wire.invite(&invite);
+            assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+        }
+    });
 }
 
 #[test]
@@ -79,14 +104,15 @@ fn served_says_how_many_servers_and_milliseconds_and_each_turn_is_told_once() {
     let operator = Operator::start(cluster, &namespace, Run::default());
     let office = Applied::office(cluster, &namespace);
     office.wait_until_served(&namespace);
+    call_right_after(cluster, &office, &namespace);
     patch(&namespace, "ummb/alice", &json!({ "displayName": "Alice Adams" }));
     let wait = ["wait", "--for=jsonpath={.status.observedGeneration}=2", "ummb/alice", "--timeout=30s"];
     let _observed = namespace.kubectl(&wait);
     office.wait_until_served(&namespace);
     let served = message(&namespace, "ummb/alice", "Served", "True").unwrap();
-    assert!(says_milliseconds(&served, "2 call routers and 1 mailbox server serve it, "), "{served}");
+    assert!(says_milliseconds(&served, "2 call routers and 1 mailbox server serve"), "{served}");
     let service = message(&namespace, "umsvc/mailbox", "Served", "True").unwrap();
-    assert!(says_milliseconds(&service, "1 mailbox server serves it, "), "{service}");
+    assert!(says_milliseconds(&service, "1 mailbox server serves"), "{service}");
 
     patch(&namespace, "ummb/alice", &json!({ "umMailboxPolicy": "nobody-has-it" }));
     let problem = "UM1010: field spec.umMailboxPolicy; value nobody-has-it";
@@ -195,5 +221,49 @@ fn what_is_made_for_an_object_is_made_once_and_not_again_once_somebody_deleted_i
     let _deleted = namespace.kubectl(&["delete", "umdp/litware"]);
     wait_until("what was made goes with what it was made for", LIMIT, || {
         (!is_there(&namespace, "ummp/litware-default")).then_some(())
+    });
+}
+
+#[test]
+fn a_write_that_is_refused_holds_up_no_other_and_is_tried_more_and_more_rarely() {
+    let test = "a_write_that_is_refused_holds_up_no_other_and_is_tried_more_and_more_rarely";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    let (namespace, audit) = (cluster.namespace(), Audit::of(cluster));
+    namespace.apply(
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec:\n  \
+         hard: {count/poddisruptionbudgets.policy: 0}\n",
+    );
+    let counted = ["wait", "--for=jsonpath={.status.hard}", "resourcequota/none", "--timeout=30s"];
+    let _counted = namespace.kubectl(&counted);
+    let begun = Instant::now();
+    let operator = Operator::start(cluster, &namespace, Run::default());
+    let files = house::office(BRIDGE, None);
+    namespace.apply(&files.iter().map(|(_, yaml)| yaml.as_str()).collect::<Vec<_>>().join("---\n"));
+    wait_until("what comes after it is there", LIMIT, || {
+        (owned(&namespace, "deployment,statefulset").len() == 2).then_some(())
+    });
+    wait_until("what comes last is said", LIMIT, || message(&namespace, "ummb/bob", "Ready", "True"));
+    wait_until("who is concerned is told", LIMIT, || {
+        let told = events(&namespace);
+        let refused = |about: &str| count(&told, about, "Warning", "WriteRefused") == 1;
+        (refused("UMCallRouter/router") && refused("UMService/mailbox")).then_some(())
+    });
+    // Edits have everything else written at once, and not the one that is refused.
+    for number in 0..10 {
+        let address = format!("bob.{number}@contoso.example");
+        patch(&namespace, "ummb/bob", &json!({ "primarySmtpAddress": address }));
+        let generation = format!("--for=jsonpath={{.status.observedGeneration}}={}", number + 2);
+        let _seen = namespace.kubectl(&["wait", &generation, "ummb/bob", "--timeout=30s"]);
+    }
+    let writes = audit.writes(&operator.user);
+    let refused =
+        writes.iter().filter(|request| request.resource == "poddisruptionbudgets" && request.status == 403);
+    // Each of the two at once, and after 1, 3, 7, 15, 31 … seconds.
+    let times = 2 * (1 + (begun.elapsed().as_secs() + 1).ilog2() as usize);
+    let refused = refused.count();
+    assert!((2..=times).contains(&refused), "{refused} times in {:?}", begun.elapsed());
+    let _deleted = namespace.kubectl(&["delete", "resourcequota/none"]);
+    wait_until("it is written in the end", Duration::from_secs(45), || {
+        (owned(&namespace, "poddisruptionbudget").len() == 2).then_some(())
     });
 }

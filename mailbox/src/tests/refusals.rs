@@ -32,10 +32,12 @@ fn a_server_that_nobody_was_told_of_takes_no_calls() {
     let (mut stage, mut caller) = (Stage::but("[{name: mailbox,", "[{name: other,"), Caller::new());
     let answer = refused(&mut stage, &mut caller);
     assert!(answer.starts_with("SIP/2.0 503 Service Unavailable\r\n"), "{answer}");
+    let reason = answer.lines().find(|line| line.starts_with("Reason: ")).unwrap();
     assert!(
-        answer.contains("text=\"UM1105 ServerNotInService: server mailbox is not in its own directory, "),
+        reason.contains("text=\"UM1105 ServerNotInService: server mailbox is not in its own directory, "),
         "{answer}"
     );
+    assert!(include_str!("../../../docs/codes/UM1105.md").contains(reason), "the page of the code shows it");
     stage.hears(&Caller::numbered(1).request("OPTIONS", 9, ""));
     assert!(stage.sip.last().unwrap().1.starts_with("SIP/2.0 503 "), "{:?}", stage.sip.last());
 }

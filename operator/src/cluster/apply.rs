@@ -1,8 +1,12 @@
 //! How a plan is carried out: by server-side apply, with a field manager of our own.
 //!
-//! Decides that each write is one request, that fields which somebody else took are taken back, and
-//! that what the API server answers is known at once. What is made for an object is only created: it
-//! is the person's from then on.
+//! Decides that each write is one request, that one which is refused holds up no other, that fields
+//! which somebody else took are taken back, and that what the API server answers is known at once.
+//! What is made for an object is only created: it is the person's from then on.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Instant;
 
 use config::ConfigError;
 use config::parts::Files;
@@ -10,9 +14,12 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use serde_json::{Value as Json, json};
 
+use super::backoff::Retries;
+use super::health::Health;
 use super::objects::{Objects, Source};
 use super::{FIELD_MANAGER, watch};
 use crate::defaults::DefaultObject;
+use crate::events::{Event, events};
 use crate::plan::Write;
 use crate::status::ObjectStatus;
 use crate::workloads::{Owner, Role, WorkloadRef, configuration};
@@ -25,55 +32,184 @@ const NOT_FOUND: u16 = 404;
 /// `409 Conflict`.
 const CONFLICT: u16 = 409;
 
-/// Why something is not written. What was written before stays, and the next plan goes on from
-/// there.
+/// `429 Too Many Requests`, `503 Service Unavailable` and `504 Gateway Timeout`.
+const BUSY: [u16; 3] = [429, 503, 504];
+
+/// Why something is not written. What else there is to write is written all the same.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApplyError {
     /// A configuration cannot be put into text.
-    #[error("write the configuration of {object}: {reason}")]
-    Text { object: ObjectRef, reason: String },
+    #[error("{0}")]
+    Text(String),
     /// The API server does not take it.
-    #[error("apply {what}: {error}")]
-    Refused { what: String, error: Box<kube::Error> },
+    #[error("{0}")]
+    Refused(Box<kube::Error>),
 }
 
 impl ApplyError {
     /// Whether nobody answered.
-    pub(super) fn is_silence(&self) -> bool {
-        match self {
-            ApplyError::Text { .. } => false,
-            ApplyError::Refused { error, .. } => !matches!(**error, kube::Error::Api(_)),
+    fn is_silence(&self) -> bool {
+        matches!(self, ApplyError::Refused(error) if !matches!(**error, kube::Error::Api(_)))
+    }
+
+    /// Whether the API server has no time for anything.
+    fn is_busy(&self) -> bool {
+        let ApplyError::Refused(error) = self else { return false };
+        matches!(&**error, kube::Error::Api(answer) if BUSY.contains(&answer.code))
+    }
+}
+
+impl From<kube::Error> for ApplyError {
+    fn from(error: kube::Error) -> ApplyError {
+        ApplyError::Refused(Box::new(error))
+    }
+}
+
+/// What came of the writes of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// What people should be told of what was written, and of what was refused.
+    pub(super) events: Vec<Event>,
+    /// What is still to be written.
+    pub(super) failed: BTreeSet<String>,
+    /// Whether a configuration is not what it should be.
+    pub(super) lacks_configuration: bool,
+    /// Whether nobody answers.
+    pub(super) is_silence: bool,
+    /// Whether something was not tried, because nobody answers or has time.
+    pub(super) is_cut_short: bool,
+}
+
+/// Where writes go.
+pub(super) struct Desk<'a> {
+    pub(super) client: &'a Client,
+    pub(super) objects: &'a mut Objects,
+    pub(super) retries: &'a mut Retries,
+    pub(super) health: &'a Health,
+}
+
+impl Desk<'_> {
+    /// Carries out the writes of a plan for `namespace`, in their order. One that is refused holds up
+    /// no others but configurations: those come in an order.
+    pub(super) async fn carry_out(
+        &mut self,
+        namespace: &str,
+        world: &World,
+        writes: Vec<Write>,
+        outcome: &mut Outcome,
+    ) {
+        for write in writes {
+            if outcome.is_cut_short {
+                return;
+            }
+            self.health.turn();
+            let is_configuration = matches!(write, Write::Mailbox(..) | Write::Router(..));
+            if is_configuration && outcome.lacks_configuration {
+                continue;
+            }
+            let what = name(&write);
+            if self.retries.waits(namespace, &what, || text(&write), Instant::now()) {
+                outcome.lacks_configuration |= is_configuration;
+                outcome.failed.insert(what);
+                continue;
+            }
+            let Err(error) = self.send(world, &write).await else {
+                for event in events(world, &write) {
+                    if !(is_configuration && outcome.events.contains(&event)) {
+                        outcome.events.push(event);
+                    }
+                }
+                continue;
+            };
+            tracing::warn!(namespace, what, "cannot be written: {error}; it is tried again");
+            let is_news = self.retries.failed(namespace, &what, text(&write), Instant::now());
+            if error.is_silence() || error.is_busy() {
+                outcome.is_silence = error.is_silence();
+                outcome.lacks_configuration = true;
+                outcome.is_cut_short = true;
+                return;
+            }
+            if let Some(object) = about(&write).filter(|_| is_news) {
+                let note = format!("{what} cannot be written: {error}; it is tried again");
+                outcome.events.push(Event { object, warning: true, reason: "WriteRefused".into(), note });
+            }
+            outcome.lacks_configuration |= is_configuration;
+            outcome.failed.insert(what);
+        }
+    }
+
+    async fn send(&mut self, world: &World, write: &Write) -> Result<(), ApplyError> {
+        let (client, objects) = (self.client, &mut *self.objects);
+        match write {
+            Write::Router(key, config) => {
+                configure(client, objects, world, (Role::Router, key), config.to_files()).await
+            }
+            Write::Mailbox(key, config) => {
+                configure(client, objects, world, (Role::Mailbox, key), config.to_files()).await
+            }
+            Write::Workload(workload) => {
+                let source = Source::Workloads(workload.object.kind);
+                apply(client, objects, source, &workload.object.key, &workload.manifest).await
+            }
+            Write::Remove(object) => remove(client, objects, object).await,
+            Write::Status(object, status) => write_status(client, objects, object, status).await,
+            // An object that is gone took its status with it.
+            Write::Forget(_) => Ok(()),
+            Write::Default(default) => make(client, objects, world, default).await,
         }
     }
 }
 
-/// Carries out the writes of a plan, in their order.
-pub(super) async fn carry_out(
-    client: &Client,
-    objects: &mut Objects,
-    world: &World,
-    writes: Vec<Write>,
-) -> Result<(), ApplyError> {
-    for write in writes {
-        match write {
-            Write::Router(key, config) => {
-                configure(client, objects, world, (Role::Router, &key), config.to_files()).await?;
-            }
-            Write::Mailbox(key, config) => {
-                configure(client, objects, world, (Role::Mailbox, &key), config.to_files()).await?;
-            }
-            Write::Workload(workload) => {
-                let source = Source::Workloads(workload.object.kind);
-                apply(client, objects, source, &workload.object.key, &workload.manifest).await?;
-            }
-            Write::Remove(object) => remove(client, objects, &object).await?,
-            Write::Status(object, status) => write_status(client, objects, &object, &status).await?,
-            // An object that is gone took its status with it.
-            Write::Forget(_) => {}
-            Write::Default(default) => make(client, objects, world, &default).await?,
+/// What a write is called in the log and in events.
+fn name(write: &Write) -> String {
+    match write {
+        Write::Router(key, _) => format!("the configuration of {}", ObjectRef::new(Kind::UMCallRouter, key)),
+        Write::Mailbox(key, _) => format!("the configuration of {}", ObjectRef::new(Kind::UMService, key)),
+        Write::Workload(workload) => {
+            let (_, _, kind, _) = workload.object.kind.api();
+            format!("{kind} {}", workload.object.key)
         }
+        Write::Remove(object) => format!("the removal of {} {}", object.kind.api().2, object.key),
+        Write::Status(object, _) | Write::Forget(object) => format!("the status of {object}"),
+        Write::Default(default) => default.object().to_string(),
     }
-    Ok(())
+}
+
+/// The object that a person wrote for which something is written.
+fn about(write: &Write) -> Option<ObjectRef> {
+    match write {
+        Write::Router(key, _) => Some(ObjectRef::new(Kind::UMCallRouter, key)),
+        Write::Mailbox(key, _) => Some(ObjectRef::new(Kind::UMService, key)),
+        Write::Workload(workload) => {
+            let owner = &workload.manifest["metadata"]["ownerReferences"][0];
+            let (kind, name) = (owner["kind"].as_str().and_then(Kind::of)?, owner["name"].as_str()?);
+            Some(ObjectRef::new(kind, &workload.object.key.beside(name)))
+        }
+        Write::Remove(_) => None,
+        Write::Status(object, _) | Write::Forget(object) => Some(object.clone()),
+        Write::Default(default) => Some(default.made_for()),
+    }
+}
+
+/// A number that stands for what a write says, whenever that is.
+fn text(write: &Write) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let text = match write {
+        Write::Status(object, status) => {
+            let mut status = status.clone();
+            status.waiting_since = None;
+            status.conditions.iter_mut().for_each(|condition| condition.last_transition_time.clear());
+            format!("{:?}", Write::Status(object.clone(), status))
+        }
+        Write::Router(..)
+        | Write::Mailbox(..)
+        | Write::Workload(_)
+        | Write::Remove(_)
+        | Write::Forget(_)
+        | Write::Default(_) => format!("{write:?}"),
+    };
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Writes the configuration of one server object.
@@ -85,8 +221,7 @@ async fn configure(
     files: Result<Files, ConfigError>,
 ) -> Result<(), ApplyError> {
     let object = ObjectRef::new(role.kind(), key);
-    let files =
-        files.map_err(|error| ApplyError::Text { object: object.clone(), reason: error.to_string() })?;
+    let files = files.map_err(|error| ApplyError::Text(error.to_string()))?;
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&object));
     let owner = Owner { role, key, uid: uid.map(String::as_str).unwrap_or_default() };
     let manifest = configuration(&owner, &files);
@@ -102,11 +237,7 @@ async fn apply(
     manifest: &Json,
 ) -> Result<(), ApplyError> {
     let api = api(client, source, &key.namespace);
-    let answer = api.patch(&key.name, &ours(), &Patch::Apply(manifest)).await;
-    let object = answer.map_err(|error| {
-        let what = format!("{} {key}", manifest["kind"].as_str().unwrap_or_default());
-        ApplyError::Refused { what, error: Box::new(error) }
-    })?;
+    let object = api.patch(&key.name, &ours(), &Patch::Apply(manifest)).await?;
     tracing::info!(kind = manifest["kind"].as_str(), object = %key, "applied");
     watch::kept(&object).and_then(|object| objects.put(source, object));
     Ok(())
@@ -123,8 +254,8 @@ async fn make(
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&default.made_for()));
     let (Some(uid), Some(kind)) = (uid, Kind::of(&object.kind)) else { return Ok(()) };
     let source = Source::Kind(kind);
-    let manifest = serde_json::from_value(default.manifest(uid))
-        .map_err(|error| ApplyError::Text { object: object.clone(), reason: error.to_string() })?;
+    let manifest =
+        serde_json::from_value(default.manifest(uid)).map_err(|error| ApplyError::Text(error.to_string()))?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api(client, source, &object.key.namespace).create(&params, &manifest).await {
         Ok(answer) => {
@@ -134,7 +265,7 @@ async fn make(
         }
         // Its watch says in a moment whose it is.
         Err(kube::Error::Api(answer)) if answer.code == CONFLICT => Ok(()),
-        Err(error) => Err(ApplyError::Refused { what: object.to_string(), error: Box::new(error) }),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -144,10 +275,7 @@ async fn remove(client: &Client, objects: &mut Objects, object: &WorkloadRef) ->
         Ok(_) => tracing::info!(kind = object.kind.api().2, object = %key, "removed"),
         // Somebody was faster.
         Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => {}
-        Err(error) => {
-            let what = format!("the removal of {} {key}", object.kind.api().2);
-            return Err(ApplyError::Refused { what, error: Box::new(error) });
-        }
+        Err(error) => return Err(error.into()),
     }
     objects.drop(source, key);
     Ok(())
@@ -175,9 +303,7 @@ async fn write_status(
         }
         // Gone in the meantime; its watch says so in a moment.
         Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => Ok(()),
-        Err(error) => {
-            Err(ApplyError::Refused { what: format!("the status of {object}"), error: Box::new(error) })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Health`]: what the admin port says about the operator.
 //!
-//! Decides when it is ready, and which troubles keep it from that: what it cannot do as long as they
+//! Decides when its main loop is stuck, when it is ready, and which troubles keep it from that: what it cannot do as long as they
 //! last, such as hearing of changes. Refuses to know who asks.
 
 use std::collections::BTreeMap;
@@ -14,9 +14,18 @@ use runtime::admin::Component;
 /// than that is over.
 const TROUBLE_LASTS: Duration = Duration::from_secs(40);
 
+/// The main loop turns at least this often, even if there is nothing to do.
+pub(super) const BEAT: Duration = Duration::from_secs(10);
+
+/// A main loop that has not turned for this long is stuck: each request to the API server ends
+/// within 45 s, and each plan is made within a few.
+const STUCK: Duration = Duration::from_secs(120);
+
 /// What the admin port says about the operator.
 #[derive(Debug, Default)]
 pub struct Health {
+    /// When the main loop turned last, once it has begun to.
+    turned: Mutex<Option<Instant>>,
     stands_by: AtomicBool,
     synced: AtomicBool,
     rounds: AtomicU64,
@@ -25,6 +34,17 @@ pub struct Health {
 }
 
 impl Health {
+    /// The main loop turns: it waits for something, or gets on with its work.
+    pub(super) fn turn(&self) {
+        *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the main loop turns at `now`.
+    fn live_at(&self, now: Instant) -> bool {
+        let turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        turned.is_none_or(|turned| now.saturating_duration_since(turned) < STUCK)
+    }
+
     /// It waits for the Lease, or has it.
     pub(super) fn stand_by(&self, stands_by: bool) {
         self.stands_by.store(stands_by, Ordering::Relaxed);
@@ -76,7 +96,7 @@ impl Component for Health {
     }
 
     fn live(&self) -> bool {
-        true
+        self.live_at(Instant::now())
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -92,6 +112,17 @@ impl Component for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_main_loop_that_is_stuck_is_not_live() {
+        let health = Health::default();
+        assert!(health.live_at(Instant::now() + 10 * STUCK), "it has not begun");
+        health.turn();
+        assert!(health.live_at(Instant::now() + BEAT));
+        assert!(!health.live_at(Instant::now() + STUCK));
+        health.turn();
+        assert!(health.live_at(Instant::now()));
+    }
 
     #[test]
     fn an_operator_says_what_keeps_it_from_being_ready() {

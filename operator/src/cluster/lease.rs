@@ -60,6 +60,7 @@ pub(super) async fn acquire(client: &Client, namespace: &str, identity: &str, he
     let held = Held { api: Api::namespaced(client.clone(), namespace), identity: identity.into(), mandate };
     let mut seen = None;
     loop {
+        health.turn();
         let begun = Instant::now();
         match held.attempt(&mut seen, REQUEST_LIMIT).await {
             Ok(ours) => {

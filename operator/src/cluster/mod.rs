@@ -36,10 +36,12 @@ use crate::problem::Problem;
 use crate::reconcile::reconcile;
 use crate::token_key::NoChance;
 use crate::world::{Awaited, ObjectRef, World};
+use apply::{Desk, Outcome};
 use backoff::Retries;
 use connect::{ApiServer, Mandate};
 use crds::Kind;
 use events::Events;
+use health::BEAT;
 use lease::Lost;
 use objects::{Change, News, Objects, Source};
 use pods::Pods;
@@ -101,6 +103,7 @@ pub enum ClusterError {
 pub fn run(settings: &Settings, health: &Arc<Health>, drain: &Watch) -> Result<(), ClusterError> {
     let executor =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClusterError::Start)?;
+    health.turn();
     let outcome = executor.block_on(async {
         let api = ApiServer::find().await.map_err(ClusterError::Find)?;
         let drain = drain.clone();
@@ -152,7 +155,7 @@ struct Shell<'a> {
     events: Events,
     /// Namespaces that changed since they were looked at.
     changed: BTreeSet<String>,
-    /// Namespaces of which something could not be written, and when it is tried again.
+    /// What could not be written, and when it is tried again.
     retries: Retries,
     resync: Resync,
     /// The objects of each namespace that wait to be served.
@@ -220,6 +223,7 @@ impl<'a> Shell<'a> {
                 change = coming.recv() => self.take_burst(change, &mut coming).await,
                 () = tokio::time::sleep_until(self.deadline().into()) => {}
             }
+            self.health.turn();
             let now = Instant::now();
             if now >= self.resync.next() {
                 self.watch(&changes)?;
@@ -261,7 +265,7 @@ impl<'a> Shell<'a> {
             return Instant::now();
         }
         let others = self.retries.deadline().into_iter().chain(self.pods.deadline());
-        others.fold(self.resync.next(), Instant::min)
+        others.fold(self.resync.next().min(Instant::now() + BEAT), Instant::min)
     }
 
     /// Takes up a change, and those that come right after it.
@@ -313,20 +317,24 @@ impl<'a> Shell<'a> {
         world.observed.awaited = self.awaited.remove(namespace).unwrap_or_default();
         let plan = reconcile(&world);
         self.report(namespace, &plan);
-        let wanted = plan.wanted;
         self.awaited.insert(namespace.into(), plan.awaited);
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
         // The servers are told before people are: there may be much to tell.
         let (first, then): (Vec<_>, Vec<_>) = plan.writes.into_iter().partition(Write::is_for_servers);
-        if !self.write(namespace, &world, first).await? {
-            return Ok(());
+        let mut outcome = Outcome::default();
+        self.write(namespace, &world, first, &mut outcome).await;
+        // Pods are told of what is there for them.
+        if !outcome.lacks_configuration {
+            self.pods.nudge(&self.client, &mut self.objects, namespace, &plan.wanted).await;
         }
-        self.pods.nudge(&self.client, &mut self.objects, namespace, &wanted).await;
-        if !self.write(namespace, &world, then).await? {
-            return Ok(());
+        self.write(namespace, &world, then, &mut outcome).await;
+        if !outcome.is_cut_short {
+            self.retries.keep(namespace, &outcome.failed);
         }
-        self.retries.succeeded(namespace);
-        self.events.tell(&self.client, &self.objects, &plan.events, Instant::now());
+        self.events.tell(&self.client, &self.objects, &outcome.events, Instant::now());
+        if outcome.is_silence {
+            self.connect()?;
+        }
         // Its watch has nothing to say that is not known, and there is more to say about it.
         let is_there = |object: &ObjectRef| {
             let kind = Kind::of(&object.kind);
@@ -338,22 +346,14 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    /// Writes; says whether everything is written. What is not is tried again.
-    async fn write(
-        &mut self,
-        namespace: &str,
-        world: &World,
-        writes: Vec<Write>,
-    ) -> Result<bool, ClusterError> {
-        let Err(error) = apply::carry_out(&self.client, &mut self.objects, world, writes).await else {
-            return Ok(true);
+    async fn write(&mut self, namespace: &str, world: &World, writes: Vec<Write>, outcome: &mut Outcome) {
+        let mut desk = Desk {
+            client: &self.client,
+            objects: &mut self.objects,
+            retries: &mut self.retries,
+            health: self.health,
         };
-        tracing::warn!(namespace, "{error}; it is tried again");
-        self.retries.failed(namespace, Instant::now());
-        if error.is_silence() {
-            self.connect()?;
-        }
-        Ok(false)
+        desk.carry_out(namespace, world, writes, outcome).await;
     }
 
     /// Logs what is wrong, when that changes.
