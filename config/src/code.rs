@@ -102,6 +102,10 @@ codes! {
     GatewayWithoutHuntGroup = 1022, Configuration, 0;
     /// No server of a needed kind exists.
     ServerMissing = 1023, Configuration, 0;
+    /// What is to be written for the servers does not fit into a ConfigMap.
+    PartTooLarge = 1024, Configuration, 0;
+    /// The Secret with the keys of the redirect token cannot be used.
+    TokenKeysUnusable = 1025, Configuration, 0;
     /// A server does not know yet where callers reach it.
     AddressAwaited = 1026, Configuration, 0;
 

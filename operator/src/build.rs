@@ -1,67 +1,186 @@
-//! Fourth step: the documents that the servers should read.
+//! Fourth step: the files that the servers should read.
 //!
-//! Decides what of the objects goes where. Everything in it was validated, so nothing here can go
-//! wrong. A server that cannot be used as it is written keeps the identity that it was last given,
-//! and goes on with everybody else's news; a server whose object is gone takes no more calls.
+//! Decides which files there are and what the indices say. Everything in them was validated, so
+//! nothing here can go wrong but a size. A server that cannot be used as it is written keeps the
+//! identity that it was last given, and goes on with everybody else's news; a server whose object is
+//! gone takes no more calls.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use config::{
-    CallSettings, Certificate, DATABASES, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners,
-    Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus,
-    Smtp, database_of,
+use config::parts::{
+    CERTIFICATE_FILES, DatabasePart, MailboxIndex, Part, RouterIndex, SitePart, TOKEN_KEYS_FILE, digest,
+    token_keys_to_yaml,
 };
-use crds::{Kind, StartupMode, UMCallRouterSpec, UMServiceSpec};
+use config::{
+    Code, DATABASES, Delivery, MailboxServer, SCHEMA_VERSION, ServerIdentity, ServerStatus, TokenKey,
+};
+use crds::Kind;
 
 use crate::dereference::Linked;
+use crate::directory::{databases, delivery, identity, router_listeners, service_listeners, site, small};
 use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
-use crate::translate;
+use crate::problem::Problem;
 use crate::workloads::{FIRST_MEDIA_PORT, media_ports};
-use crate::world::{Generations, Key, ObjectRef, TlsSecret, World};
+use crate::world::{Generations, Key, ObjectRef, PartName, PartRef, TlsSecret, World};
 use crate::written::Written;
 
-/// Seconds of a minute: dial plans count calls in minutes, servers in seconds.
-const S_PER_MIN: i64 = 60;
+/// A ConfigMap holds 1 MiB, and its own fields need some of it.
+const MAX_CONFIG_MAP_BYTES: usize = 1_000_000;
 
-/// The documents that should be there, by server object.
+/// The files that should be there.
 pub(crate) struct Wanted {
-    pub(crate) routers: BTreeMap<Key, Document<RouterConfig>>,
-    pub(crate) services: BTreeMap<Key, Document<MailboxConfig>>,
+    pub(crate) parts: BTreeMap<PartRef, Part>,
+    /// What the site part of each namespace says.
+    pub(crate) sites: BTreeMap<String, Arc<SitePart>>,
+    pub(crate) routers: BTreeMap<Key, Document<RouterIndex>>,
+    pub(crate) services: BTreeMap<Key, Document<MailboxIndex>>,
 }
 
-/// A document, and whether anybody is served by it.
+/// An index, and whether anybody is served by it.
 pub(crate) struct Document<C> {
     /// Its object is gone.
     pub(crate) withdrawn: bool,
-    pub(crate) config: C,
+    pub(crate) index: C,
 }
 
 impl Wanted {
-    /// The generations of the documents.
+    /// The generations of the indices.
     pub(crate) fn generations(&self) -> Generations {
         let routers = self
             .routers
             .iter()
-            .map(|(key, document)| (ObjectRef::new(Kind::UMCallRouter, key), document.config.generation));
+            .map(|(key, document)| (ObjectRef::new(Kind::UMCallRouter, key), document.index.generation));
         let services = self
             .services
             .iter()
-            .map(|(key, document)| (ObjectRef::new(Kind::UMService, key), document.config.generation));
+            .map(|(key, document)| (ObjectRef::new(Kind::UMService, key), document.index.generation));
         routers.chain(services).collect()
     }
 }
 
-/// The documents that follow from `linked`.
-pub(crate) fn build(world: &World, linked: &Linked<'_>) -> Wanted {
+/// The files that follow from `linked`. Without `keys`, which then cannot be read, servers are told to
+/// stay with those that they have.
+pub(crate) fn build(
+    world: &World,
+    linked: &Linked<'_>,
+    keys: Option<&[TokenKey]>,
+    problems: &mut Vec<Problem>,
+) -> Wanted {
+    let routers = Written::new(world, &world.observed.routers);
+    let router_keys = routers.served(&world.routers, linked.routers.keys().copied());
     let services = services(world, linked);
-    Wanted { routers: routers(world, linked, &services), services: mailboxes(world, linked, services) }
+    let all = router_keys.iter().copied().chain(services.keys());
+    let namespaces: BTreeSet<&str> = all.map(|key| key.namespace.as_str()).collect();
+    let mut common = Common {
+        parts: BTreeMap::new(),
+        keys: keys.and_then(|keys| Some(digest(token_keys_to_yaml(keys).ok()?.as_bytes()))),
+    };
+    let mut sites = BTreeMap::new();
+    for namespace in namespaces {
+        let within = services.iter().filter(|(key, _)| key.namespace == namespace);
+        let servers: Vec<MailboxServer> =
+            within.flat_map(|(_, service)| service.servers.iter().cloned()).collect();
+        let previous = world.observed.sites.get(namespace).map(|site| site.directory.hosts.as_slice());
+        let hosts = hosts_of(&servers, previous.unwrap_or_default());
+        let nodes = world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect();
+        let site = site(linked, namespace, nodes, servers, hosts);
+        common.put(world, namespace, PartName::Site, site.to_part().ok(), problems);
+        sites.insert(namespace.to_owned(), Arc::new(site));
+        let mut databases = databases(linked, namespace);
+        for number in 0..DATABASES {
+            let name = PartName::Database(number);
+            let named = PartRef { namespace: namespace.into(), name };
+            // A part that is written says so when its last mailbox is gone.
+            let part = match databases.remove(&number) {
+                Some(database) => database.to_part().ok(),
+                None if world.observed.parts.contains_key(&named) => DatabasePart::default().to_part().ok(),
+                None => continue,
+            };
+            common.put(world, namespace, name, part, problems);
+        }
+    }
+    let routers = router_indices(linked, &routers, &router_keys, &common);
+    let services = mailbox_indices(world, linked, services, &common);
+    Wanted { parts: common.parts, sites, routers, services }
+}
+
+/// What the servers of a namespace have in common.
+struct Common {
+    parts: BTreeMap<PartRef, Part>,
+    /// The digest of the keys of the redirect token.
+    keys: Option<String>,
+}
+
+impl Common {
+    /// Puts in a part. One that is too large for the cluster stays as it was, and everything else goes
+    /// on.
+    fn put(
+        &mut self,
+        world: &World,
+        namespace: &str,
+        name: PartName,
+        part: Option<Part>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let named = PartRef { namespace: namespace.into(), name };
+        let fits = |part: &Part| world.cluster.is_none() || part.bytes.len() <= MAX_CONFIG_MAP_BYTES;
+        if let Some(part) = part.as_ref().filter(|part| !fits(part)) {
+            problems.extend(servers_of(world, namespace).map(|server| too_large(server, name, part)));
+        }
+        let last = || world.observed.parts.get(&named).map(|written| written.part.clone());
+        if let Some(part) = part.filter(fits).or_else(last) {
+            self.parts.insert(named, part);
+        }
+    }
+
+    /// The digest of every file of a generation but the index itself; `before` is what they were.
+    fn digests(
+        &self,
+        namespace: &str,
+        certificate: BTreeMap<String, String>,
+        before: Option<&BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
+        let own = self.parts.iter().filter(|(named, _)| named.namespace == namespace);
+        let mut digests = certificate;
+        digests.extend(own.map(|(named, part)| (named.name.file(), part.digest.clone())));
+        let keys = self.keys.as_ref().or_else(|| before?.get(TOKEN_KEYS_FILE));
+        digests.extend(keys.map(|keys| (TOKEN_KEYS_FILE.to_owned(), keys.clone())));
+        digests
+    }
+}
+
+/// The server objects of a namespace.
+pub(crate) fn servers_of<'w>(world: &'w World, namespace: &'w str) -> impl Iterator<Item = ObjectRef> + 'w {
+    let routers = world.routers.keys().map(|key| ObjectRef::new(Kind::UMCallRouter, key));
+    let services = world.services.keys().map(|key| ObjectRef::new(Kind::UMService, key));
+    routers.chain(services).filter(move |server| server.key.namespace == namespace)
+}
+
+fn too_large(server: ObjectRef, name: PartName, part: &Part) -> Problem {
+    let (what, fix) = match name {
+        PartName::Site => ("everything but mailboxes", "remove objects that are not needed"),
+        PartName::Database(_) => ("the mailboxes of one database", "remove mailboxes that are not needed"),
+    };
+    Problem {
+        code: Code::PartTooLarge,
+        value: format!("{} bytes", part.bytes.len()),
+        rule: format!(
+            "at most {MAX_CONFIG_MAP_BYTES} bytes, compressed, for {what} ({}), because a ConfigMap holds no more",
+            name.file()
+        ),
+        fix: format!("{fix}, or divide them among namespaces; until then what it said before is served"),
+        field: "metadata.namespace".into(),
+        object: Some(server),
+        waits_for: None,
+    }
 }
 
 /// A mailbox service as it should be.
 struct Service {
     identity: ServerIdentity,
-    /// Its servers, as routers see them.
+    /// Its servers, as their peers see them.
     servers: Vec<MailboxServer>,
     max_calls_allowed: u32,
     delivery: Delivery,
@@ -72,15 +191,14 @@ fn services(world: &World, linked: &Linked<'_>) -> BTreeMap<Key, Service> {
     let observed = Written::new(world, &world.observed.services);
     let keys = observed.served(&world.services, linked.services.keys().copied());
     let service = |key: &Key| {
-        let (identity, max_calls_allowed, delivery) = match (linked.services.get(key), observed.of(key)) {
-            (Some(server), _) => {
+        let (identity, max_calls_allowed, delivery) = match linked.services.get(key) {
+            Some(server) => {
                 let spec = server.spec;
-                let listeners = service_listeners(spec);
-                let identity = identity(key, spec.status, spec.um_startup_mode, listeners, server.secret);
+                let identity = identity(key, spec.status, spec.um_startup_mode, service_listeners(spec));
                 (identity, small(spec.max_calls_allowed), delivery(spec))
             }
-            (None, observed) => {
-                let observed = observed?;
+            None => {
+                let observed = observed.of(key)?;
                 (observed.server.clone(), observed.max_calls_allowed, observed.delivery.clone())
             }
         };
@@ -111,161 +229,6 @@ fn mailbox_servers(world: &World, key: &Key, identity: &ServerIdentity) -> Vec<M
     pods.filter_map(|pod| Some(server(&pod.name, place(pod)?, pod.ready))).collect()
 }
 
-fn routers(
-    world: &World,
-    linked: &Linked<'_>,
-    services: &BTreeMap<Key, Service>,
-) -> BTreeMap<Key, Document<RouterConfig>> {
-    let observed = Written::new(world, &world.observed.routers);
-    let keys = observed.served(&world.routers, linked.routers.keys().copied());
-    let document = |key: &Key| {
-        let before = observed.of(key);
-        let server = match linked.routers.get(key) {
-            Some(server) => {
-                let spec = server.spec;
-                let listeners = router_listeners(spec);
-                identity(key, spec.status, spec.um_startup_mode, listeners, server.secret)
-            }
-            None => before?.server.clone(),
-        };
-        let mut config = RouterConfig {
-            schema_version: SCHEMA_VERSION,
-            generation: before.map_or(0, |config| config.generation),
-            server,
-            token_keys: world.token_keys.clone(),
-            directory: directory(world, linked, &key.namespace, services),
-        };
-        if before != Some(&config) {
-            config.generation += 1;
-        }
-        Some((key.clone(), Document { withdrawn: false, config }))
-    };
-    let mut documents: BTreeMap<_, _> = keys.into_iter().filter_map(document).collect();
-    if documents.is_empty()
-        && let Some((key, config)) = observed.last
-    {
-        let mut config = config.clone();
-        withdraw(&mut config.server, &mut config.generation);
-        documents.insert(key.clone(), Document { withdrawn: true, config });
-    }
-    documents
-}
-
-fn mailboxes(
-    world: &World,
-    linked: &Linked<'_>,
-    services: BTreeMap<Key, Service>,
-) -> BTreeMap<Key, Document<MailboxConfig>> {
-    let observed = Written::new(world, &world.observed.services);
-    let directories: Vec<Directory> =
-        services.keys().map(|key| directory(world, linked, &key.namespace, &services)).collect();
-    let document = |((key, service), directory): ((Key, Service), Directory)| {
-        let before = observed.of(&key);
-        let mut config = MailboxConfig {
-            schema_version: SCHEMA_VERSION,
-            generation: before.map_or(0, |config| config.generation),
-            server: service.identity,
-            first_media_port: world.cluster.as_ref().map(|_| FIRST_MEDIA_PORT),
-            max_calls_allowed: service.max_calls_allowed,
-            token_keys: world.token_keys.clone(),
-            directory,
-            calls: calls(linked, &key.namespace),
-            owners: owners(linked, &key.namespace),
-            delivery: service.delivery,
-            store: config::Store::Own,
-        };
-        if before != Some(&config) {
-            config.generation += 1;
-        }
-        (key, Document { withdrawn: false, config })
-    };
-    let mut documents: BTreeMap<_, _> = services.into_iter().zip(directories).map(document).collect();
-    if documents.is_empty()
-        && let Some((key, config)) = observed.last
-    {
-        let mut config = config.clone();
-        withdraw(&mut config.server, &mut config.generation);
-        documents.insert(key.clone(), Document { withdrawn: true, config });
-    }
-    documents
-}
-
-/// Who a server is, from its object.
-fn identity(
-    key: &Key,
-    status: crds::ServerStatus,
-    mode: StartupMode,
-    listeners: Listeners,
-    secret: Option<&TlsSecret>,
-) -> ServerIdentity {
-    let certificate = secret
-        .and_then(|secret| Some(Certificate { chain: secret.chain.clone()?, key: secret.key.clone()? }));
-    ServerIdentity {
-        name: key.name.clone(),
-        status: translate::server_status(status),
-        startup_mode: translate::startup_mode(mode),
-        listeners,
-        certificate,
-    }
-}
-
-/// A server whose object is gone takes no more calls. Its document stays, or it would go on with
-/// the last one that it read.
-fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
-    if server.status != ServerStatus::Disabled {
-        server.status = ServerStatus::Disabled;
-        *generation += 1;
-    }
-}
-
-/// Everything that calls of a namespace are decided on.
-fn directory(
-    world: &World,
-    linked: &Linked<'_>,
-    namespace: &str,
-    services: &BTreeMap<Key, Service>,
-) -> Directory {
-    let within = |key: &&&Key| key.namespace == namespace;
-    let services = services.iter().filter(|(key, _)| key.namespace == namespace);
-    let mailbox_servers: Vec<MailboxServer> =
-        services.flat_map(|(_, service)| service.servers.iter().cloned()).collect();
-    let hosts = hosts_of(&mailbox_servers, previous_hosts(world, namespace));
-    let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
-        name: key.name.clone(),
-        address: gateway.address,
-        status: translate::gateway_status(gateway.spec.status),
-    });
-    let hunt_groups =
-        linked.hunt_groups.iter().filter(|(key, _)| within(key)).map(|(key, hunt_group)| HuntGroup {
-            name: key.name.clone(),
-            gateway: hunt_group.gateway.name.clone(),
-            pilot: hunt_group.spec.pilot_identifier.clone(),
-            dial_plan: hunt_group.dial_plan.name.clone(),
-        });
-    let dial_plans = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| DialPlan {
-        name: key.name.clone(),
-        number_of_digits_in_extension: small(spec.number_of_digits_in_extension),
-        voip_security: translate::voip_security(spec.voip_security),
-    });
-    let mailboxes = linked.mailboxes.iter().filter(|(key, _)| within(key)).map(|(key, mailbox)| Mailbox {
-        name: key.name.clone(),
-        dial_plan: mailbox.plan_key.name.clone(),
-        extensions: mailbox.extensions.iter().map(|(_, extension)| (*extension).into()).collect(),
-    });
-    // As they are read again: by database.
-    let mut mailboxes: Vec<Mailbox> = mailboxes.collect();
-    mailboxes.sort_by_key(|mailbox| database_of(&mailbox.name));
-    Directory {
-        gateways: gateways.collect(),
-        cluster: world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect(),
-        hunt_groups: hunt_groups.collect(),
-        dial_plans: dial_plans.collect(),
-        mailboxes,
-        mailbox_servers,
-        hosts,
-    }
-}
-
 /// Who hosts each database. While nobody is in service everybody may host, so that nothing moves
 /// because all of them start at once.
 fn hosts_of(servers: &[MailboxServer], previous: &[String]) -> Vec<String> {
@@ -278,88 +241,137 @@ fn hosts_of(servers: &[MailboxServer], previous: &[String]) -> Vec<String> {
     hosts(previous, &may_host, DATABASES)
 }
 
-/// Who hosted each database of a namespace until now.
-fn previous_hosts<'w>(world: &'w World, namespace: &str) -> &'w [String] {
-    let services = world.observed.services.iter().map(|(key, config)| (key, &config.directory));
-    let routers = world.observed.routers.iter().map(|(key, config)| (key, &config.directory));
-    let mut known = services.chain(routers).filter(|(key, _)| key.namespace == namespace);
-    known.next().map(|(_, directory)| directory.hosts.as_slice()).unwrap_or_default()
-}
-
-fn calls(linked: &Linked<'_>, namespace: &str) -> BTreeMap<String, CallSettings> {
-    let plans = linked.dial_plans.iter().filter(|(key, _)| key.namespace == namespace);
-    plans
-        .map(|(key, spec)| {
-            let settings = CallSettings {
-                language: translate::language(spec.default_language),
-                max_call_duration_s: small(spec.max_call_duration * S_PER_MIN),
-                max_recording_duration_s: small(spec.max_recording_duration * S_PER_MIN),
-                recording_idle_timeout_s: small(spec.recording_idle_timeout),
-            };
-            (key.name.clone(), settings)
-        })
-        .collect()
-}
-
-fn owners(linked: &Linked<'_>, namespace: &str) -> BTreeMap<String, Owner> {
-    let mailboxes = linked.mailboxes.iter().filter(|(key, _)| key.namespace == namespace);
-    mailboxes
-        .map(|(key, mailbox)| {
-            let owner = Owner {
-                display_name: mailbox.spec.display_name.clone(),
-                primary_smtp_address: mailbox.spec.primary_smtp_address.clone(),
-                voice_mail_text: mailbox.policy.voice_mail_text.clone(),
-            };
-            (key.name.clone(), owner)
-        })
-        .collect()
-}
-
-fn delivery(spec: &UMServiceSpec) -> Delivery {
-    let smtp = spec.smtp.as_ref().map(|smtp| Smtp {
-        host: smtp.host.clone(),
-        port: small(smtp.port),
-        from: smtp.from.clone(),
-        security: translate::smtp_security(smtp.security),
-    });
-    Delivery { smtp }
-}
-
-/// The ports that a router listens on in its mode (decision 6).
-pub(crate) fn router_listeners(spec: &UMCallRouterSpec) -> Listeners {
-    listeners(
-        spec.um_startup_mode,
-        spec.sip_udp_listening_port,
-        spec.sip_tcp_listening_port,
-        spec.sip_tls_listening_port,
-    )
-}
-
-/// The ports that a mailbox server listens on in its mode (decision 6).
-pub(crate) fn service_listeners(spec: &UMServiceSpec) -> Listeners {
-    listeners(
-        spec.um_startup_mode,
-        spec.sip_udp_listening_port,
-        spec.sip_tcp_listening_port,
-        spec.sip_tls_listening_port,
-    )
-}
-
-fn listeners(mode: StartupMode, udp: i64, tcp: i64, tls: i64) -> Listeners {
-    let (plain, secure) = match mode {
-        StartupMode::TCP => (true, false),
-        StartupMode::TLS => (false, true),
-        StartupMode::Dual => (true, true),
+fn router_indices(
+    linked: &Linked<'_>,
+    observed: &Written<'_, RouterIndex>,
+    keys: &[&Key],
+    common: &Common,
+) -> BTreeMap<Key, Document<RouterIndex>> {
+    let document = |key: &&Key| {
+        let before = observed.of(key);
+        let (server, certificate) = match linked.routers.get(*key) {
+            Some(server) => {
+                let spec = server.spec;
+                let identity = identity(key, spec.status, spec.um_startup_mode, router_listeners(spec));
+                (identity, certificate_digests(server.secret))
+            }
+            None => (before?.server.clone(), last_certificate(&before?.parts)),
+        };
+        let mut index = RouterIndex {
+            schema_version: SCHEMA_VERSION,
+            generation: before.map_or(0, |index| index.generation),
+            server,
+            parts: common.digests(&key.namespace, certificate, before.map(|before| &before.parts)),
+        };
+        if before != Some(&index) {
+            index.generation += 1;
+        }
+        Some(((*key).clone(), Document { withdrawn: false, index }))
     };
-    Listeners {
-        udp: plain.then(|| small(udp)),
-        tcp: plain.then(|| small(tcp)),
-        tls: secure.then(|| small(tls)),
+    let mut documents: BTreeMap<_, _> = keys.iter().filter_map(document).collect();
+    if let Some((key, index)) = observed.last.filter(|_| documents.is_empty()) {
+        let mut index = index.clone();
+        withdraw(&mut index.server, &mut index.generation);
+        documents.insert(key.clone(), Document { withdrawn: true, index });
+    }
+    documents
+}
+
+fn mailbox_indices(
+    world: &World,
+    linked: &Linked<'_>,
+    services: BTreeMap<Key, Service>,
+    common: &Common,
+) -> BTreeMap<Key, Document<MailboxIndex>> {
+    let observed = Written::new(world, &world.observed.services);
+    let document = |(key, service): (Key, Service)| {
+        let before = observed.of(&key);
+        let certificate = match linked.services.get(&key) {
+            Some(server) => certificate_digests(server.secret),
+            None => before.map(|before| last_certificate(&before.parts)).unwrap_or_default(),
+        };
+        let mut index = MailboxIndex {
+            schema_version: SCHEMA_VERSION,
+            generation: before.map_or(0, |index| index.generation),
+            server: service.identity,
+            first_media_port: world.cluster.as_ref().map(|_| FIRST_MEDIA_PORT),
+            max_calls_allowed: service.max_calls_allowed,
+            delivery: service.delivery,
+            store: config::Store::Own,
+            parts: common.digests(&key.namespace, certificate, before.map(|before| &before.parts)),
+        };
+        if before != Some(&index) {
+            index.generation += 1;
+        }
+        (key, Document { withdrawn: false, index })
+    };
+    let mut documents: BTreeMap<_, _> = services.into_iter().map(document).collect();
+    if let Some((key, index)) = observed.last.filter(|_| documents.is_empty()) {
+        let mut index = index.clone();
+        withdraw(&mut index.server, &mut index.generation);
+        documents.insert(key.clone(), Document { withdrawn: true, index });
+    }
+    documents
+}
+
+/// The digests of a certificate's files, as far as the Secret has them.
+fn certificate_digests(secret: Option<&TlsSecret>) -> BTreeMap<String, String> {
+    let Some(secret) = secret else { return BTreeMap::new() };
+    let files = CERTIFICATE_FILES.into_iter().zip([&secret.chain, &secret.key]);
+    files.filter_map(|(file, text)| Some((file.into(), digest(text.as_ref()?.as_bytes())))).collect()
+}
+
+/// The certificate that a server was last given.
+fn last_certificate(parts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = parts.iter().filter(|(file, _)| CERTIFICATE_FILES.contains(&file.as_str()));
+    own.map(|(file, digest)| (file.clone(), digest.clone())).collect()
+}
+
+/// A server whose object is gone takes no more calls. Its index stays, or it would go on with the
+/// last one that it read.
+fn withdraw(server: &mut ServerIdentity, generation: &mut u64) {
+    if server.status != ServerStatus::Disabled {
+        server.status = ServerStatus::Disabled;
+        *generation += 1;
     }
 }
 
-/// A number in the smaller type that the servers read. Its range was checked; what would not fit
-/// becomes 0.
-fn small<T: TryFrom<i64> + Default>(number: i64) -> T {
-    T::try_from(number).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::site::Cluster;
+    use crate::world::{Object, WrittenPart};
+
+    fn part(bytes: usize) -> Part {
+        let bytes = vec![7; bytes];
+        Part { digest: digest(&bytes), bytes: bytes.into() }
+    }
+
+    #[test]
+    fn a_part_that_no_config_map_holds_stays_as_it_was_and_every_server_is_told() {
+        let mut world = World::empty(IpAddr::from([0, 0, 0, 0]), jiff::Timestamp::UNIX_EPOCH);
+        world.cluster = Some(Cluster::default());
+        let spec = serde_json::from_value(serde_json::json!({})).unwrap();
+        world.routers.insert(Key::new("default", "main"), Object { generation: 1, spec });
+        let name = PartName::Database(7);
+        let named = PartRef { namespace: "default".into(), name };
+        let mut common = Common { parts: BTreeMap::new(), keys: None };
+        let mut put = |world: &World, bytes: usize| {
+            let mut problems = Vec::new();
+            common.put(world, "default", name, Some(part(bytes)), &mut problems);
+            (common.parts.remove(&named).map(|part| part.bytes.len()), problems)
+        };
+        assert_eq!(put(&world, 1_000_000), (Some(1_000_000), vec![]));
+        let (kept, problems) = put(&world, 1_000_001);
+        assert_eq!((kept, problems.len(), problems[0].code), (None, 1, Code::PartTooLarge));
+        assert_eq!(problems[0].object, servers_of(&world, "default").next());
+        let written = WrittenPart { part: part(3), owners: BTreeSet::new() };
+        world.observed.parts.insert(named.clone(), written);
+        assert_eq!(put(&world, 1_000_001).0, Some(3));
+        // A disk holds any.
+        world.cluster = None;
+        assert_eq!(put(&world, 1_000_001), (Some(1_000_001), vec![]));
+    }
 }

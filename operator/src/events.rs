@@ -7,7 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use config::{MailboxServer, RouterConfig};
+use config::MailboxServer;
+use config::parts::SitePart;
 use crds::{Condition, ConditionStatus, Kind};
 
 use crate::plan::Write;
@@ -28,8 +29,7 @@ pub(crate) struct Event {
     pub(crate) note: String,
 }
 
-/// What turns when `write` is carried out in `world`. Every router of a namespace says the same of the
-/// mailbox servers.
+/// What turns when `write` is carried out in `world`.
 pub(crate) fn events(world: &World, write: &Write) -> Vec<Event> {
     match write {
         Write::Status(object, status) => {
@@ -43,11 +43,16 @@ pub(crate) fn events(world: &World, write: &Write) -> Vec<Event> {
             reason: "DefaultMade".into(),
             note: format!("{} is made for it.", default.object()),
         }],
-        Write::Router(key, config) => {
-            let before = world.observed.routers.get(key);
-            before.map(|before| servers(world, before, config)).unwrap_or_default()
+        Write::Part(named, part) => {
+            let sites = world.observed.sites.get(&named.namespace).zip(part.site.as_ref());
+            sites.map(|(before, site)| servers(world, before, site)).unwrap_or_default()
         }
-        Write::Mailbox(..) | Write::Workload(_) | Write::Remove(_) | Write::Forget(_) => Vec::new(),
+        Write::TokenKeys(..)
+        | Write::Router(..)
+        | Write::Mailbox(..)
+        | Write::Workload(_)
+        | Write::Remove(_)
+        | Write::Forget(_) => Vec::new(),
     }
 }
 
@@ -104,9 +109,9 @@ fn served(object: &ObjectRef, before: Option<&ObjectStatus>, after: &ObjectStatu
 }
 
 /// Mailbox servers that are withdrawn or back.
-fn servers(world: &World, before: &RouterConfig, after: &RouterConfig) -> Vec<Event> {
-    let in_service = |config: &RouterConfig| -> BTreeSet<String> {
-        let servers = config.directory.mailbox_servers.iter();
+fn servers(world: &World, before: &SitePart, after: &SitePart) -> Vec<Event> {
+    let in_service = |site: &SitePart| -> BTreeSet<String> {
+        let servers = site.directory.mailbox_servers.iter();
         servers.filter(|server| server.in_service).map(|server: &MailboxServer| server.name.clone()).collect()
     };
     let (had, has) = (in_service(before), in_service(after));

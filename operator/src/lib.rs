@@ -13,6 +13,8 @@ mod check;
 pub mod cluster;
 mod defaults;
 mod dereference;
+mod directory;
+mod disk;
 mod events;
 mod exposure;
 mod folder;
@@ -24,6 +26,7 @@ mod parse;
 mod plan;
 mod problem;
 mod reconcile;
+mod rotation;
 mod schema;
 mod secret;
 mod site;
@@ -40,7 +43,7 @@ mod world;
 mod written;
 
 pub use defaults::{DefaultObject, DefaultSpec};
-pub use plan::{Plan, Write};
+pub use plan::{PartWrite, Plan, Write};
 pub use problem::{Located, Problem};
 pub use reconcile::reconcile;
 pub use site::{Cluster, Instance};
@@ -48,4 +51,7 @@ pub use standalone::{Preview, Served, Standalone, StandaloneError, Step, preview
 pub use status::ObjectStatus;
 pub use token_key::NoChance;
 pub use workloads::{ADMIN_PORT, Workload, WorkloadKind, WorkloadRef};
-pub use world::{Awaited, Generations, Key, Object, ObjectRef, Observed, TlsSecret, Waits, World};
+pub use world::{
+    Awaited, Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, Phase, TlsSecret, Waits,
+    World, WrittenKeys, WrittenPart,
+};

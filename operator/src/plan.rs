@@ -3,13 +3,16 @@
 //! Decides the order and how a write changes what is observed. Refuses to know how anything is
 //! written.
 
-use config::{MailboxConfig, RouterConfig};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use config::parts::{MailboxIndex, Part, RouterIndex, SitePart};
 
 use crate::defaults::DefaultObject;
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
 use crate::workloads::{Workload, WorkloadRef};
-use crate::world::{Awaited, Generations, Key, ObjectRef, Observed};
+use crate::world::{Awaited, Generations, Key, ObjectRef, Observed, PartRef, WrittenKeys, WrittenPart};
 
 /// What follows from a world.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,11 +31,16 @@ pub struct Plan {
 /// One thing to write. Each is written whole or not at all.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// The configuration of a UMService. Those come before the routers', so that nobody is sent
-    /// to a server that does not know them yet.
-    Mailbox(Key, Box<MailboxConfig>),
-    /// The configuration of a UMCallRouter.
-    Router(Key, Box<RouterConfig>),
+    /// The keys of the redirect token of a namespace, in a cluster.
+    TokenKeys(String, Box<WrittenKeys>),
+    /// A part that the servers of a namespace share. Servers go on with what they have until an
+    /// index names it.
+    Part(PartRef, Box<PartWrite>),
+    /// The index of a UMService. Those come before the routers', so that nobody is sent to a server
+    /// that does not know them yet.
+    Mailbox(Key, Box<MailboxIndex>),
+    /// The index of a UMCallRouter.
+    Router(Key, Box<RouterIndex>),
     /// An object that a server needs to run. It comes after the configurations, or its pods would
     /// wait for them.
     Workload(Box<Workload>),
@@ -47,11 +55,27 @@ pub enum Write {
     Default(Box<DefaultObject>),
 }
 
+/// What is written of a part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartWrite {
+    /// Its bytes.
+    pub part: Part,
+    /// What it says, if it is the site part.
+    pub site: Option<Arc<SitePart>>,
+    /// The identities of the server objects that it belongs to; with the last of them it goes.
+    pub owners: BTreeSet<String>,
+}
+
 impl Write {
     /// Whether servers need it: it goes before what only people read.
     pub(crate) fn is_for_servers(&self) -> bool {
         match self {
-            Write::Mailbox(..) | Write::Router(..) | Write::Workload(_) | Write::Remove(_) => true,
+            Write::TokenKeys(..)
+            | Write::Part(..)
+            | Write::Mailbox(..)
+            | Write::Router(..)
+            | Write::Workload(_)
+            | Write::Remove(_) => true,
             Write::Status(..) | Write::Forget(_) | Write::Default(_) => false,
         }
     }
@@ -60,7 +84,9 @@ impl Write {
     pub(crate) fn made(&self) -> Option<ObjectRef> {
         match self {
             Write::Default(default) => Some(default.object()),
-            Write::Mailbox(..)
+            Write::TokenKeys(..)
+            | Write::Part(..)
+            | Write::Mailbox(..)
             | Write::Router(..)
             | Write::Workload(_)
             | Write::Remove(_)
@@ -72,11 +98,20 @@ impl Write {
     /// What is observed once this was written.
     pub fn apply(self, observed: &mut Observed) {
         match self {
-            Write::Mailbox(key, config) => {
-                observed.services.insert(key, *config);
+            Write::TokenKeys(_, keys) => {
+                observed.token_keys = Some(*keys);
             }
-            Write::Router(key, config) => {
-                observed.routers.insert(key, *config);
+            Write::Part(named, write) => {
+                if let Some(site) = write.site {
+                    observed.sites.insert(named.namespace.clone(), site);
+                }
+                observed.parts.insert(named, WrittenPart { part: write.part, owners: write.owners });
+            }
+            Write::Mailbox(key, index) => {
+                observed.services.insert(key, *index);
+            }
+            Write::Router(key, index) => {
+                observed.routers.insert(key, *index);
             }
             Write::Workload(workload) => {
                 observed.workloads.insert(workload.object, workload.manifest);

@@ -2,18 +2,22 @@
 //!
 //! Decides the order of the steps, and that only differences are written. Every step is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::build::{Wanted, build};
+use config::Code;
+use config::parts::TOKEN_KEYS_FILE;
+
+use crate::build::{Wanted, build, servers_of};
 use crate::check::check_each;
 use crate::defaults::defaults;
 use crate::dereference::dereference;
-use crate::plan::{Plan, Write};
+use crate::plan::{PartWrite, Plan, Write};
 use crate::problem::Problem;
+use crate::rotation::rotate;
 use crate::status::{ObjectStatus, awaited, statuses};
 use crate::validate::validate_together;
-use crate::workloads::{Workload, WorkloadRef, holds, stale, workloads};
-use crate::world::{ObjectRef, Observed, World};
+use crate::workloads::{TOKEN_SECRET, Workload, WorkloadRef, holds, stale, workloads};
+use crate::world::{ObjectRef, PartName, World, WrittenKeys};
 
 /// What should be written in this world, and what is wrong in it.
 ///
@@ -25,35 +29,83 @@ pub fn reconcile(world: &World) -> Plan {
     let names = check_each(world, &mut problems);
     let mut linked = dereference(world, names, &mut problems);
     validate_together(world, &mut linked, &mut problems);
-    let wanted = build(world, &linked);
+    let keys = token_keys(world, &mut problems);
+    let known = match &keys {
+        Some(keys) => Some(keys.keys.as_slice()),
+        None => world.cluster.is_none().then_some(world.token_keys.as_slice()),
+    };
+    let wanted = build(world, &linked, known, &mut problems);
     let defaults = defaults(world);
     let statuses = statuses(world, &linked, &wanted, &defaults, &problems);
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
     let stale = stale(&world.observed.workloads, &workloads);
-    let mut plan = differences(&world.observed, wanted, (workloads, stale), statuses, problems);
+    let mut plan = differences(world, keys, wanted, (workloads, stale), statuses, problems);
     plan.writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
     plan
 }
 
+/// The keys of the redirect token as they should be written; `None` where there are none to write.
+/// Keys that are there and cannot be read are not replaced: calls that are on their way would be
+/// refused.
+fn token_keys(world: &World, problems: &mut Vec<Problem>) -> Option<WrittenKeys> {
+    world.cluster.as_ref()?;
+    let Some(why) = &world.token_trouble else {
+        let nobody = world.routers.is_empty() && world.services.is_empty();
+        return if nobody { None } else { rotate(world) };
+    };
+    let namespaces = world.routers.keys().chain(world.services.keys()).map(|key| key.namespace.as_str());
+    let namespaces: BTreeSet<&str> = namespaces.collect();
+    for server in namespaces.into_iter().flat_map(|namespace| servers_of(world, namespace)) {
+        problems.push(Problem {
+            code: Code::TokenKeysUnusable,
+            object: Some(server),
+            field: "metadata.namespace".into(),
+            value: format!("Secret {TOKEN_SECRET}"),
+            rule: format!("a Secret with the keys of the redirect token in {TOKEN_KEYS_FILE}; {why}"),
+            fix: "restore what it was; or delete it, and a new key is made: calls that are being redirected \
+                  at that moment are refused"
+                .into(),
+            waits_for: None,
+        });
+    }
+    None
+}
+
 /// The writes that turn what is observed into what is wanted.
 fn differences(
-    observed: &Observed,
+    world: &World,
+    keys: Option<WrittenKeys>,
     wanted: Wanted,
     (workloads, stale): (Vec<Workload>, Vec<WorkloadRef>),
     statuses: BTreeMap<ObjectRef, ObjectStatus>,
     problems: Vec<Problem>,
 ) -> Plan {
     let generations = wanted.generations();
+    let observed = &world.observed;
     let awaited = awaited(&statuses, &observed.awaited, &generations);
     let mut writes = Vec::new();
+    if let Some(keys) = keys.filter(|keys| observed.token_keys.as_ref() != Some(keys)) {
+        let namespace = world.routers.keys().chain(world.services.keys()).map(|key| &key.namespace).next();
+        writes.extend(namespace.map(|namespace| Write::TokenKeys(namespace.clone(), Box::new(keys))));
+    }
+    let owners: BTreeSet<String> =
+        world.cluster.iter().flat_map(|cluster| cluster.uids.values().cloned()).collect();
+    for (named, part) in wanted.parts {
+        let written = observed.parts.get(&named);
+        if written.is_some_and(|written| written.part.digest == part.digest && written.owners == owners) {
+            continue;
+        }
+        let site = wanted.sites.get(&named.namespace).filter(|_| named.name == PartName::Site).cloned();
+        writes.push(Write::Part(named, Box::new(PartWrite { part, site, owners: owners.clone() })));
+    }
     for (key, document) in wanted.services {
-        if observed.services.get(&key) != Some(&document.config) {
-            writes.push(Write::Mailbox(key, Box::new(document.config)));
+        if observed.services.get(&key) != Some(&document.index) {
+            writes.push(Write::Mailbox(key, Box::new(document.index)));
         }
     }
     for (key, document) in wanted.routers {
-        if observed.routers.get(&key) != Some(&document.config) {
-            writes.push(Write::Router(key, Box::new(document.config)));
+        if observed.routers.get(&key) != Some(&document.index) {
+            writes.push(Write::Router(key, Box::new(document.index)));
         }
     }
     let differs = |workload: &Workload| {

@@ -1,24 +1,26 @@
 //! The shell that makes a folder a cluster of one machine.
 //!
-//! Decides where plans are written and how: each file whole or not at all, and those with keys for
-//! the owner's eyes only. One of the two files of this room that touch a disk. Refuses to know what
-//! a plan says; that is [`reconcile`]'s.
+//! Decides where plans are written. Refuses to know what a plan says, which is [`reconcile`]'s, and how
+//! files are written.
 //!
 //! Below the state folder it keeps `config/router/` and `config/mailbox/` for the servers, in each of
 //! which the index is written last, `status.yaml` for people, `token-keys.yaml`, and `objects.json`: the accepted objects, which are
 //! what is still known after a restart of a file that cannot be read.
 
-use std::borrow::Borrow;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::parts::{self, Files, MAILBOX_FILE, ROUTER_FILE, ReadError};
-use config::{Code, ConfigError, MailboxConfig, RouterConfig, TokenKey};
+use config::parts::{
+    self, Files, MAILBOX_FILE, MailboxIndex, Part, ROUTER_FILE, ReadError, RouterIndex, SitePart,
+    TOKEN_KEYS_FILE, certificate_files, digest, token_keys_to_yaml,
+};
+use config::{Certificate, Code, ConfigError, MailboxConfig, RouterConfig, TokenKey};
 
+use crate::disk::{files, read, replace, text_of, understood, unwritable, whole, write_files};
 use crate::folder::{Folder, Listing};
 use crate::plan::{Plan, Write};
 use crate::problem::{Located, Problem};
@@ -26,12 +28,10 @@ use crate::reconcile::reconcile;
 use crate::status_file;
 use crate::store::{Store, locate};
 use crate::token_key::{NoChance, token_key};
-use crate::world::{Generations, Key, Object, ObjectRef, Observed, World};
+use crate::world::{
+    Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, TlsSecret, World, WrittenPart,
+};
 use crds::Kind;
-use std::collections::BTreeMap;
-
-/// For the owner's eyes only: these files hold keys, or names and addresses of people.
-const OWNER_ONLY: u32 = 0o600;
 
 /// Generations of configuration of the two servers of one machine: what each says that it serves,
 /// or what is written for it. `None` where there is no such server or it has said nothing.
@@ -157,16 +157,25 @@ pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
     let mut world = World::empty(address, jiff::Timestamp::UNIX_EPOCH);
     store.populate(&mut world);
     world.refused = refused.iter().map(|located| located.problem.clone()).collect();
+    world.token_keys = vec![preview_key()];
     let plan = settle(&mut store, &mut world);
-    let mut observed = Observed::default();
     let mut problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
     problems.extend(nothing_written(dir, &store, &problems));
+    let mut observed = Observed::default();
     for write in plan.writes {
         write.apply(&mut observed);
     }
-    let router = observed.routers.pop_first().map(|(_, config)| config);
-    let mailbox = observed.services.pop_first().map(|(_, config)| config);
+    let keys = [preview_key()];
+    let router = observed.routers.keys().next().cloned();
+    let router = router.and_then(|key| observed.router_config(&key, &keys).ok().flatten());
+    let mailbox = observed.services.keys().next().cloned();
+    let mailbox = mailbox.and_then(|key| observed.mailbox_config(&key, &keys).ok().flatten());
     Preview { problems, router, mailbox }
+}
+
+/// What stands for the keys of the redirect token where nobody is served: 32 zero bytes.
+fn preview_key() -> TokenKey {
+    TokenKey { id: "preview".into(), secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into() }
 }
 
 impl Standalone {
@@ -203,17 +212,70 @@ impl Standalone {
 
     /// Reads the configurations that were written last, and finds the objects that they are of.
     fn read_configurations(&mut self) -> Result<(), StandaloneError> {
-        let router = files(&self.router_config())?;
-        if let Some(config) = understood(&self.router_config(), router, RouterConfig::from_files) {
+        let router = files(&self.router_config())?.unwrap_or_default();
+        if let Some(config) = understood(&self.router_config(), whole(&router), RouterConfig::from_files) {
             let key = self.store.key_of(Kind::UMCallRouter, &config.server.name);
-            self.observed.routers.insert(key, config);
+            self.know_parts(&key, &router);
+            let index = text_of(&router, ROUTER_FILE).and_then(|text| RouterIndex::from_yaml(text).ok());
+            self.observed.routers.extend(index.map(|index| (key, index)));
         }
-        let mailbox = files(&self.mailbox_config())?;
-        if let Some(config) = understood(&self.mailbox_config(), mailbox, MailboxConfig::from_files) {
+        let mailbox = files(&self.mailbox_config())?.unwrap_or_default();
+        if let Some(config) = understood(&self.mailbox_config(), whole(&mailbox), MailboxConfig::from_files) {
             let key = self.store.key_of(Kind::UMService, &config.server.name);
-            self.observed.services.insert(key, config);
+            self.know_parts(&key, &mailbox);
+            let index = text_of(&mailbox, MAILBOX_FILE).and_then(|text| MailboxIndex::from_yaml(text).ok());
+            self.observed.services.extend(index.map(|index| (key, index)));
         }
         Ok(())
+    }
+
+    /// Takes up the parts that lie in the folder of a server.
+    fn know_parts(&mut self, server: &Key, files: &Files) {
+        for name in PartName::all() {
+            let Some(bytes) = files.get(&name.file()) else { continue };
+            let namespace = server.namespace.clone();
+            if name == PartName::Site
+                && let Ok(site) = SitePart::from_bytes(bytes)
+            {
+                self.observed.sites.insert(namespace.clone(), Arc::new(site));
+            }
+            let part = Part { digest: digest(bytes), bytes: bytes.as_slice().into() };
+            let written = WrittenPart { part, owners: BTreeSet::new() };
+            self.observed.parts.insert(PartRef { namespace, name }, written);
+        }
+    }
+
+    /// The files of the folder whose index lies at `path` and says `text`, with the parts that it names.
+    fn folder_of(
+        &self,
+        path: &Path,
+        text: Result<String, ConfigError>,
+        server: &Key,
+        wanted: &BTreeMap<String, String>,
+        secrets: &BTreeMap<Key, TlsSecret>,
+    ) -> Result<Files, StandaloneError> {
+        let text = text.map_err(|error| unwritable(path, error))?;
+        let keys = token_keys_to_yaml(&self.token_keys).map_err(|error| unwritable(path, error))?;
+        let mut there = files(path)?.unwrap_or_default();
+        there.extend(
+            self.observed
+                .parts
+                .iter()
+                .filter(|(named, _)| named.namespace == server.namespace)
+                .map(|(named, written)| (named.name.file(), written.part.bytes.to_vec())),
+        );
+        there.insert(TOKEN_KEYS_FILE.into(), keys.into_bytes());
+        for secret in secrets.values() {
+            let (Some(chain), Some(key)) = (&secret.chain, &secret.key) else { continue };
+            let own = certificate_files(Some(&Certificate { chain: chain.clone(), key: key.clone() }));
+            if own.iter().all(|(file, bytes)| wanted.get(file) == Some(&digest(bytes))) {
+                there.extend(own);
+            }
+        }
+        there.retain(|file, _| wanted.contains_key(file));
+        let index = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        there.insert(index, text.into_bytes());
+        Ok(there)
     }
 
     /// The index of the router, beside its parts.
@@ -283,26 +345,34 @@ impl Standalone {
         problems.extend(nothing_written(self.folder.path(), &self.store, &problems));
         let wanted = Served::of(&plan.wanted);
         self.observed.awaited.clone_from(&plan.awaited);
-        changed |= self.carry_out(plan)?;
+        changed |= self.carry_out(plan, &world.secrets)?;
         let step = Step { problems, changed, wanted };
         self.last = Some((listing, step.clone()));
         Ok(step)
     }
 
     /// Carries out the writes of a plan, in their order.
-    fn carry_out(&mut self, plan: Plan) -> Result<bool, StandaloneError> {
+    fn carry_out(&mut self, plan: Plan, secrets: &BTreeMap<Key, TlsSecret>) -> Result<bool, StandaloneError> {
         let changed = !plan.writes.is_empty();
         let mut statuses = Vec::new();
         for write in plan.writes {
             match write {
-                Write::Router(key, config) => {
-                    write_files(&self.router_config(), config.to_files())?;
-                    self.observed.routers = BTreeMap::from([(key, *config)]);
+                // It is written into the folder of each server whose index names it.
+                Write::Part(..) => write.apply(&mut self.observed),
+                Write::Router(key, index) => {
+                    let path = self.router_config();
+                    let files = self.folder_of(&path, index.to_yaml(), &key, &index.parts, secrets)?;
+                    write_files(&path, &files)?;
+                    self.observed.routers = BTreeMap::from([(key, *index)]);
                 }
-                Write::Mailbox(key, config) => {
-                    write_files(&self.mailbox_config(), config.to_files())?;
-                    self.observed.services = BTreeMap::from([(key, *config)]);
+                Write::Mailbox(key, index) => {
+                    let path = self.mailbox_config();
+                    let files = self.folder_of(&path, index.to_yaml(), &key, &index.parts, secrets)?;
+                    write_files(&path, &files)?;
+                    self.observed.services = BTreeMap::from([(key, *index)]);
                 }
+                // On one machine they are made once, at the first start.
+                Write::TokenKeys(..) => {}
                 // They stand in one file, which is written once.
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),
                 // On one machine the servers are no objects of their own.
@@ -344,11 +414,6 @@ fn unusable(path: PathBuf) -> impl FnOnce(ReadError) -> StandaloneError {
     |error| StandaloneError::Read { path, error: io::Error::other(error) }
 }
 
-/// Something that cannot be put into text.
-fn unwritable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> StandaloneError {
-    StandaloneError::Write { path: path.into(), error: io::Error::other(error) }
-}
-
 /// The problems of a plan, each with its place. Those that were refused in the folder have theirs.
 fn problems(plan: &Plan, refused: Vec<Located>, locate: impl Fn(crate::Problem) -> Located) -> Vec<Located> {
     let found = plan.problems.iter().skip(refused.len()).cloned().map(locate).collect::<Vec<_>>();
@@ -377,68 +442,6 @@ fn timestamp(now: SystemTime) -> Result<jiff::Timestamp, StandaloneError> {
     jiff::Timestamp::try_from(now).map_err(|error| StandaloneError::Time(error.to_string()))
 }
 
-/// The text of a file; `None` if there is no such file.
-fn read(path: &Path) -> Result<Option<String>, StandaloneError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StandaloneError::Read { path: path.into(), error }),
-    }
-}
-
-/// The files of the folder whose index lies at `path`; `None` if it has no index.
-fn files(path: &Path) -> Result<Option<Files>, StandaloneError> {
-    let in_folder = || -> io::Result<Option<Files>> {
-        if !path.try_exists()? {
-            return Ok(None);
-        }
-        let mut files = Files::new();
-        for entry in path.parent().map(fs::read_dir).transpose()?.into_iter().flatten() {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
-            }
-        }
-        Ok(Some(files))
-    };
-    in_folder().map_err(|error| StandaloneError::Read { path: path.into(), error })
-}
-
-/// Writes what differs into the folder whose index lies at `path`: the index last, so that whoever
-/// follows it finds what it names. What it does not name any more goes then.
-fn write_files(path: &Path, wanted: Result<Files, ConfigError>) -> Result<(), StandaloneError> {
-    let wanted = wanted.map_err(|error| unwritable(path, error))?;
-    let there = files(path)?.unwrap_or_default();
-    let at = |name: &str| path.with_file_name(name);
-    let is_index = |name: &str| at(name) == path;
-    let mut differing: Vec<_> =
-        wanted.iter().filter(|(name, bytes)| there.get(*name) != Some(*bytes)).collect();
-    differing.sort_by_key(|(name, _)| is_index(name));
-    for (name, bytes) in differing {
-        replace(&at(name), bytes)?;
-    }
-    for name in there.keys().filter(|name| !wanted.contains_key(*name)) {
-        let path = at(name);
-        fs::remove_file(&path).map_err(|error| StandaloneError::Write { path, error })?;
-    }
-    Ok(())
-}
-
-/// What a file of ours says. One that cannot be understood is written anew, and that is logged.
-fn understood<S: Borrow<R>, R: ?Sized, T, E: std::fmt::Display>(
-    path: &Path,
-    text: Option<S>,
-    parse: impl Fn(&R) -> Result<T, E>,
-) -> Option<T> {
-    match parse(text?.borrow()) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "a state file cannot be understood and is written anew");
-            None
-        }
-    }
-}
-
 /// The keys of the redirect token, made at the first start.
 fn token_keys(path: &Path) -> Result<Vec<TokenKey>, StandaloneError> {
     let unusable = |reason: String| StandaloneError::TokenKeys { path: path.into(), reason };
@@ -449,22 +452,4 @@ fn token_keys(path: &Path) -> Result<Vec<TokenKey>, StandaloneError> {
     let text = parts::token_keys_to_yaml(&keys).map_err(|error| unusable(error.to_string()))?;
     replace(path, text.as_bytes())?;
     Ok(keys)
-}
-
-/// Replaces a file in one step: whoever reads it sees the old text or the new one, also after a
-/// crash.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), StandaloneError> {
-    let temporary = path.with_added_extension("tmp");
-    let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|error| StandaloneError::Write { path: path.into(), error })
 }

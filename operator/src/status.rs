@@ -240,14 +240,14 @@ impl<'w> Servers<'w> {
         Servers {
             routers: routers
                 .map(|(key, document)| {
-                    let config = &document.config;
-                    server(Kind::UMCallRouter, key, config.generation, config.server.status)
+                    let index = &document.index;
+                    server(Kind::UMCallRouter, key, index.generation, index.server.status)
                 })
                 .collect(),
             services: services
                 .map(|(key, document)| {
-                    let config = &document.config;
-                    server(Kind::UMService, key, config.generation, config.server.status)
+                    let index = &document.index;
+                    server(Kind::UMService, key, index.generation, index.server.status)
                 })
                 .collect(),
             linked,

@@ -3,11 +3,15 @@
 //! Decides what may be known when a plan is made: the objects as they are written, what was
 //! observed of earlier plans, and the time. Refuses to know where any of it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::{MailboxConfig, RouterConfig, TokenKey};
+use config::parts::{
+    MailboxIndex, Part, ReadError, Reader, RouterIndex, SITE_FILE, SitePart, TOKEN_KEYS_FILE, database_file,
+    token_keys_to_yaml,
+};
+use config::{DATABASES, MailboxConfig, RouterConfig, TokenKey};
 use crds::{
     Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
     UMMailboxSpec, UMServiceSpec,
@@ -46,8 +50,13 @@ pub struct World {
     pub address: IpAddr,
     /// Where the servers run as pods: their cluster. A world is then one namespace of it.
     pub cluster: Option<Cluster>,
-    /// Keys of the redirect token: the first signs, all of them verify.
+    /// Keys of the redirect token on one machine: the first signs, all of them verify. Those of a
+    /// cluster are observed.
     pub token_keys: Vec<TokenKey>,
+    /// A key that nobody has had before, for when one is needed.
+    pub spare_key: Option<TokenKey>,
+    /// Why the keys of the redirect token are there and cannot be read, if it is so.
+    pub token_trouble: Option<String>,
     /// What became of earlier plans.
     pub observed: Observed,
     /// The time that a condition which changes now is given.
@@ -57,10 +66,16 @@ pub struct World {
 /// What became of earlier plans.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
-    /// The configuration of each UMCallRouter as it is written.
-    pub routers: BTreeMap<Key, RouterConfig>,
-    /// The configuration of each UMService as it is written.
-    pub services: BTreeMap<Key, MailboxConfig>,
+    /// The index of each UMCallRouter as it is written.
+    pub routers: BTreeMap<Key, RouterIndex>,
+    /// The index of each UMService as it is written.
+    pub services: BTreeMap<Key, MailboxIndex>,
+    /// The parts that the servers of a namespace share, as they are written.
+    pub parts: BTreeMap<PartRef, WrittenPart>,
+    /// What the site part of each namespace says.
+    pub sites: BTreeMap<String, Arc<SitePart>>,
+    /// The keys of the redirect token as they are written, in a cluster.
+    pub token_keys: Option<WrittenKeys>,
     /// The objects that run the servers, as they are.
     pub workloads: BTreeMap<WorkloadRef, serde_json::Value>,
     /// The status of each object as it is written.
@@ -83,6 +98,123 @@ pub struct Waits {
     pub generation: i64,
     /// The first configurations in which it stands.
     pub since: Arc<Generations>,
+}
+
+/// One of the parts that the servers of a namespace share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartRef {
+    /// The namespace.
+    pub namespace: String,
+    /// Which part.
+    pub name: PartName,
+}
+
+/// Which part of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartName {
+    /// The mailboxes of one database, by its number.
+    Database(usize),
+    /// Everything else.
+    Site,
+}
+
+impl PartName {
+    /// Every part that there may be.
+    pub fn all() -> impl Iterator<Item = PartName> {
+        (0..DATABASES).map(PartName::Database).chain([PartName::Site])
+    }
+
+    /// The name of its file.
+    pub fn file(self) -> String {
+        match self {
+            PartName::Database(number) => database_file(number),
+            PartName::Site => SITE_FILE.into(),
+        }
+    }
+}
+
+/// A part as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenPart {
+    /// Its bytes.
+    pub part: Part,
+    /// The identities of the server objects that it belongs to.
+    pub owners: BTreeSet<String>,
+}
+
+/// The keys of the redirect token as they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenKeys {
+    /// The first signs, all of them verify.
+    pub keys: Vec<TokenKey>,
+    /// How far their rotation is.
+    pub phase: Phase,
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// The identities of the server objects that they belong to.
+    pub owners: BTreeSet<String>,
+}
+
+/// How far the rotation of the keys of a redirect token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// There is one key.
+    Steady,
+    /// A new key verifies, and the one before signs.
+    Introduced,
+    /// The new key signs, as soon as a server has heard of it.
+    Signing,
+    /// The new key signs everywhere; tokens of the one before may still be on their way.
+    Retiring,
+}
+
+impl Phase {
+    /// Every phase, in their order.
+    pub const ALL: [Phase; 4] = [Phase::Steady, Phase::Introduced, Phase::Signing, Phase::Retiring];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Steady => "Steady",
+            Phase::Introduced => "Introduced",
+            Phase::Signing => "Signing",
+            Phase::Retiring => "Retiring",
+        }
+    }
+}
+
+impl Observed {
+    /// What the router of this object reads, without its certificate.
+    ///
+    /// # Errors
+    /// [`ReadError`], if it is not whole.
+    pub fn router_config(&self, key: &Key, keys: &[TokenKey]) -> Result<Option<RouterConfig>, ReadError> {
+        let Some(index) = self.routers.get(key) else { return Ok(None) };
+        let folder = |file: &str| self.file(&key.namespace, file, keys);
+        let reading = Reader::new(|_| Ok(())).router(&index.to_yaml()?, &folder)?;
+        Ok(Some(reading.config))
+    }
+
+    /// What the mailbox servers of this object read, without their certificate.
+    ///
+    /// # Errors
+    /// [`ReadError`], if it is not whole.
+    pub fn mailbox_config(&self, key: &Key, keys: &[TokenKey]) -> Result<Option<MailboxConfig>, ReadError> {
+        let Some(index) = self.services.get(key) else { return Ok(None) };
+        let folder = |file: &str| self.file(&key.namespace, file, keys);
+        let reading = Reader::new(|_| Ok(())).mailbox(&index.to_yaml()?, &folder)?;
+        Ok(Some(reading.config))
+    }
+
+    /// A file that the servers of a namespace share.
+    fn file(&self, namespace: &str, file: &str, keys: &[TokenKey]) -> Option<Vec<u8>> {
+        if file == TOKEN_KEYS_FILE {
+            return token_keys_to_yaml(keys).ok().map(String::into_bytes);
+        }
+        let name = PartName::all().find(|name| name.file() == file)?;
+        let written = self.parts.get(&PartRef { namespace: namespace.into(), name })?;
+        Some(written.part.bytes.to_vec())
+    }
 }
 
 /// Generations of configuration, by UMCallRouter and UMService: what its servers say that they
@@ -180,6 +312,8 @@ impl World {
             address,
             cluster: None,
             token_keys: Vec::new(),
+            spare_key: None,
+            token_trouble: None,
             observed: Observed::default(),
             now,
         }
@@ -189,7 +323,9 @@ impl World {
     pub fn apply(&mut self, write: Write) {
         match write {
             Write::Default(default) => self.make(*default),
-            Write::Mailbox(..)
+            Write::TokenKeys(..)
+            | Write::Part(..)
+            | Write::Mailbox(..)
             | Write::Router(..)
             | Write::Workload(_)
             | Write::Remove(_)

@@ -1,4 +1,4 @@
-//! [`Written`]: the configurations of one kind of server, as earlier plans wrote them.
+//! [`Written`]: the indices of one kind of server, as earlier plans wrote them.
 //!
 //! Decides which of them goes before a new one, and which server objects have one to come. In a
 //! cluster each server object has its own; one machine has one server of each kind, whose
@@ -6,29 +6,29 @@
 
 use std::collections::BTreeMap;
 
-use config::{MailboxConfig, RouterConfig};
+use config::parts::{MailboxIndex, RouterIndex};
 
 use crate::world::{Key, Object, World};
 
-/// A configuration with a generation.
+/// An index.
 pub(crate) trait Generation {
     /// The generation.
     fn generation(&self) -> u64;
 }
 
-impl Generation for RouterConfig {
+impl Generation for RouterIndex {
     fn generation(&self) -> u64 {
         self.generation
     }
 }
 
-impl Generation for MailboxConfig {
+impl Generation for MailboxIndex {
     fn generation(&self) -> u64 {
         self.generation
     }
 }
 
-/// The configurations of one kind of server.
+/// The indices of one kind of server.
 pub(crate) struct Written<'w, C> {
     by_key: &'w BTreeMap<Key, C>,
     /// On one machine, the one that the server reads.

@@ -83,6 +83,7 @@ fn removed(writes: &[Write]) -> Vec<&str> {
         match write {
             Write::Remove(object) => removed.push(object.key.name.as_str()),
             Write::Workload(_) | Write::Router(..) | Write::Mailbox(..) => {}
+            Write::TokenKeys(..) | Write::Part(..) => {}
             Write::Status(..) | Write::Forget(_) | Write::Default(_) => {}
         }
     }
@@ -96,7 +97,7 @@ fn services(world: &World) -> Vec<&str> {
 
 /// Where routers send calls to.
 fn places(world: &World) -> Json {
-    let servers = &world.observed.routers[&key()].directory.mailbox_servers;
+    let servers = &world.observed.sites["default"].directory.mailbox_servers;
     serde_json::to_value(servers).unwrap()
 }
 
@@ -281,6 +282,5 @@ fn services_of_others_and_of_an_object_that_cannot_be_used_stay() {
 fn servers_know_the_addresses_of_their_nodes() {
     let mut world = world("Pod");
     settle(&mut world);
-    assert_eq!(world.observed.routers[&key()].directory.cluster, [IpAddr::from([198, 51, 100, 1])]);
-    assert_eq!(world.observed.services[&key()].directory.cluster, [IpAddr::from([198, 51, 100, 1])]);
+    assert_eq!(world.observed.sites["default"].directory.cluster, [IpAddr::from([198, 51, 100, 1])]);
 }

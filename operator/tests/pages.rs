@@ -153,7 +153,10 @@ fn the_example_of_each_page_is_what_is_printed() {
             assert_eq!(page, right, "{}", path.display());
         }
     }
-    assert_eq!(shown, 21, "all but UM1009, which needs a folder of before, and UM1020, which a server finds");
+    assert_eq!(
+        shown, 21,
+        "all but UM1009, which needs a folder of before, and those of servers and clusters"
+    );
 }
 
 #[test]

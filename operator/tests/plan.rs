@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use config::parts::digest;
 use config::{Code, RouterConfig, TokenKey};
 use crds::{
     GatewayStatus, Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
@@ -40,6 +41,7 @@ fn key(name: &str) -> Key {
 /// A dial plan, a policy and both servers.
 fn company() -> World {
     let mut world = empty();
+    world.token_keys = vec![token_key()];
     world.dial_plans.insert(key("contoso"), object(1, json!({"numberOfDigitsInExtension": 3})));
     world.policies.insert(key("staff"), object(1, json!({"umDialPlan": "contoso"})));
     world.routers.insert(key("router"), object(1, json!({})));
@@ -63,10 +65,22 @@ fn apply(observed: &mut Observed, plan: Plan, count: usize) {
     plan.writes.into_iter().take(count).for_each(|write| write.apply(observed));
 }
 
+/// A key that can sign.
+fn token_key() -> TokenKey {
+    TokenKey { id: "a".into(), secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into() }
+}
+
+/// What each router reads.
+fn routers(observed: &Observed) -> Vec<RouterConfig> {
+    let config = |key| observed.router_config(key, &[token_key()]).unwrap().unwrap();
+    observed.routers.keys().map(config).collect()
+}
+
 /// The configuration of the only router.
-fn the_router(observed: &Observed) -> &RouterConfig {
-    assert_eq!(observed.routers.len(), 1);
-    observed.routers.values().next().unwrap()
+fn the_router(observed: &Observed) -> RouterConfig {
+    let mut routers = routers(observed);
+    assert_eq!(routers.len(), 1);
+    routers.remove(0)
 }
 
 #[test]
@@ -101,12 +115,16 @@ fn a_certificate_and_its_key_reach_the_server() {
     let mut world = company();
     let spec = json!({"umStartupMode": "Dual", "certificateSecret": "tls"});
     world.routers.insert(key("router"), object(2, spec));
-    world.secrets.insert(key("tls"), TlsSecret { chain: Some(chain.clone()), key: Some(private_key) });
+    world
+        .secrets
+        .insert(key("tls"), TlsSecret { chain: Some(chain.clone()), key: Some(private_key.clone()) });
     let plan = reconcile(&world);
     assert_eq!(plan.problems, []);
     let mut observed = Observed::default();
     apply(&mut observed, plan, usize::MAX);
-    assert_eq!(the_router(&observed).server.certificate.as_ref().unwrap().chain, chain);
+    let named = &observed.routers.values().next().unwrap().parts;
+    assert_eq!(named["tls.crt"], digest(chain.as_bytes()));
+    assert_eq!(named["tls.key"], digest(private_key.as_bytes()));
     let (_, other_key) = runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
     world.secrets.insert(key("tls"), TlsSecret { chain: Some(chain), key: Some(other_key) });
     let codes: Vec<Code> = reconcile(&world).problems.iter().map(|problem| problem.code).collect();
@@ -143,8 +161,9 @@ fn a_world_that_nobody_checked_gets_its_problems_here() {
 #[test]
 fn the_mailbox_server_learns_of_a_user_before_the_router_does() {
     let plan = reconcile(&company());
-    let order: Vec<String> = plan.writes.iter().map(|write| format!("{write:?}")[..6].to_owned()).collect();
-    assert_eq!(order, ["Mailbo", "Router", "Status", "Status", "Status", "Status", "Defaul"]);
+    let name = |write: &Write| format!("{write:?}").split('(').next().unwrap()[..4].to_owned();
+    let order: Vec<String> = plan.writes.iter().map(name).collect();
+    assert_eq!(order, ["Part", "Mail", "Rout", "Stat", "Stat", "Stat", "Stat", "Defa"]);
 }
 
 #[test]
@@ -388,11 +407,11 @@ prop_compose! {
         refused in vec(refused(), 0..3),
         (served, cluster) in (served(), option::of(cluster())),
     ) -> World {
-        let token_keys = vec![TokenKey { id: "a".into(), secret: "b".into() }];
+        let (token_keys, spare_key) = (vec![token_key()], Some(token_key()));
         let observed = Observed { served, ..Observed::default() };
         World {
             dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services, secrets, refused,
-            token_keys, observed, cluster, ..empty()
+            token_keys, spare_key, observed, cluster, ..empty()
         }
     }
 }
@@ -454,7 +473,7 @@ proptest! {
     fn no_two_mailboxes_of_a_document_share_an_extension(world in some_world()) {
         let mut observed = Observed::default();
         apply(&mut observed, reconcile(&world), usize::MAX);
-        for router in observed.routers.values() {
+        for router in routers(&observed) {
             let mut seen = std::collections::BTreeSet::new();
             for mailbox in &router.directory.mailboxes {
                 for extension in &mailbox.extensions {

@@ -27,7 +27,7 @@ fn world() -> World {
     let service = serde_json::from_value(json!({})).unwrap();
     world.services.insert(key(), Object { generation: 1, spec: service });
     let secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into();
-    world.token_keys = vec![TokenKey { id: "golden".into(), secret }];
+    world.spare_key = Some(TokenKey { id: "golden".into(), secret });
     let uid = |kind, uid: &str| (ObjectRef::new(kind, &key()), uid.to_owned());
     world.cluster = Some(Cluster {
         owners: BTreeMap::new(),
@@ -52,7 +52,9 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
     for write in writes {
         match write {
             Write::Workload(workload) => manifests.push(&workload.manifest),
-            Write::Router(..)
+            Write::TokenKeys(..)
+            | Write::Part(..)
+            | Write::Router(..)
             | Write::Mailbox(..)
             | Write::Remove(_)
             | Write::Status(..)
@@ -65,7 +67,7 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
 
 /// Where routers send calls to: each address, and whether they may.
 fn places(world: &World) -> Vec<(String, bool)> {
-    let servers = &world.observed.routers[&key()].directory.mailbox_servers;
+    let servers = &world.observed.sites["default"].directory.mailbox_servers;
     servers.iter().map(|server| (server.address.to_string(), server.in_service)).collect()
 }
 
@@ -108,7 +110,14 @@ fn the_servers_of_a_namespace_run_as_the_golden_file_says() {
 #[test]
 fn configurations_come_before_the_pods_that_wait_for_them() {
     let writes = settle(&mut world());
-    assert!(matches!(&writes[..3], [Write::Mailbox(..), Write::Router(..), Write::Workload(_)]));
+    let first = [
+        matches!(writes[0], Write::TokenKeys(..)),
+        matches!(writes[1], Write::Part(..)),
+        matches!(writes[2], Write::Mailbox(..)),
+        matches!(writes[3], Write::Router(..)),
+        matches!(writes[4], Write::Workload(_)),
+    ];
+    assert_eq!(first, [true; 5], "{writes:#?}");
 }
 
 #[test]
@@ -147,7 +156,7 @@ fn calls_are_sent_to_a_mailbox_server_only_while_its_pod_takes_them() {
 fn each_pod_of_a_mailbox_service_hosts_its_share_and_another_one_takes_over_when_it_ends() {
     let hosts = |world: &World| {
         let mut count = BTreeMap::new();
-        let hosts = &world.observed.routers[&key()].directory.hosts;
+        let hosts = &world.observed.sites["default"].directory.hosts;
         hosts.iter().for_each(|host| *count.entry(host.clone()).or_insert(0) += 1);
         (hosts.clone(), count.into_iter().collect::<Vec<(String, usize)>>())
     };
@@ -270,7 +279,7 @@ fn an_object_is_served_however_much_else_changes_meanwhile() {
     world.mailboxes.insert(bob.clone(), mailbox(5, "102"));
     step(&mut world, first + 1);
     assert!(served(&world, &alice).ends_with(" it, for which it waited 0 ms."));
-    assert_eq!(served(&world, &bob), waits("mailbox server", first + 5));
+    assert_eq!(served(&world, &bob), waits("call router", first + 5));
     // Numbers that begin anew, as when what was written is lost, are not those of before.
     world.mailboxes.insert(alice.clone(), mailbox(2, "101"));
     world.observed.routers.clear();

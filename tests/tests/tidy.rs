@@ -28,6 +28,7 @@ const IO_FILES: &[&str] = &[
     "tests/",
     "crds/examples/generate.rs",
     "operator/src/folder.rs",
+    "operator/src/disk.rs",
     "operator/src/standalone.rs",
     "operator/src/token_key.rs",
     "operator/src/cluster/mod.rs",

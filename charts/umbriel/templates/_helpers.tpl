@@ -51,7 +51,7 @@ app.kubernetes.io/component: operator
     - umservices/status
   verbs: [patch]
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [configmaps, secrets]
   verbs: [list, watch, create, patch]
 - apiGroups: [""]
   resources: [services]

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 use config::ConfigError;
-use config::parts::Files;
+use config::parts::token_keys_to_yaml;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use serde_json::{Value as Json, json};
@@ -22,7 +22,7 @@ use crate::defaults::DefaultObject;
 use crate::events::{Event, events};
 use crate::plan::Write;
 use crate::status::ObjectStatus;
-use crate::workloads::{Owner, Role, WorkloadRef, configuration};
+use crate::workloads::{Owner, Role, TOKEN_SECRET, WorkloadRef, index, part, part_name, token_secret};
 use crate::world::{Key, ObjectRef, World};
 use crds::{GROUP, Kind, VERSION};
 
@@ -56,6 +56,12 @@ impl ApplyError {
     fn is_busy(&self) -> bool {
         let ApplyError::Refused(error) = self else { return false };
         matches!(&**error, kube::Error::Api(answer) if BUSY.contains(&answer.code))
+    }
+}
+
+impl From<ConfigError> for ApplyError {
+    fn from(error: ConfigError) -> ApplyError {
+        ApplyError::Text(error.to_string())
     }
 }
 
@@ -103,7 +109,7 @@ impl Desk<'_> {
                 return;
             }
             self.health.turn();
-            let is_configuration = matches!(write, Write::Mailbox(..) | Write::Router(..));
+            let is_configuration = is_configuration(&write);
             if is_configuration && outcome.lacks_configuration {
                 continue;
             }
@@ -141,11 +147,22 @@ impl Desk<'_> {
     async fn send(&mut self, world: &World, write: &Write) -> Result<(), ApplyError> {
         let (client, objects) = (self.client, &mut *self.objects);
         match write {
-            Write::Router(key, config) => {
-                configure(client, objects, world, (Role::Router, key), config.to_files()).await
+            Write::TokenKeys(namespace, keys) => {
+                let text = token_keys_to_yaml(&keys.keys)?;
+                let manifest = token_secret(owners(world), namespace, keys, &text);
+                let key = Key::new(namespace, TOKEN_SECRET);
+                apply(client, objects, Source::TokenKeys, &key, &manifest).await
             }
-            Write::Mailbox(key, config) => {
-                configure(client, objects, world, (Role::Mailbox, key), config.to_files()).await
+            Write::Part(named, write) => {
+                let manifest = part(owners(world), named, &write.part);
+                let key = Key::new(&named.namespace, &part_name(named.name));
+                apply(client, objects, Source::Configurations, &key, &manifest).await
+            }
+            Write::Router(key, index) => {
+                configure(client, objects, world, (Role::Router, key), &index.to_yaml()?).await
+            }
+            Write::Mailbox(key, index) => {
+                configure(client, objects, world, (Role::Mailbox, key), &index.to_yaml()?).await
             }
             Write::Workload(workload) => {
                 let source = Source::Workloads(workload.object.kind);
@@ -160,9 +177,22 @@ impl Desk<'_> {
     }
 }
 
+/// Whether servers read it. They are told of what is there by what comes last, so none goes out of
+/// its order.
+fn is_configuration(write: &Write) -> bool {
+    match write {
+        Write::TokenKeys(..) | Write::Part(..) | Write::Mailbox(..) | Write::Router(..) => true,
+        Write::Workload(_) | Write::Remove(_) | Write::Status(..) | Write::Forget(_) | Write::Default(_) => {
+            false
+        }
+    }
+}
+
 /// What a write is called in the log and in events.
 fn name(write: &Write) -> String {
     match write {
+        Write::TokenKeys(namespace, _) => format!("Secret {namespace}/{TOKEN_SECRET}"),
+        Write::Part(named, _) => format!("ConfigMap {}/{}", named.namespace, part_name(named.name)),
         Write::Router(key, _) => format!("the configuration of {}", ObjectRef::new(Kind::UMCallRouter, key)),
         Write::Mailbox(key, _) => format!("the configuration of {}", ObjectRef::new(Kind::UMService, key)),
         Write::Workload(workload) => {
@@ -185,7 +215,7 @@ fn about(write: &Write) -> Option<ObjectRef> {
             let (kind, name) = (owner["kind"].as_str().and_then(Kind::of)?, owner["name"].as_str()?);
             Some(ObjectRef::new(kind, &workload.object.key.beside(name)))
         }
-        Write::Remove(_) => None,
+        Write::TokenKeys(..) | Write::Part(..) | Write::Remove(_) => None,
         Write::Status(object, _) | Write::Forget(object) => Some(object.clone()),
         Write::Default(default) => Some(default.made_for()),
     }
@@ -201,7 +231,9 @@ fn text(write: &Write) -> u64 {
             status.conditions.iter_mut().for_each(|condition| condition.last_transition_time.clear());
             format!("{:?}", Write::Status(object.clone(), status))
         }
-        Write::Router(..)
+        Write::Part(named, write) => format!("{named:?} {} {:?}", write.part.digest, write.owners),
+        Write::TokenKeys(..)
+        | Write::Router(..)
         | Write::Mailbox(..)
         | Write::Workload(_)
         | Write::Remove(_)
@@ -212,19 +244,23 @@ fn text(write: &Write) -> u64 {
     hasher.finish()
 }
 
-/// Writes the configuration of one server object.
+/// The server objects of a namespace and their identities.
+fn owners(world: &World) -> impl Iterator<Item = (&ObjectRef, &String)> {
+    world.cluster.iter().flat_map(|cluster| &cluster.uids)
+}
+
+/// Writes the index of one server object.
 async fn configure(
     client: &Client,
     objects: &mut Objects,
     world: &World,
     (role, key): (Role, &Key),
-    files: Result<Files, ConfigError>,
+    text: &str,
 ) -> Result<(), ApplyError> {
     let object = ObjectRef::new(role.kind(), key);
-    let files = files.map_err(|error| ApplyError::Text(error.to_string()))?;
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&object));
     let owner = Owner { role, key, uid: uid.map(String::as_str).unwrap_or_default() };
-    let manifest = configuration(&owner, &files);
+    let manifest = index(&owner, text);
     let key = Key::new(&key.namespace, &owner.name());
     apply(client, objects, Source::Configurations, &key, &manifest).await
 }

@@ -34,8 +34,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::reconcile::reconcile;
+use crate::rotation::remember;
 use crate::token_key::NoChance;
-use crate::world::{Awaited, ObjectRef, World};
+use crate::world::{Awaited, ObjectRef, World, WrittenKeys};
 use apply::{Desk, Outcome};
 use backoff::Retries;
 use connect::{ApiServer, Mandate};
@@ -160,6 +161,8 @@ struct Shell<'a> {
     resync: Resync,
     /// The objects of each namespace that wait to be served.
     awaited: BTreeMap<String, Awaited>,
+    /// The keys of the redirect token of each namespace, as they were when they could be read.
+    token_keys: BTreeMap<String, WrittenKeys>,
     /// The problems of each namespace, as they were told last.
     problems: BTreeMap<String, String>,
 }
@@ -210,6 +213,7 @@ impl<'a> Shell<'a> {
             retries: Retries::default(),
             resync: Resync::begin(settings.resync_interval, Instant::now()),
             awaited: BTreeMap::new(),
+            token_keys: BTreeMap::new(),
             problems: BTreeMap::new(),
         })
     }
@@ -311,9 +315,8 @@ impl<'a> Shell<'a> {
         self.pods.ask(&self.objects, namespace).await;
         let now = jiff::Timestamp::now();
         let mut world = populate::world(&self.objects, &self.pods, namespace, &self.settings.image, now);
-        if world.token_keys.is_empty() && !(world.routers.is_empty() && world.services.is_empty()) {
-            world.token_keys.push(crate::token_key::token_key()?);
-        }
+        world.spare_key = Some(crate::token_key::token_key()?);
+        remember(&mut world, &mut self.token_keys, namespace);
         world.observed.awaited = self.awaited.remove(namespace).unwrap_or_default();
         let plan = reconcile(&world);
         self.report(namespace, &plan);

@@ -18,8 +18,10 @@ pub(super) enum Source {
     Kind(Kind),
     /// Secrets with certificates.
     Certificates,
-    /// Secrets in which configurations travel.
+    /// ConfigMaps with indices and parts.
     Configurations,
+    /// Secrets with the keys of redirect tokens.
+    TokenKeys,
     /// Pods of servers.
     Pods,
     /// What runs the servers.
@@ -29,7 +31,7 @@ pub(super) enum Source {
 impl Source {
     /// Every source.
     pub(super) fn all() -> impl Iterator<Item = Source> {
-        let others = [Source::Certificates, Source::Configurations, Source::Pods];
+        let others = [Source::Certificates, Source::Configurations, Source::TokenKeys, Source::Pods];
         let workloads = WorkloadKind::ALL.map(Source::Workloads);
         Kind::ALL.map(Source::Kind).into_iter().chain(others).chain(workloads)
     }

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use config::parts::Files;
-use config::{Code, MailboxConfig, RouterConfig};
+use config::Code;
+use config::parts::{
+    MailboxIndex, Part, RouterIndex, SitePart, TOKEN_KEYS_FILE, digest, token_keys_from_yaml,
+};
 use crds::Kind;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -17,8 +20,13 @@ use super::objects::{Objects, Source};
 use super::pods::Pods;
 use crate::problem::Problem;
 use crate::site::{Cluster, Instance};
-use crate::workloads::{COMPONENT_LABEL, INSTANCE_LABEL, Role, WorkloadKind, WorkloadRef};
-use crate::world::{Key, Object, ObjectRef, TlsSecret, World};
+use crate::workloads::{
+    COMPONENT_LABEL, INSTANCE_LABEL, PHASE_ANNOTATION, Role, SINCE_ANNOTATION, TOKEN_SECRET, WorkloadKind,
+    WorkloadRef, part_name,
+};
+use crate::world::{
+    Key, Object, ObjectRef, PartName, PartRef, Phase, TlsSecret, World, WrittenKeys, WrittenPart,
+};
 
 /// What is known of `namespace`.
 pub(super) fn world(
@@ -133,23 +141,54 @@ fn observe(world: &mut World, objects: &Objects, namespace: &str) {
         }
     }
     let named = |key: &Key, role: Role| key.beside(&format!("{}-{}", key.name, role.name()));
-    let files = |key: &Key, role: Role| {
-        objects.get(Source::Configurations, &named(key, role)).map(files).unwrap_or_default()
+    let index = |key: &Key, role: Role| {
+        let map = objects.get(Source::Configurations, &named(key, role))?;
+        map["data"][role.file()].as_str()
     };
-    let router = |key: &Key| RouterConfig::from_files(&files(key, Role::Router)).ok();
-    let mailbox = |key: &Key| MailboxConfig::from_files(&files(key, Role::Mailbox)).ok();
+    let router = |key: &Key| RouterIndex::from_yaml(index(key, Role::Router)?).ok();
+    let mailbox = |key: &Key| MailboxIndex::from_yaml(index(key, Role::Mailbox)?).ok();
     let routers = world.routers.keys().filter_map(|key| Some((key.clone(), router(key)?)));
     world.observed.routers = routers.collect();
     let services = world.services.keys().filter_map(|key| Some((key.clone(), mailbox(key)?)));
     world.observed.services = services.collect();
+    for name in PartName::all() {
+        let map = objects.get(Source::Configurations, &Key::new(namespace, &part_name(name)));
+        let Some((map, bytes)) = map.and_then(|map| Some((map, binary(map, &name.file())?))) else {
+            continue;
+        };
+        if let Some(site) = (name == PartName::Site).then(|| SitePart::from_bytes(&bytes).ok()).flatten() {
+            world.observed.sites.insert(namespace.into(), Arc::new(site));
+        }
+        let part = Part { digest: digest(&bytes), bytes: bytes.into() };
+        let written = WrittenPart { part, owners: owners(map).into_iter().collect() };
+        world.observed.parts.insert(PartRef { namespace: namespace.into(), name }, written);
+    }
+    match objects.get(Source::TokenKeys, &Key::new(namespace, TOKEN_SECRET)).map(token_keys) {
+        Some(Ok(keys)) => world.observed.token_keys = Some(keys),
+        Some(Err(why)) => world.token_trouble = Some(why),
+        None => {}
+    }
     if let Some(cluster) = &world.cluster {
         let served = cluster.uids.keys().filter_map(|server| Some((server.clone(), cluster.served(server)?)));
         world.observed.served = served.collect();
     }
-    // The keys travel with the configurations, the mailbox servers' first.
-    let mailbox_keys = world.observed.services.values().next().map(|config| config.token_keys.clone());
-    let router_keys = world.observed.routers.values().next().map(|config| config.token_keys.clone());
-    world.token_keys = mailbox_keys.or(router_keys).unwrap_or_default();
+}
+
+/// What the Secret with the keys of the redirect token says, or what is wrong with it.
+fn token_keys(secret: &Json) -> Result<WrittenKeys, String> {
+    let text = data(secret, TOKEN_KEYS_FILE).ok_or("it has none that is text")?;
+    let keys = token_keys_from_yaml(&text).map_err(|error| error.to_string())?;
+    let note = |name: &str| secret["metadata"]["annotations"][name].as_str();
+    let since = note(SINCE_ANNOTATION).and_then(|text| text.parse().ok());
+    let phase = Phase::ALL.into_iter().find(|phase| note(PHASE_ANNOTATION) == Some(phase.name()));
+    // Keys that somebody wrote without it: the first one signs, and the others go in time.
+    let alone = if keys.len() == 1 { Phase::Steady } else { Phase::Signing };
+    Ok(WrittenKeys {
+        phase: phase.filter(|_| since.is_some()).unwrap_or(alone),
+        since: since.unwrap_or(jiff::Timestamp::MAX),
+        owners: owners(secret).into_iter().collect(),
+        keys,
+    })
 }
 
 /// The server object that a pod belongs to.
@@ -184,10 +223,9 @@ fn is_ready(pod: &Json) -> bool {
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-/// The files in a Secret.
-fn files(secret: &Json) -> Files {
-    let data = secret["data"].as_object().into_iter().flatten();
-    data.filter_map(|(name, text)| Some((name.clone(), STANDARD.decode(text.as_str()?).ok()?))).collect()
+/// Bytes in a ConfigMap.
+fn binary(map: &Json, field: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(map["binaryData"][field].as_str()?).ok()
 }
 
 /// A text in a Secret.

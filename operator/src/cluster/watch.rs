@@ -55,7 +55,8 @@ pub(super) fn resource(source: Source) -> ApiResource {
         Source::Kind(Kind::UMMailbox) => crds::UMMailbox::api_resource(),
         Source::Kind(Kind::UMCallRouter) => crds::UMCallRouter::api_resource(),
         Source::Kind(Kind::UMService) => crds::UMService::api_resource(),
-        Source::Certificates | Source::Configurations => core("Secret", "secrets"),
+        Source::Certificates | Source::TokenKeys => core("Secret", "secrets"),
+        Source::Configurations => core("ConfigMap", "configmaps"),
         Source::Pods => core("Pod", "pods"),
         Source::Workloads(kind) => workload_resource(kind),
     }
@@ -72,7 +73,7 @@ fn selection(source: Source) -> Config {
     match source {
         Source::Kind(_) => config,
         Source::Certificates => config.fields("type=kubernetes.io/tls"),
-        Source::Configurations | Source::Pods | Source::Workloads(_) => {
+        Source::Configurations | Source::TokenKeys | Source::Pods | Source::Workloads(_) => {
             config.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1))
         }
     }

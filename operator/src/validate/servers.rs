@@ -5,8 +5,8 @@
 use config::{Code, Listeners};
 use crds::Kind;
 
-use crate::build::{router_listeners, service_listeners};
 use crate::dereference::Linked;
+use crate::directory::{router_listeners, service_listeners};
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef, TlsSecret, World};
 

@@ -30,6 +30,7 @@ pub(super) fn workloads(
 ) -> Vec<Workload> {
     let ports = mailbox_ports(spec);
     let extra = Extra {
+        certificate: spec.certificate_secret.as_deref(),
         args: ["--state", STATE_DIR, "--name", "$(POD_NAME)", "--workers", &WORKERS.to_string()]
             .map(String::from)
             .into(),

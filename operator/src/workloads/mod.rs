@@ -3,6 +3,7 @@
 //! Decides which objects of Kubernetes a server needs, and what they say. Refuses to know how they
 //! are written and what became of them.
 
+mod configuration;
 mod difference;
 mod mailbox;
 mod pod;
@@ -11,19 +12,20 @@ mod services;
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use config::parts::Files;
+use config::parts::{MAILBOX_FILE, ROUTER_FILE};
 use crds::{Exposure, GROUP, Kind, UMCallRouterSpec, UMServiceSpec, VERSION};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use crate::build::{router_listeners, service_listeners};
 use crate::dereference::Linked;
+use crate::directory::{router_listeners, service_listeners};
 use crate::exposure::{NamedPort, Ports};
 use crate::site::Cluster;
 use crate::world::{Key, ObjectRef};
 
+pub(crate) use configuration::{
+    PHASE_ANNOTATION, SINCE_ANNOTATION, TOKEN_SECRET, index, part, part_name, token_secret,
+};
 pub(crate) use difference::holds;
 
 /// The port of `/livez`, `/readyz`, `/metrics` and `/generation`.
@@ -132,6 +134,14 @@ impl Role {
         format!("{}-{}", key.name, self.name())
     }
 
+    /// The index that it reads.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Role::Router => ROUTER_FILE,
+            Role::Mailbox => MAILBOX_FILE,
+        }
+    }
+
     /// The kind that it is described by.
     pub(crate) const fn kind(self) -> Kind {
         match self {
@@ -211,21 +221,6 @@ pub(crate) fn workloads(cluster: &Cluster, linked: &Linked<'_>) -> Vec<Workload>
         }
     }
     workloads
-}
-
-/// The Secret in which the configuration travels. It is a Secret, because the configuration holds
-/// the keys of the redirect token and of TLS.
-pub(crate) fn configuration(owner: &Owner<'_>, files: &Files) -> Json {
-    let data = files.iter().map(|(name, bytes)| (name.clone(), Json::from(STANDARD.encode(bytes))));
-    let mut metadata = owner.metadata();
-    metadata["namespace"] = owner.key.namespace.clone().into();
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": metadata,
-        "type": "Opaque",
-        "data": data.collect::<serde_json::Map<_, _>>(),
-    })
 }
 
 impl Owner<'_> {

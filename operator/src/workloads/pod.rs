@@ -5,6 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::configuration::volume;
 use super::{ADMIN_PORT, Owner};
 use crate::exposure::NamedPort;
 
@@ -14,9 +15,6 @@ const CONFIG_DIR: &str = "/etc/umbriel";
 /// The user and group of the servers; nobody else on the node has it.
 const USER_ID: u32 = 65_532;
 
-/// The group reads the configuration, and nobody else: 0440.
-const CONFIG_MODE: u32 = 0o440;
-
 /// A server starts in less than a second; a slow disk may take it a minute to look through.
 const START_FAILURES: u32 = 120;
 
@@ -25,7 +23,9 @@ const START_FAILURES: u32 = 120;
 const FAREWELL_S: u32 = 5;
 
 /// What a pod of one role adds.
-pub(super) struct Extra {
+pub(super) struct Extra<'a> {
+    /// The Secret with the server's certificate.
+    pub(super) certificate: Option<&'a str>,
     /// Arguments after those that both roles have.
     pub(super) args: Vec<String>,
     /// Volumes that are mounted beside the configuration: name and folder.
@@ -41,7 +41,7 @@ pub(super) struct Extra {
 }
 
 /// The template of a server's pods.
-pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
+pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra<'_>) -> Json {
     let mut args = vec![
         owner.role.name().to_owned(),
         "--config".into(),
@@ -52,9 +52,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra) -> Json {
     args.extend(extra.args.iter().cloned());
     let mut mounts = vec![json!({ "name": "config", "mountPath": CONFIG_DIR, "readOnly": true })];
     mounts.extend(extra.mounts.iter().map(|(name, path)| json!({ "name": name, "mountPath": path })));
-    let mut volumes = vec![
-        json!({ "name": "config", "secret": { "secretName": owner.name(), "defaultMode": CONFIG_MODE } }),
-    ];
+    let mut volumes = vec![volume(owner, extra.certificate)];
     volumes.extend(extra.volumes.iter().cloned());
     let mut ports = vec![json!({ "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" })];
     ports.extend(extra.host_ports.iter().map(|NamedPort { name, port, protocol }| {

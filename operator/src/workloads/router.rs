@@ -18,6 +18,7 @@ const GRACE_PERIOD_S: u32 = 30;
 pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMCallRouterSpec) -> Vec<Workload> {
     let ports = router_ports(spec);
     let extra = Extra {
+        certificate: spec.certificate_secret.as_deref(),
         args: Vec::new(),
         mounts: Vec::new(),
         volumes: Vec::new(),

@@ -1,0 +1,154 @@
+//! What stands in an index and in the parts: the words of the objects in those of the servers.
+//!
+//! Decides what of each object goes where. Everything in it was validated, so nothing here can go
+//! wrong. Refuses to know which files there are and what stood in them before.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use config::parts::{DatabasePart, SitePart};
+use config::{
+    CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, Mailbox, MailboxServer,
+    Owner, ServerIdentity, Smtp, database_of,
+};
+use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
+
+use crate::dereference::Linked;
+use crate::translate;
+use crate::world::Key;
+
+/// Seconds of a minute: dial plans count calls in minutes, servers in seconds.
+const S_PER_MIN: i64 = 60;
+
+/// Who a server is, from its object.
+pub(crate) fn identity(
+    key: &Key,
+    status: crds::ServerStatus,
+    mode: StartupMode,
+    listeners: Listeners,
+) -> ServerIdentity {
+    ServerIdentity {
+        name: key.name.clone(),
+        status: translate::server_status(status),
+        startup_mode: translate::startup_mode(mode),
+        listeners,
+        certificate: None,
+    }
+}
+
+/// Everything that servers of a namespace decide calls on, and how they conduct them, but mailboxes.
+pub(crate) fn site(
+    linked: &Linked<'_>,
+    namespace: &str,
+    nodes: Vec<IpAddr>,
+    mailbox_servers: Vec<MailboxServer>,
+    hosts: Vec<String>,
+) -> SitePart {
+    let within = |key: &&&Key| key.namespace == namespace;
+    let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
+        name: key.name.clone(),
+        address: gateway.address,
+        status: translate::gateway_status(gateway.spec.status),
+    });
+    let hunt_groups =
+        linked.hunt_groups.iter().filter(|(key, _)| within(key)).map(|(key, hunt_group)| HuntGroup {
+            name: key.name.clone(),
+            gateway: hunt_group.gateway.name.clone(),
+            pilot: hunt_group.spec.pilot_identifier.clone(),
+            dial_plan: hunt_group.dial_plan.name.clone(),
+        });
+    let dial_plans = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| DialPlan {
+        name: key.name.clone(),
+        number_of_digits_in_extension: small(spec.number_of_digits_in_extension),
+        voip_security: translate::voip_security(spec.voip_security),
+    });
+    let calls = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| {
+        let settings = CallSettings {
+            language: translate::language(spec.default_language),
+            max_call_duration_s: small(spec.max_call_duration * S_PER_MIN),
+            max_recording_duration_s: small(spec.max_recording_duration * S_PER_MIN),
+            recording_idle_timeout_s: small(spec.recording_idle_timeout),
+        };
+        (key.name.clone(), settings)
+    });
+    let directory = Directory {
+        gateways: gateways.collect(),
+        cluster: nodes,
+        hunt_groups: hunt_groups.collect(),
+        dial_plans: dial_plans.collect(),
+        mailboxes: Vec::new(),
+        mailbox_servers,
+        hosts,
+    };
+    SitePart { directory, calls: calls.collect() }
+}
+
+/// The mailboxes of each database of a namespace that has any.
+pub(crate) fn databases(linked: &Linked<'_>, namespace: &str) -> BTreeMap<usize, DatabasePart> {
+    let mut databases: BTreeMap<usize, DatabasePart> = BTreeMap::new();
+    for (key, mailbox) in linked.mailboxes.iter().filter(|(key, _)| key.namespace == namespace) {
+        let database = databases.entry(database_of(&key.name)).or_default();
+        let owner = Owner {
+            display_name: mailbox.spec.display_name.clone(),
+            primary_smtp_address: mailbox.spec.primary_smtp_address.clone(),
+            voice_mail_text: mailbox.policy.voice_mail_text.clone(),
+        };
+        database.owners.insert(key.name.clone(), owner);
+        database.mailboxes.push(Mailbox {
+            name: key.name.clone(),
+            dial_plan: mailbox.plan_key.name.clone(),
+            extensions: mailbox.extensions.iter().map(|(_, extension)| (*extension).into()).collect(),
+        });
+    }
+    databases
+}
+
+/// How messages leave the servers of a mailbox service.
+pub(crate) fn delivery(spec: &UMServiceSpec) -> Delivery {
+    let smtp = spec.smtp.as_ref().map(|smtp| Smtp {
+        host: smtp.host.clone(),
+        port: small(smtp.port),
+        from: smtp.from.clone(),
+        security: translate::smtp_security(smtp.security),
+    });
+    Delivery { smtp }
+}
+
+/// The ports that a router listens on in its mode (decision 6).
+pub(crate) fn router_listeners(spec: &UMCallRouterSpec) -> Listeners {
+    listeners(
+        spec.um_startup_mode,
+        spec.sip_udp_listening_port,
+        spec.sip_tcp_listening_port,
+        spec.sip_tls_listening_port,
+    )
+}
+
+/// The ports that a mailbox server listens on in its mode (decision 6).
+pub(crate) fn service_listeners(spec: &UMServiceSpec) -> Listeners {
+    listeners(
+        spec.um_startup_mode,
+        spec.sip_udp_listening_port,
+        spec.sip_tcp_listening_port,
+        spec.sip_tls_listening_port,
+    )
+}
+
+fn listeners(mode: StartupMode, udp: i64, tcp: i64, tls: i64) -> Listeners {
+    let (plain, secure) = match mode {
+        StartupMode::TCP => (true, false),
+        StartupMode::TLS => (false, true),
+        StartupMode::Dual => (true, true),
+    };
+    Listeners {
+        udp: plain.then(|| small(udp)),
+        tcp: plain.then(|| small(tcp)),
+        tls: secure.then(|| small(tls)),
+    }
+}
+
+/// A number in the smaller type that the servers read. Its range was checked; what would not fit
+/// becomes 0.
+pub(crate) fn small<T: TryFrom<i64> + Default>(number: i64) -> T {
+    T::try_from(number).unwrap_or_default()
+}
