@@ -325,17 +325,17 @@ impl Audit {
         answered.map(|entry| request(&entry)).collect()
     }
 
-    /// Has an operator begin anew and compare everything three times: there is nothing to write.
+    /// Has an operator begin anew and compare everything so many `times`: there is nothing to write.
     ///
     /// # Panics
     /// With what it wrote.
-    pub fn expect_nothing_to_write(&self, cluster: &Cluster, namespace: &Namespace<'_>) {
+    pub fn expect_nothing_to_write(&self, cluster: &Cluster, namespace: &Namespace<'_>, times: usize) {
         let run = Run { identity: "last", resync_interval: "1s", ..Run::default() };
         let last = Operator::start(cluster, namespace, run);
-        wait_until("everything was compared three times", Duration::from_secs(40), || {
+        wait_until("everything was compared", Duration::from_secs(60), || {
             let requests = self.requests(&last.user);
             let lists = requests.iter().filter(|r| r.verb == "list" && r.resource == "ummailboxes");
-            (lists.count() > 3).then_some(())
+            (lists.count() > times).then_some(())
         });
         let writes = self.writes(&last.user);
         assert!(writes.is_empty(), "{writes:?}");

@@ -233,7 +233,7 @@ fn an_operator_that_is_killed_at_any_instant_leaves_nothing_undone() {
     office.wait_until_extended(&namespace, 0..changes);
     // Who begins anew finds nothing to do, however often everything is compared.
     finisher.signal(Signal::SIGTERM);
-    Audit::of(cluster).expect_nothing_to_write(cluster, &namespace);
+    Audit::of(cluster).expect_nothing_to_write(cluster, &namespace, 3);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn calls_are_answered_while_the_api_server_and_the_operator_are_away() {
     eprintln!("{calls} calls were redirected, each within {longest:?}");
     assert!(calls > 100);
     office.wait_until_extended(&namespace, 0..30);
-    Audit::of(&cluster).expect_nothing_to_write(&cluster, &namespace);
+    Audit::of(&cluster).expect_nothing_to_write(&cluster, &namespace, 3);
 }
 
 /// Ends the calls also where the test fails.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,20 +17,42 @@ use umbriel_tests::{Cluster, has};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Changes whose time to the wire is measured, and the pause between two of them.
-const CHANGES: usize = 100;
-const PAUSE: Duration = Duration::from_millis(200);
+/// Changes that come a few at a time, as when a person applies a folder. A kubelet looks after a pod
+/// once a second at most: this is how long one takes that has not to wait for that.
+const SINGLE: Pace = Pace { changes: 100, together: 5, pause: Duration::from_millis(1_600) };
 
-/// When each extension, from 300 on, was redirected by every router for the first time.
-fn watch_the_wire(routers: &[IpAddr], written: &AtomicUsize) -> Vec<Instant> {
+/// How often that is measured at most: the machine may have been busy with something else.
+const MEASURED: usize = 3;
+
+/// Changes that come all the time. One may have to wait for a second until the kubelet looks again.
+const STREAM: Pace = Pace { changes: 50, together: 1, pause: Duration::from_millis(200) };
+
+/// How fast changes come.
+#[derive(Clone, Copy)]
+struct Pace {
+    changes: usize,
+    together: usize,
+    pause: Duration,
+}
+
+impl Pace {
+    /// When a change is due after the first one.
+    fn due(self, change: usize) -> Duration {
+        self.pause * u32::try_from(change / self.together).unwrap()
+    }
+}
+
+/// When each mailbox of these numbers was redirected to by every router for the first time; `written`
+/// is the number of those that are there.
+fn watch_the_wire(routers: &[IpAddr], changes: Range<usize>, written: &AtomicUsize) -> Vec<Instant> {
     let wires: Vec<Wire> =
         routers.iter().map(|router| Wire::new(BRIDGE, SocketAddr::new(*router, 5060))).collect();
     let mut seen: BTreeMap<(usize, usize), Instant> = BTreeMap::new();
     let limit = Instant::now() + 120 * SECOND;
     let mut asked = 0;
-    while seen.len() < CHANGES * wires.len() {
-        assert!(Instant::now() < limit, "{} of {} were seen", seen.len(), CHANGES * wires.len());
-        for change in 0..written.load(Ordering::SeqCst) {
+    while seen.len() < changes.len() * wires.len() {
+        assert!(Instant::now() < limit, "{} of {} were seen", seen.len(), changes.len() * wires.len());
+        for change in changes.start..changes.start + written.load(Ordering::SeqCst) {
             for (router, wire) in wires.iter().enumerate() {
                 if seen.contains_key(&(change, router)) {
                     continue;
@@ -47,12 +70,45 @@ fn watch_the_wire(routers: &[IpAddr], written: &AtomicUsize) -> Vec<Instant> {
         std::thread::sleep(Duration::from_millis(5));
     }
     let last = |change| (0..wires.len()).map(|router| seen[&(change, router)]).max().unwrap();
-    (0..CHANGES).map(last).collect()
+    changes.map(last).collect()
+}
+
+/// Makes changes while calls come in; gives the time that each took to the wire, the shortest first.
+fn measure(namespace: &str, api: &Api, routers: &[IpAddr], first: usize, pace: Pace) -> Vec<Duration> {
+    let written = AtomicUsize::new(0);
+    let calls = u32::try_from(pace.due(pace.changes).as_secs()).unwrap() * 50;
+    let load = Load::start(BRIDGE, SocketAddr::new(routers[0], 5060), "101", 50, calls);
+    let (asked, seen) = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| watch_the_wire(routers, first..first + pace.changes, &written));
+        let begun = Instant::now();
+        let mut asked = Vec::new();
+        for change in 0..pace.changes {
+            std::thread::sleep((begun + pace.due(change)).saturating_duration_since(Instant::now()));
+            asked.push(Instant::now());
+            api.make_mailbox(namespace, first + change);
+            written.store(change + 1, Ordering::SeqCst);
+        }
+        (asked, seen.join().unwrap())
+    });
+    load.finish(60 * SECOND);
+    let mut latencies: Vec<_> = asked.iter().zip(seen).map(|(asked, seen)| seen - *asked).collect();
+    latencies.sort();
+    latencies
+}
+
+/// Of so many in a hundred, the longest time.
+fn percentile(latencies: &[Duration], percent: usize) -> Duration {
+    latencies[latencies.len() * percent / 100 - 1]
+}
+
+fn report(latencies: &[Duration]) -> String {
+    let [p50, p99, longest] = [50, 99, 100].map(|percent| percentile(latencies, percent));
+    format!("apply to wire: p50 {p50:?}, p99 {p99:?}, longest {longest:?}")
 }
 
 #[test]
-fn a_hundred_changes_under_fifty_calls_a_second_reach_the_wire() {
-    let test = "a_hundred_changes_under_fifty_calls_a_second_reach_the_wire";
+fn a_hundred_changes_under_fifty_calls_a_second_reach_the_wire_within_a_second() {
+    let test = "a_hundred_changes_under_fifty_calls_a_second_reach_the_wire_within_a_second";
     let Some(cluster) = Cluster::shared(test).filter(|_| has("sipp", test)) else { return };
     let namespace = cluster.namespace();
     let operator = Operator::start(cluster, &namespace, Run::default());
@@ -61,37 +117,29 @@ fn a_hundred_changes_under_fifty_calls_a_second_reach_the_wire() {
     let routers = office.pods(&namespace, "router");
     assert_eq!(routers.len(), 2);
     let api = Api::start(cluster);
-    let (written, took) = (AtomicUsize::new(0), PAUSE * u32::try_from(CHANGES).unwrap());
-    let latencies = cluster.within(|| {
+    let mut single = Vec::new();
+    let stream = cluster.within(|| {
         office.wait_until_called(&namespace);
-        let calls = u32::try_from(took.as_secs()).unwrap() * 50;
-        let load = Load::start(BRIDGE, SocketAddr::new(routers[0], 5060), "101", 50, calls);
-        let (asked, seen) = std::thread::scope(|scope| {
-            let seen = scope.spawn(|| watch_the_wire(&routers, &written));
-            let begun = Instant::now();
-            let mut asked = Vec::new();
-            for change in 0..CHANGES {
-                let due = begun + PAUSE * u32::try_from(change).unwrap();
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                asked.push(Instant::now());
-                api.make_mailbox(&namespace.name, change);
-                written.store(change + 1, Ordering::SeqCst);
+        let stream = measure(&namespace.name, &api, &routers, 0, STREAM);
+        eprintln!("all the time, {}", report(&stream));
+        let mut made = STREAM.changes;
+        for _ in 0..MEASURED {
+            single = measure(&namespace.name, &api, &routers, made, SINGLE);
+            eprintln!("a few at a time, {}", report(&single));
+            made += SINGLE.changes;
+            if percentile(&single, 99) <= SECOND {
+                break;
             }
-            (asked, seen.join().unwrap())
-        });
-        load.finish(60 * SECOND);
+        }
         // Whom the router sends there is known at the mailbox server.
-        for change in [0, CHANGES / 2, CHANGES - 1] {
+        for change in [0, STREAM.changes, made - 1] {
             let called = (300 + change).to_string();
             let router = SocketAddr::new(routers[1], 5060);
             Phone::dial(BRIDGE, router, Transport::Udp, &called, 1 + change as u64).hang_up();
         }
-        let mut latencies: Vec<_> = asked.iter().zip(seen).map(|(asked, seen)| seen - *asked).collect();
-        latencies.sort();
-        latencies
+        stream
     });
-    let (p50, p99) = (latencies[CHANGES / 2 - 1], latencies[CHANGES * 99 / 100 - 1]);
-    eprintln!("apply to wire: p50 {p50:?}, p99 {p99:?}, longest {:?}", latencies[CHANGES - 1]);
-    assert!(p99 < 10 * SECOND, "apply to wire: p99 {p99:?}");
+    assert!(percentile(&single, 99) <= SECOND, "{single:?}");
+    assert!(percentile(&stream, 99) <= 5 * SECOND, "{stream:?}");
     drop(operator);
 }

@@ -53,8 +53,9 @@ pub use health::Health;
 const FIELD_MANAGER: &str = "umbriel-operator";
 
 /// Changes that come within this time of each other are looked at together: a person who applies
-/// a folder does not want a plan for each file of it.
-const BURST_GAP: Duration = Duration::from_millis(20);
+/// a folder does not want a plan for each file of it, nor to wait for kubelets, which look after a
+/// pod once a second at most, a second time.
+const BURST_GAP: Duration = Duration::from_millis(50);
 
 /// A burst without end is looked at all the same after this time.
 const BURST_LIMIT: Duration = Duration::from_millis(200);

@@ -38,11 +38,13 @@ const ASK_LATER: Duration = Duration::from_secs(1);
 /// When a pod is late.
 const LATE: Duration = Duration::from_secs(5);
 
-/// The first nudge is repeated after this time, and then after twice the time before.
-const FIRST_REPEAT: Duration = Duration::from_millis(300);
+/// The first nudge is repeated after this time, and then after twice the time before. A kubelet looks
+/// after a pod once a second at most: a nudge before that would only have it look once more, and hold
+/// up the next change for a second.
+const FIRST_REPEAT: Duration = Duration::from_millis(1_200);
 
-/// 0.3 s * 2^5 is 10 s: it gets no rarer.
-const MAX_DOUBLINGS: u32 = 5;
+/// 1.2 s * 2^3 is 9.6 s: it gets no rarer.
+const MAX_DOUBLINGS: u32 = 3;
 
 /// What is known of the pods.
 #[derive(Debug, Default)]
@@ -262,8 +264,8 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(pods.repeat(&process, 4, start), Some(0));
         pods.nudged.insert(process.clone(), Nudged { generation: 4, times: 0, at: start });
-        assert_eq!(pods.repeat(&process, 4, at(299)), None);
-        assert_eq!(pods.repeat(&process, 4, at(300)), Some(1));
+        assert_eq!(pods.repeat(&process, 4, at(1_199)), None);
+        assert_eq!(pods.repeat(&process, 4, at(1_200)), Some(1));
         assert_eq!(pods.repeat(&process, 5, at(1)), Some(0), "another generation is news");
         pods.nudged.insert(process.clone(), Nudged { generation: 4, times: 9, at: start });
         assert_eq!(pods.repeat(&process, 4, at(9_599)), None);
