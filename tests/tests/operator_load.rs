@@ -76,11 +76,12 @@ fn watch_the_wire(routers: &[IpAddr], changes: Range<usize>, written: &AtomicUsi
 /// Makes changes while calls come in; gives the time that each took to the wire, the shortest first.
 fn measure(namespace: &str, api: &Api, routers: &[IpAddr], first: usize, pace: Pace) -> Vec<Duration> {
     let written = AtomicUsize::new(0);
-    let calls = u32::try_from(pace.due(pace.changes).as_secs()).unwrap() * 50;
+    let calls = u32::try_from((pace.due(pace.changes) + pace.pause).as_secs()).unwrap() * 50;
     let load = Load::start(BRIDGE, SocketAddr::new(routers[0], 5060), "101", 50, calls);
     let (asked, seen) = std::thread::scope(|scope| {
         let seen = scope.spawn(|| watch_the_wire(routers, first..first + pace.changes, &written));
-        let begun = Instant::now();
+        // By then the kubelets have looked at what was before.
+        let begun = Instant::now() + pace.pause;
         let mut asked = Vec::new();
         for change in 0..pace.changes {
             std::thread::sleep((begun + pace.due(change)).saturating_duration_since(Instant::now()));
