@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Serve the objects of a Kubernetes cluster: write configurations, run the servers, say how it
     /// stands.
     Operator(OperatorArguments),
+    /// Show in a Kubernetes cluster that its operator works: make a dial plan with a mailbox, and
+    /// servers where there are none, call that mailbox, and take everything away again.
+    Trial(TrialArguments),
 }
 
 /// `umbriel up`
@@ -214,6 +217,10 @@ pub(crate) struct OperatorArguments {
     /// The image of the servers' pods; it holds this program.
     #[arg(long, value_name = "IMAGE")]
     pub image: String,
+    /// A Secret with which a registry lets nodes have the image; each namespace with servers needs
+    /// one of this name. It may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub image_pull_secret: Vec<String>,
     /// Serve the objects of this namespace alone; without it, those of the whole cluster.
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
@@ -233,6 +240,20 @@ pub(crate) struct OperatorArguments {
     /// How logs look.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+}
+
+/// `umbriel trial`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TrialArguments {
+    /// The namespace in which the objects are made.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: String,
+    /// The address to call from; the pod's own.
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: IpAddr,
+    /// The objects may take this long to be served.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
+    pub patience: Duration,
 }
 
 /// How a call comes to a router.

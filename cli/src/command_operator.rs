@@ -19,7 +19,10 @@ pub(crate) fn run(arguments: &OperatorArguments) -> Result<bool> {
     begin_logs(arguments.log_format);
     let drain = on_signals().into_diagnostic().wrap_err("cannot listen for signals")?;
     let settings = Settings {
-        image: arguments.image.clone(),
+        image: operator::Image {
+            name: arguments.image.clone(),
+            pull_secrets: arguments.image_pull_secret.clone(),
+        },
         namespace: arguments.namespace.clone(),
         lease_namespace: arguments.lease_namespace.clone(),
         identity: arguments.identity.clone(),

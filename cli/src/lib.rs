@@ -11,6 +11,7 @@ mod command_check;
 mod command_explain;
 mod command_operator;
 mod command_serve;
+mod command_trial;
 mod folder;
 mod print;
 pub mod speech;
@@ -50,6 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Router(arguments) => command_serve::router(arguments),
         Command::Mailbox(arguments) => command_serve::mailbox(arguments),
         Command::Operator(arguments) => command_operator::run(arguments),
+        Command::Trial(arguments) => command_trial::run(arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use crate::world::ObjectRef;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// The image of the servers' pods.
-    pub image: String,
+    pub image: Image,
     /// The identity that the API server gave to each object that others belong to: what does names
     /// it, and goes with it.
     pub uids: BTreeMap<ObjectRef, String>,
@@ -22,6 +22,23 @@ pub struct Cluster {
     pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
     /// Addresses of nodes, as far as they are known from pods.
     pub nodes: BTreeSet<IpAddr>,
+}
+
+/// An image, and how nodes get it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Its name, such as `registry.example/umbriel:1`.
+    pub name: String,
+    /// Secrets with which a registry lets nodes have it. Each namespace with servers has its own of
+    /// these names.
+    pub pull_secrets: Vec<String>,
+}
+
+impl From<&str> for Image {
+    /// An image that anybody may have.
+    fn from(name: &str) -> Self {
+        Image { name: name.to_owned(), pull_secrets: Vec::new() }
+    }
 }
 
 /// One pod of a server.

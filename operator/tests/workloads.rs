@@ -65,6 +65,17 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
     manifests
 }
 
+#[test]
+fn pods_name_the_secrets_that_their_image_is_had_with() {
+    let mut world = world();
+    world.cluster.as_mut().unwrap().image.pull_secrets = vec!["registry".into()];
+    let writes = settle(&mut world);
+    let templates = manifests(&writes).into_iter().filter_map(|manifest| manifest["spec"].get("template"));
+    let secrets: Vec<_> =
+        templates.map(|template| template["spec"]["imagePullSecrets"].to_string()).collect();
+    assert_eq!(secrets, [r#"[{"name":"registry"}]"#; 2]);
+}
+
 /// Where routers send calls to: each address, and whether they may.
 fn places(world: &World) -> Vec<(String, bool)> {
     let servers = &world.observed.sites["default"].directory.mailbox_servers;

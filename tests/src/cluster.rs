@@ -165,12 +165,18 @@ impl Cluster {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
         let _created = self.kubectl(&["create", "namespace", &name]);
-        let namespace = Namespace { cluster: self, name };
+        let namespace = Namespace { cluster: self, name, goes: true };
         wait_until("the namespace has its service account", Duration::from_secs(30), || {
             let account = namespace.command(&["get", "serviceaccount", "default"]).output();
             account.is_ok_and(|output| output.status.success()).then_some(())
         });
         namespace
+    }
+
+    /// A namespace that somebody else has made, and that stays.
+    #[must_use]
+    pub fn visit(&self, name: &str) -> Namespace<'_> {
+        Namespace { cluster: self, name: name.to_owned(), goes: false }
     }
 
     /// Installs the definitions of our kinds; the shared cluster has them.
@@ -208,6 +214,7 @@ pub struct Namespace<'a> {
     cluster: &'a Cluster,
     /// As the API server knows it.
     pub name: String,
+    goes: bool,
 }
 
 impl Namespace<'_> {
@@ -244,12 +251,11 @@ impl Namespace<'_> {
 
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
-        // The cluster goes soon after, and a test that failed has said so already.
-        let _deleted = self
-            .cluster
-            .command("kubectl")
-            .args(["delete", "namespace", "--wait=false", &self.name])
-            .output();
+        if self.goes {
+            let mut delete = self.cluster.command("kubectl");
+            // The cluster goes soon after, and a test that failed has said so already.
+            let _deleted = delete.args(["delete", "namespace", "--wait=false", &self.name]).output();
+        }
     }
 }
 

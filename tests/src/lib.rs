@@ -6,10 +6,12 @@
 
 pub mod api;
 pub mod audio;
+pub mod audit;
 pub mod callers;
 pub mod cluster;
 pub mod house;
 pub mod image;
+pub mod installed;
 pub mod load;
 pub mod mail;
 mod need;

@@ -15,6 +15,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ("operator.replcas=2", "at '/operator': additional properties 'replcas' not allowed"),
     ("operator.resources.limit.cpu=1", "at '/operator/resources': additional properties 'limit' not allowed"),
     ("image.tga=dev", "at '/image': additional properties 'tga' not allowed"),
+    ("image.pullSecrets=registry", "at '/image/pullSecrets': got string, want array"),
     ("crds.instal=true", "at '/crds': additional properties 'instal' not allowed"),
     ("rbac.agregate=true", "at '/rbac': additional properties 'agregate' not allowed"),
     ("networkPolicy.enable=true", "at '/networkPolicy': additional properties 'enable' not allowed"),
@@ -180,9 +181,9 @@ fn the_notes_say_what_to_do_next() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     for line in [
-        "kubectl -n umbriel-system rollout status deployment/umbriel-operator",
-        "kubectl -n phones apply -f examples/quickstart",
-        "kubectl -n phones wait --for=condition=Served umdialplans --all",
+        "helm test umbriel --namespace umbriel-system",
+        "kubectl --namespace phones apply --filename examples/quickstart/",
+        "kubectl --namespace phones wait --for=condition=Served um --all --timeout=2m",
     ] {
         assert!(said.contains(line), "{said}");
     }

@@ -39,6 +39,7 @@ const IO_FILES: &[&str] = &[
     "operator/src/cluster/apply.rs",
     "operator/src/cluster/pods.rs",
     "operator/src/cluster/lease.rs",
+    "operator/src/cluster/trial.rs",
     "router/src/server.rs",
     "mailbox/src/server.rs",
     "mailbox/src/speech.rs",

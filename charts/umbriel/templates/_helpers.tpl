@@ -20,6 +20,35 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{/* The image. */}}
+{{- define "umbriel.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- end }}
+
+{{/* What every pod of ours keeps to. */}}
+{{- define "umbriel.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* And every container. */}}
+{{- define "umbriel.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* What `helm test` makes goes when the test is over; the argument says in which order it comes. */}}
+{{- define "umbriel.testAnnotations" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
+
 {{/* What the operator may do with objects, their status and what it owns. */}}
 {{- define "umbriel.operatorRules" -}}
 - apiGroups: [umbriel.dev]

@@ -14,6 +14,14 @@ use runtime::admin::Component;
 /// than that is over.
 const TROUBLE_LASTS: Duration = Duration::from_secs(40);
 
+/// It tries again within seconds at first. A watch that then works says nothing until there is
+/// something to say, so a trouble that does not come back is over.
+const FIRST_TROUBLE_LASTS: Duration = Duration::from_secs(4);
+
+/// Each try is about twice as long after the one before, half of that more by chance: three times as
+/// long as it has gone on, there must have been another one.
+const PATIENCE: u32 = 3;
+
 /// The main loop turns at least this often, even if there is nothing to do.
 pub(super) const BEAT: Duration = Duration::from_secs(10);
 
@@ -29,8 +37,24 @@ pub struct Health {
     stands_by: AtomicBool,
     synced: AtomicBool,
     rounds: AtomicU64,
-    /// What is wrong, by what it is about, and when that was seen last.
-    troubles: Mutex<BTreeMap<String, (Instant, String)>>,
+    /// What is wrong, by what it is about.
+    troubles: Mutex<BTreeMap<String, Trouble>>,
+}
+
+/// Something that goes wrong each time that it is tried.
+#[derive(Debug)]
+struct Trouble {
+    first: Instant,
+    last: Instant,
+    message: String,
+}
+
+impl Trouble {
+    /// Whether it goes on at `now`, as far as anybody can know.
+    fn lasts(&self, now: Instant) -> bool {
+        let limit = FIRST_TROUBLE_LASTS + (self.last - self.first) * PATIENCE;
+        now.duration_since(self.last) < limit.min(TROUBLE_LASTS)
+    }
 }
 
 impl Health {
@@ -63,8 +87,11 @@ impl Health {
     /// `what` is in trouble; says so in the log when that is news.
     pub(super) fn trouble(&self, what: &str, message: &str) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = troubles.insert(what.into(), (Instant::now(), message.into()));
-        if before.is_none_or(|(_, before)| before != message) {
+        let now = Instant::now();
+        let before = troubles.remove(what).filter(|before| before.lasts(now));
+        let first = before.as_ref().map_or(now, |before| before.first);
+        troubles.insert(what.into(), Trouble { first, last: now, message: message.into() });
+        if before.is_none_or(|before| before.message != message) {
             tracing::warn!(what, "{message}; it is tried again, and what is known goes on being used");
         }
     }
@@ -80,9 +107,9 @@ impl Health {
     /// Whether it can do its work at `now`, and why not.
     fn ready_at(&self, now: Instant) -> Result<(), String> {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let lasting = troubles.iter().filter(|(_, (seen, _))| now.duration_since(*seen) < TROUBLE_LASTS);
+        let lasting = troubles.iter().filter(|(_, trouble)| trouble.lasts(now));
         let mut lines: Vec<String> =
-            lasting.map(|(what, (_, message))| format!("{what}: {message}")).collect();
+            lasting.map(|(what, trouble)| format!("{what}: {}", trouble.message)).collect();
         if !self.stands_by.load(Ordering::Relaxed) && !self.synced.load(Ordering::Relaxed) {
             lines.insert(0, "it has not seen every object yet".into());
         }
@@ -142,5 +169,17 @@ mod tests {
         health.well("Lease");
         assert_eq!(health.ready_at(Instant::now()), Err("watch of Pods: connection refused".into()));
         assert_eq!(health.ready_at(Instant::now() + TROUBLE_LASTS), Ok(()), "it was not seen again");
+    }
+
+    #[test]
+    fn a_trouble_is_over_when_it_must_have_been_tried_again() {
+        let first = Instant::now();
+        let after = |seconds| first + Duration::from_secs(seconds);
+        let trouble = |last| Trouble { first, last: after(last), message: "no answer".into() };
+        // Seen once; for 5 s; and for so long that it is tried every half a minute.
+        for (last, until) in [(0, 4), (5, 5 + 19), (300, 340)] {
+            assert!(trouble(last).lasts(after(until - 1)), "{last}");
+            assert!(!trouble(last).lasts(after(until)), "{last}");
+        }
     }
 }

@@ -19,6 +19,7 @@ mod lease;
 mod objects;
 mod pods;
 mod populate;
+mod trial;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::reconcile::reconcile;
 use crate::rotation::remember;
+use crate::site::Image;
 use crate::token_key::NoChance;
 use crate::world::{Awaited, ObjectRef, World, WrittenKeys};
 use apply::{Desk, Outcome};
@@ -46,6 +48,7 @@ use health::BEAT;
 use lease::Lost;
 use objects::{Change, News, Objects, Source};
 use pods::Pods;
+pub use trial::{Destination, Trial, TrialError};
 
 pub use health::Health;
 
@@ -70,7 +73,7 @@ const LIST_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The image of the servers' pods.
-    pub image: String,
+    pub image: Image,
     /// The one namespace that is served; `None` for the whole cluster.
     pub namespace: Option<String>,
     /// The namespace of the Lease.

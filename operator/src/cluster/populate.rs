@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use super::objects::{Objects, Source};
 use super::pods::Pods;
 use crate::problem::Problem;
-use crate::site::{Cluster, Instance};
+use crate::site::{Cluster, Image, Instance};
 use crate::workloads::{
     COMPONENT_LABEL, INSTANCE_LABEL, PHASE_ANNOTATION, Role, SINCE_ANNOTATION, TOKEN_SECRET, WorkloadKind,
     WorkloadRef, part_name,
@@ -33,7 +33,7 @@ pub(super) fn world(
     objects: &Objects,
     pods: &Pods,
     namespace: &str,
-    image: &str,
+    image: &Image,
     now: jiff::Timestamp,
 ) -> World {
     let mut world = World::empty(IpAddr::V4(Ipv4Addr::UNSPECIFIED), now);
@@ -93,8 +93,8 @@ fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
     }
 }
 
-fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &str) -> Cluster {
-    let mut cluster = Cluster { image: image.into(), ..Cluster::default() };
+fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &Image) -> Cluster {
+    let mut cluster = Cluster { image: image.clone(), ..Cluster::default() };
     for kind in [Kind::UMCallRouter, Kind::UMService, Kind::UMDialPlan, Kind::UMIPGateway] {
         for (key, object) in objects.of(Source::Kind(kind), namespace) {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default();

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::pod::{Extra, template};
 use super::{Owner, WORKERS, Workload, WorkloadKind, host_ports, mailbox_ports, services};
-use crate::site::Instance;
+use crate::site::{Image, Instance};
 
 /// Where recordings and mail are kept.
 const STATE_DIR: &str = "/var/lib/umbriel";
@@ -24,7 +24,7 @@ const GRACE_PERIOD_S: u32 = 120 * 60 + 60;
 /// The objects of one mailbox service.
 pub(super) fn workloads(
     owner: &Owner<'_>,
-    image: &str,
+    image: &Image,
     spec: &UMServiceSpec,
     pods: &[Instance],
 ) -> Vec<Workload> {

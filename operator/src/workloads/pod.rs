@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::configuration::volume;
 use super::{ADMIN_PORT, Owner};
 use crate::exposure::NamedPort;
+use crate::site::Image;
 
 /// The folder in which the configuration is mounted.
 const CONFIG_DIR: &str = "/etc/umbriel";
@@ -41,7 +42,7 @@ pub(super) struct Extra<'a> {
 }
 
 /// The template of a server's pods.
-pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra<'_>) -> Json {
+pub(super) fn template(owner: &Owner<'_>, image: &Image, extra: &Extra<'_>) -> Json {
     let mut args = vec![
         owner.role.name().to_owned(),
         "--config".into(),
@@ -65,7 +66,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra<'_>) -> Jso
             "failureThreshold": failures,
         })
     };
-    json!({
+    let template = json!({
         "metadata": { "labels": owner.labels() },
         "spec": {
             "automountServiceAccountToken": false,
@@ -88,7 +89,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra<'_>) -> Jso
             }],
             "containers": [{
                 "name": owner.role.name(),
-                "image": image,
+                "image": image.name,
                 "imagePullPolicy": "IfNotPresent",
                 "args": args,
                 "env": [of_the_pod("POD_ADDRESS", "status.podIP"), of_the_pod("POD_NAME", "metadata.name")],
@@ -107,7 +108,17 @@ pub(super) fn template(owner: &Owner<'_>, image: &str, extra: &Extra<'_>) -> Jso
             }],
             "volumes": volumes,
         },
-    })
+    });
+    with_pull_secrets(template, image)
+}
+
+/// The template of pods whose nodes may need these Secrets to have the image.
+fn with_pull_secrets(mut template: Json, image: &Image) -> Json {
+    if !image.pull_secrets.is_empty() {
+        let secrets = image.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        template["spec"]["imagePullSecrets"] = Json::Array(secrets);
+    }
+    template
 }
 
 /// A field of the pod that its server is told.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::pod::{Extra, template};
 use super::{Owner, Workload, WorkloadKind, host_ports, router_ports, services};
+use crate::site::Image;
 
 /// One may be taken away, and the other one answers.
 const REPLICAS: u32 = 2;
@@ -15,7 +16,7 @@ const REPLICAS: u32 = 2;
 const GRACE_PERIOD_S: u32 = 30;
 
 /// The objects of one router.
-pub(super) fn workloads(owner: &Owner<'_>, image: &str, spec: &UMCallRouterSpec) -> Vec<Workload> {
+pub(super) fn workloads(owner: &Owner<'_>, image: &Image, spec: &UMCallRouterSpec) -> Vec<Workload> {
     let ports = router_ports(spec);
     let extra = Extra {
         certificate: spec.certificate_secret.as_deref(),

@@ -68,7 +68,7 @@ fn baresip_leaves_a_message(site: &dyn Site, transport: &str, law: Law) {
     let sound = audio::noise(law, 77, 8000 * 30);
     let output = baresip(site, "101", transport, law, &sound, Duration::from_secs(12));
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "baresip: {text}");
+    assert!(output.status.success() && text.contains("Call established"), "baresip: {text}");
 
     let mails = site.wait_for_mails(1);
     let [mail] = mails.as_slice() else { panic!("one message, not {}", mails.len()) };
