@@ -46,8 +46,9 @@ cluster: ## Start a Kubernetes cluster of two nodes on this machine (DO=down end
 	@tests/need cluster
 	@tests/cluster/cluster $(or $(DO),up)
 
-bench: ## Measure the routing decision at 10, 1,000 and 100,000 mailboxes
-	@cargo bench -p umbriel-config --bench route
+bench: ## Measure the routing decision and the operator's plans, at up to 100,000 mailboxes (ONLY=route, ONLY=operator)
+	@$(if $(filter-out route,$(ONLY)),,cargo bench -p umbriel-config --bench route)
+	@$(if $(filter-out operator,$(ONLY)),,cargo bench -p umbriel-operator --bench reconcile)
 
 clean: ## Remove what was built and the state of `make run`
 	@rm -rf target run

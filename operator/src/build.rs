@@ -21,6 +21,7 @@ use crate::dereference::Linked;
 use crate::directory::{databases, delivery, identity, router_listeners, service_listeners, site, small};
 use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
+use crate::memory::Memory;
 use crate::problem::Problem;
 use crate::workloads::{FIRST_MEDIA_PORT, media_ports};
 use crate::world::{Generations, Key, ObjectRef, PartName, PartRef, TlsSecret, World};
@@ -66,6 +67,7 @@ pub(crate) fn build(
     world: &World,
     linked: &Linked<'_>,
     keys: Option<&[TokenKey]>,
+    memory: &mut Memory,
     problems: &mut Vec<Problem>,
 ) -> Wanted {
     let routers = Written::new(world, &world.observed.routers);
@@ -86,7 +88,8 @@ pub(crate) fn build(
         let hosts = hosts_of(&servers, previous.unwrap_or_default());
         let nodes = world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect();
         let site = site(linked, namespace, nodes, servers, hosts);
-        common.put(world, namespace, PartName::Site, site.to_part().ok(), problems);
+        let named = PartRef { namespace: namespace.into(), name: PartName::Site };
+        common.put(world, namespace, PartName::Site, memory.site(&named, &site), problems);
         sites.insert(namespace.to_owned(), Arc::new(site));
         let mut databases = databases(linked, namespace);
         for number in 0..DATABASES {
@@ -94,8 +97,10 @@ pub(crate) fn build(
             let named = PartRef { namespace: namespace.into(), name };
             // A part that is written says so when its last mailbox is gone.
             let part = match databases.remove(&number) {
-                Some(database) => database.to_part().ok(),
-                None if world.observed.parts.contains_key(&named) => DatabasePart::default().to_part().ok(),
+                Some(database) => memory.database(&named, &database),
+                None if world.observed.parts.contains_key(&named) => {
+                    memory.database(&named, &DatabasePart::default())
+                }
                 None => continue,
             };
             common.put(world, namespace, name, part, problems);

@@ -1,4 +1,4 @@
-//! The one verb: [`reconcile`].
+//! The one verb: [`reconcile`], and [`Reconciler`], which remembers.
 //!
 //! Decides the order of the steps, and that only differences are written. Every step is pure.
 
@@ -11,6 +11,7 @@ use crate::build::{Wanted, build, servers_of};
 use crate::check::check_each;
 use crate::defaults::defaults;
 use crate::dereference::dereference;
+use crate::memory::Memory;
 use crate::plan::{PartWrite, Plan, Write};
 use crate::problem::Problem;
 use crate::rotation::rotate;
@@ -25,6 +26,23 @@ use crate::world::{ObjectRef, PartName, World, WrittenKeys};
 /// problem of that one. A world in which the plan already holds gets a plan without writes, and
 /// after any number of a plan's writes the next plan finishes the rest.
 pub fn reconcile(world: &World) -> Plan {
+    Reconciler::default().reconcile(world)
+}
+
+/// [`reconcile`] with a memory: it says the same, sooner.
+#[derive(Debug, Default)]
+pub struct Reconciler {
+    memory: Memory,
+}
+
+impl Reconciler {
+    /// What should be written in this world, and what is wrong in it.
+    pub fn reconcile(&mut self, world: &World) -> Plan {
+        plan(world, &mut self.memory)
+    }
+}
+
+fn plan(world: &World, memory: &mut Memory) -> Plan {
     let mut problems = world.refused.clone();
     let names = check_each(world, &mut problems);
     let mut linked = dereference(world, names, &mut problems);
@@ -34,7 +52,7 @@ pub fn reconcile(world: &World) -> Plan {
         Some(keys) => Some(keys.keys.as_slice()),
         None => world.cluster.is_none().then_some(world.token_keys.as_slice()),
     };
-    let wanted = build(world, &linked, known, &mut problems);
+    let wanted = build(world, &linked, known, memory, &mut problems);
     let defaults = defaults(world);
     let statuses = statuses(world, &linked, &wanted, &defaults, &problems);
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();

@@ -18,8 +18,8 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use umbriel_operator::{
-    Cluster, Generations, Instance, Key, Object, ObjectRef, Observed, Plan, Problem, TlsSecret, World, Write,
-    reconcile,
+    Cluster, Generations, Instance, Key, Object, ObjectRef, Observed, Plan, Problem, Reconciler, TlsSecret,
+    World, Write, reconcile,
 };
 
 fn now() -> jiff::Timestamp {
@@ -447,6 +447,14 @@ proptest! {
         made.into_iter().for_each(|write| world.apply(write));
         reconcile(&world).writes.into_iter().for_each(|write| world.apply(write));
         prop_assert_eq!(reconcile(&world).writes, []);
+    }
+
+    #[test]
+    fn a_memory_of_other_worlds_changes_nothing(worlds in vec(some_world(), 1..4)) {
+        let mut reconciler = Reconciler::default();
+        for world in &worlds {
+            prop_assert_eq!(reconciler.reconcile(world), reconcile(world));
+        }
     }
 
     #[test]

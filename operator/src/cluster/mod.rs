@@ -2,7 +2,7 @@
 //!
 //! Decides when a namespace is looked at again: soon after something in it changed, while a pod has
 //! not said that it serves what it should, and in any case after the resync interval. Refuses to
-//! know what a plan says; that is [`reconcile`]'s.
+//! know what a plan says; that is [`crate::reconcile()`]'s.
 //!
 //! ```text
 //! watches -> Store -> World -> reconcile -> Plan -> server-side apply
@@ -34,7 +34,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
-use crate::reconcile::reconcile;
+use crate::reconcile::Reconciler;
 use crate::rotation::remember;
 use crate::site::Image;
 use crate::token_key::NoChance;
@@ -165,6 +165,8 @@ struct Shell<'a> {
     resync: Resync,
     /// The objects of each namespace that wait to be served.
     awaited: BTreeMap<String, Awaited>,
+    /// What is remembered of each namespace with servers.
+    reconcilers: BTreeMap<String, Reconciler>,
     /// The keys of the redirect token of each namespace, as they were when they could be read.
     token_keys: BTreeMap<String, WrittenKeys>,
     /// The problems of each namespace, as they were told last.
@@ -217,6 +219,7 @@ impl<'a> Shell<'a> {
             retries: Retries::default(),
             resync: Resync::begin(settings.resync_interval, Instant::now()),
             awaited: BTreeMap::new(),
+            reconcilers: BTreeMap::new(),
             token_keys: BTreeMap::new(),
             problems: BTreeMap::new(),
         })
@@ -322,7 +325,10 @@ impl<'a> Shell<'a> {
         world.spare_key = Some(crate::token_key::token_key()?);
         remember(&mut world, &mut self.token_keys, namespace);
         world.observed.awaited = self.awaited.remove(namespace).unwrap_or_default();
-        let plan = reconcile(&world);
+        let plan = self.reconcilers.entry(namespace.into()).or_default().reconcile(&world);
+        if world.routers.is_empty() && world.services.is_empty() {
+            self.reconcilers.remove(namespace);
+        }
         self.report(namespace, &plan);
         self.awaited.insert(namespace.into(), plan.awaited);
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();

@@ -13,6 +13,7 @@ use config::parts::{
     MailboxIndex, Part, RouterIndex, SitePart, TOKEN_KEYS_FILE, digest, token_keys_from_yaml,
 };
 use crds::Kind;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -20,6 +21,7 @@ use super::objects::{Objects, Source};
 use super::pods::Pods;
 use crate::problem::Problem;
 use crate::site::{Cluster, Image, Instance};
+use crate::status::ObjectStatus;
 use crate::workloads::{
     COMPONENT_LABEL, INSTANCE_LABEL, PHASE_ANNOTATION, Role, SINCE_ANNOTATION, TOKEN_SECRET, WorkloadKind,
     WorkloadRef, part_name,
@@ -61,7 +63,7 @@ fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
         key: &Key,
         object: &Json,
     ) -> Result<(), serde_json::Error> {
-        let spec = serde_json::from_value(object["spec"].clone())?;
+        let spec = S::deserialize(&object["spec"])?;
         let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
         objects.insert(key.clone(), Object { generation, spec });
         Ok(())
@@ -88,7 +90,7 @@ fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
             waits_for: None,
         });
     }
-    if let Ok(status) = serde_json::from_value(object["status"].clone()) {
+    if let Ok(status) = ObjectStatus::deserialize(&object["status"]) {
         world.observed.statuses.insert(named, status);
     }
 }

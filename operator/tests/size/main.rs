@@ -1,0 +1,66 @@
+//! What a change costs in a large namespace: one part, whatever the size.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
+
+mod world;
+
+use umbriel_operator::{PartName, Plan, Reconciler, Write, reconcile};
+use world::{carry_out, key, name, put, world};
+
+const MAILBOXES: u32 = 5_000;
+
+const OTHERS: u32 = 500;
+
+/// The parts and the indices that a plan writes, and how many bytes of parts.
+fn written(plan: &Plan) -> (Vec<PartName>, usize, usize) {
+    let (mut parts, mut indices, mut bytes) = (Vec::new(), 0, 0);
+    for write in &plan.writes {
+        match write {
+            Write::Part(named, part) => {
+                parts.push(named.name);
+                bytes += part.part.bytes.len();
+            }
+            Write::Mailbox(..) | Write::Router(..) => indices += 1,
+            Write::TokenKeys(..) | Write::Workload(_) | Write::Remove(_) => {}
+            Write::Status(..) | Write::Forget(_) | Write::Default(_) => {}
+        }
+    }
+    (parts, indices, bytes)
+}
+
+#[test]
+fn a_change_of_one_mailbox_writes_its_database_and_the_indices() {
+    let mut world = world(MAILBOXES, OTHERS);
+    let mut reconciler = Reconciler::default();
+    let first = reconciler.reconcile(&world);
+    assert_eq!(first, reconcile(&world));
+    assert_eq!(first.problems, []);
+    let (parts, indices, all) = written(&first);
+    assert_eq!((parts.len(), indices), (33, 2), "32 databases and the site");
+    carry_out(&mut world, first);
+    let second = reconciler.reconcile(&world);
+    carry_out(&mut world, second);
+
+    let database = config::database_of(&name(7).name);
+    put(&mut world, 7, "Somebody Else");
+    let plan = reconciler.reconcile(&world);
+    assert_eq!(plan, reconcile(&world), "a memory changes nothing");
+    let (parts, indices, bytes) = written(&plan);
+    eprintln!("{MAILBOXES} mailboxes: {all} bytes in 33 parts at first, {bytes} in one after a change");
+    assert_eq!((parts, indices), (vec![PartName::Database(database)], 2));
+    assert!(bytes * 20 < all, "{bytes} of {all}");
+    carry_out(&mut world, plan);
+
+    world.mailboxes.remove(&name(7)).unwrap();
+    let plan = reconciler.reconcile(&world);
+    assert_eq!(plan, reconcile(&world));
+    assert_eq!(written(&plan).0, [PartName::Database(database)]);
+    carry_out(&mut world, plan);
+
+    world.gateways.remove(&key("gateway-00000")).unwrap();
+    let plan = reconciler.reconcile(&world);
+    assert_eq!(plan, reconcile(&world));
+    assert_eq!(written(&plan).0, [PartName::Site], "what is no mailbox is in the site");
+    carry_out(&mut world, plan);
+    assert_eq!(written(&reconciler.reconcile(&world)), (vec![], 0, 0));
+}
