@@ -14,7 +14,12 @@ use crate::site::Site;
 const PACKET: usize = 160;
 /// Time of one packet.
 const PERIOD: Duration = Duration::from_millis(20);
-/// Nothing heard for this long means that the greeting and its tone are over.
+/// Bytes of an RTP header without additions.
+const RTP_HEADER: usize = 12;
+/// This many packets of the tone, of 20, have been heard when it is over. A greeting may pause on a
+/// busy machine, so that silence alone does not say that it has ended.
+const TONE_PACKETS: usize = 10;
+/// Nothing heard for this long after them means that the tone is over.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// An answer to a request takes no longer than this.
@@ -44,6 +49,8 @@ pub struct Phone {
     sent: usize,
     answered: Instant,
     last_heard: Option<Instant>,
+    /// Packets of the tone.
+    tone_heard: usize,
     hung_up: bool,
 }
 
@@ -78,6 +85,7 @@ impl Phone {
             sent: 0,
             answered: Instant::now(),
             last_heard: None,
+            tone_heard: 0,
             hung_up: false,
         };
         let redirect = phone.invite(1);
@@ -104,7 +112,7 @@ impl Phone {
     /// If that takes more than thirty seconds.
     pub fn speak_through_the_greeting(&mut self) {
         let limit = Instant::now() + Duration::from_secs(30);
-        while self.last_heard.is_none_or(|at| at.elapsed() < QUIET) {
+        while self.tone_heard < TONE_PACKETS || self.last_heard.is_none_or(|at| at.elapsed() < QUIET) {
             assert!(Instant::now() < limit, "the greeting does not end");
             self.speak(PERIOD);
         }
@@ -174,9 +182,10 @@ impl Phone {
 
     fn listen(&mut self) {
         let mut buffer = [0; 2048];
-        while let Ok((_, from)) = self.media.recv_from(&mut buffer) {
+        while let Ok((length, from)) = self.media.recv_from(&mut buffer) {
             if from == self.far_media {
                 self.last_heard = Some(Instant::now());
+                self.tone_heard += usize::from(is_tone(&buffer[..length]));
             }
         }
     }
@@ -227,6 +236,13 @@ impl Drop for Phone {
             self.request("BYE", 3, &to, "");
         }
     }
+}
+
+/// Whether an RTP packet has the tone, whose 1000 Hz repeat after eight samples, as neither silence
+/// nor speech does.
+fn is_tone(packet: &[u8]) -> bool {
+    let Some(sound) = packet.get(RTP_HEADER..).filter(|sound| sound.len() == PACKET) else { return false };
+    sound.windows(9).all(|window| window[0] == window[8]) && sound.iter().any(|byte| *byte != sound[0])
 }
 
 /// What signalling goes through.
