@@ -80,6 +80,11 @@ impl Write {
         }
     }
 
+    /// The keys of the redirect token, if it is they.
+    pub(crate) fn token_keys(&self) -> Option<&WrittenKeys> {
+        if let Write::TokenKeys(_, keys) = self { Some(keys) } else { None }
+    }
+
     /// The object that it makes for another one, if it does.
     pub(crate) fn made(&self) -> Option<ObjectRef> {
         match self {

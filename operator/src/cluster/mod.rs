@@ -332,12 +332,15 @@ impl<'a> Shell<'a> {
         self.report(namespace, &plan);
         self.awaited.insert(namespace.into(), plan.awaited);
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
+        let keys = plan.writes.iter().find_map(Write::token_keys).cloned();
         // The servers are told before people are: there may be much to tell.
         let (first, then): (Vec<_>, Vec<_>) = plan.writes.into_iter().partition(Write::is_for_servers);
         let mut outcome = Outcome::default();
         self.write(namespace, &world, first, &mut outcome).await;
         // Pods are told of what is there for them.
         if !outcome.lacks_configuration {
+            // Who wrote keys remembers them, whatever becomes of them before they are seen.
+            self.token_keys.extend(keys.map(|keys| (namespace.into(), keys)));
             self.pods.nudge(&self.client, &mut self.objects, namespace, &plan.wanted).await;
         }
         self.write(namespace, &world, then, &mut outcome).await;
