@@ -108,6 +108,10 @@ codes! {
     TokenKeysUnusable = 1025, Configuration, 0;
     /// A server does not know yet where callers reach it.
     AddressAwaited = 1026, Configuration, 0;
+    /// The mailbox servers of a namespace do not share one message store.
+    StoreNotShared = 1027, Configuration, 0;
+    /// The message store that is named cannot be used.
+    StoreUnusable = 1028, Configuration, 0;
 
     /// The request breaks the grammar or lacks what every request must have.
     MalformedRequest = 1101, Call, 400;

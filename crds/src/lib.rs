@@ -14,6 +14,7 @@ mod ip_gateway;
 mod kind;
 mod mailbox;
 mod mailbox_policy;
+mod message_store;
 mod rule;
 mod server;
 mod service;
@@ -27,6 +28,7 @@ pub use ip_gateway::{GatewayStatus, UMIPGateway, UMIPGatewaySpec, UMIPGatewaySta
 pub use kind::{GROUP, Kind, VERSION};
 pub use mailbox::{UMMailbox, UMMailboxSpec};
 pub use mailbox_policy::{UMMailboxPolicy, UMMailboxPolicySpec, UMMailboxPolicyStatus};
+pub use message_store::MessageStore;
 pub use server::{Exposure, ServerStatus, StartupMode};
 pub use service::{Smtp, SmtpSecurity, UMService, UMServiceSpec};
 pub use status::{Condition, ConditionStatus, Status};

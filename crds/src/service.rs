@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::message_store::MessageStore;
 use crate::rule::{NotEmpty, Range, name_schema};
 use crate::server::{Exposure, ServerStatus, StartupMode, check_ports, port, ports_rule};
 use crate::status::Status;
@@ -133,6 +134,10 @@ pub struct UMServiceSpec {
     /// the state folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smtp: Option<Smtp>,
+    /// Where messages are stored. Without it in the volume of each mailbox server, which is enough
+    /// for one: several of a namespace need one store that all of them can read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<MessageStore>,
 }
 
 /// The mail server that takes voice messages.
@@ -185,6 +190,9 @@ impl UMServiceSpec {
             checks.length("spec.smtp.host", &smtp.host, MAX_HOST_CHARS);
             checks.range("spec.smtp.port", smtp.port, &port(DEFAULT_SMTP_PORT));
             checks.email("spec.smtp.from", &smtp.from);
+        }
+        if let Some(store) = &self.store {
+            store.check(&mut checks);
         }
         checks.into_violations()
     }

@@ -13,9 +13,9 @@ use config::parts::{
     token_keys_to_yaml,
 };
 use config::{
-    Code, DATABASES, Delivery, MailboxServer, SCHEMA_VERSION, ServerIdentity, ServerStatus, TokenKey,
+    Code, DATABASES, Delivery, MailboxServer, SCHEMA_VERSION, ServerIdentity, ServerStatus, Store, TokenKey,
 };
-use crds::Kind;
+use crds::{Kind, UMServiceSpec};
 
 use crate::dereference::Linked;
 use crate::directory::{databases, delivery, identity, router_listeners, service_listeners, site, small};
@@ -23,7 +23,7 @@ use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
 use crate::memory::Memory;
 use crate::problem::Problem;
-use crate::workloads::{FIRST_MEDIA_PORT, media_ports};
+use crate::workloads::{FIRST_MEDIA_PORT, STORE_DIR, media_ports};
 use crate::world::{Generations, Key, ObjectRef, PartName, PartRef, TlsSecret, World};
 use crate::written::Written;
 
@@ -302,7 +302,7 @@ fn mailbox_indices(
             first_media_port: world.cluster.as_ref().map(|_| FIRST_MEDIA_PORT),
             max_calls_allowed: service.max_calls_allowed,
             delivery: service.delivery,
-            store: config::Store::Own,
+            store: store(linked.services.get(&key).map(|server| server.spec), before),
             parts: common.digests(&key.namespace, certificate, before.map(|before| &before.parts)),
         };
         if before != Some(&index) {
@@ -317,6 +317,15 @@ fn mailbox_indices(
         documents.insert(key.clone(), Document { withdrawn: true, index });
     }
     documents
+}
+
+/// Where a server stores messages: in a cluster its pod has the claim at a fixed place.
+fn store(spec: Option<&UMServiceSpec>, before: Option<&MailboxIndex>) -> Store {
+    match spec {
+        Some(UMServiceSpec { store: Some(_), .. }) => Store::Folder(STORE_DIR.into()),
+        Some(_) => Store::Own,
+        None => before.map(|index| index.store.clone()).unwrap_or_default(),
+    }
 }
 
 /// The digests of a certificate's files, as far as the Secret has them.

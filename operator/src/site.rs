@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::world::ObjectRef;
+use crate::world::{Key, ObjectRef};
 
 /// A namespace of a cluster, as far as servers run in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Cluster {
     pub uids: BTreeMap<ObjectRef, String>,
     /// The identities of the objects that one belongs to, and goes with.
     pub owners: BTreeMap<ObjectRef, Vec<String>>,
+    /// The PersistentVolumeClaims, each with its access modes.
+    pub claims: BTreeMap<Key, Vec<String>>,
     /// The pods of each server object that run.
     pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
     /// Addresses of nodes, as far as they are known from pods.
@@ -103,7 +105,6 @@ mod tests {
     use crds::Kind;
 
     use super::*;
-    use crate::world::Key;
 
     fn instance(ready: bool, serves: Option<u64>) -> Instance {
         Instance { name: "a".into(), address: None, node_address: None, ready, ends: false, serves }

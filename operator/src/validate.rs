@@ -8,6 +8,7 @@ mod exposure;
 mod gateways;
 mod mailboxes;
 mod servers;
+mod stores;
 
 use crate::dereference::Linked;
 use crate::problem::Problem;
@@ -22,6 +23,7 @@ pub(crate) fn validate_together(world: &World, linked: &mut Linked<'_>, problems
     mailboxes::extension_lengths(linked, problems);
     mailboxes::extensions_taken(linked, problems);
     servers::certificates(linked, problems);
+    stores::stores(world, linked, problems);
     if world.cluster.is_some() {
         servers::names_of_pods(linked, problems);
         exposure::ports(linked, problems);

@@ -387,6 +387,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         Cluster {
             image: "umbriel:1".into(),
             owners: BTreeMap::new(),
+            claims: BTreeMap::new(),
             uids: pods.keys().flat_map(of).map(|server| (server, "uid".into())).collect(),
             instances: pods
                 .iter()

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use config::TokenKey;
-use crds::Kind;
+use crds::{Kind, MessageStore};
 use serde_json::{Value as Json, json};
 use umbriel_operator::{Cluster, Instance, Key, Object, ObjectRef, World, Write, reconcile};
 
@@ -198,7 +198,11 @@ fn each_pod_of_a_mailbox_service_hosts_its_share_and_another_one_takes_over_when
 fn a_namespace_may_have_several_servers_of_each_kind() {
     let mut world = world();
     let second = Key::new("default", "second");
-    let (router, service) = (world.routers[&key()].clone(), world.services[&key()].clone());
+    let (router, mut service) = (world.routers[&key()].clone(), world.services[&key()].clone());
+    service.spec.store = Some(MessageStore { claim_name: "messages".into() });
+    world.services.insert(key(), service.clone());
+    let claim = (Key::new("default", "messages"), vec!["ReadWriteMany".to_owned()]);
+    world.cluster.as_mut().unwrap().claims.extend([claim]);
     world.routers.insert(second.clone(), router);
     world.services.insert(second.clone(), service);
     let uids = &mut world.cluster.as_mut().unwrap().uids;

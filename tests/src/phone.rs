@@ -71,23 +71,7 @@ impl Phone {
     /// If the call is not answered.
     #[must_use]
     pub fn dial(from: IpAddr, router: SocketAddr, transport: Transport, called: &str, seed: u64) -> Phone {
-        let media = UdpSocket::bind((from, 0)).expect("a socket for media");
-        media.set_nonblocking(true).expect("non-blocking media");
-        let mut phone = Phone {
-            sip: Line::open(from, router, transport),
-            media,
-            call_id: format!("phone-{seed}-{}", std::process::id()),
-            target: router,
-            far_media: router,
-            request_uri: format!("sip:{called}@{router}"),
-            to: format!("<sip:{called}@{router}>"),
-            sound: audio::noise(Law::Mu, seed, 8000 * 120),
-            sent: 0,
-            answered: Instant::now(),
-            last_heard: None,
-            tone_heard: 0,
-            hung_up: false,
-        };
+        let mut phone = Phone::new(from, router, transport, called, seed);
         let redirect = phone.invite(1);
         assert!(redirect.starts_with("SIP/2.0 302 "), "the router redirects: {redirect}");
         phone.request("ACK", 1, &header(&redirect, "To"), "");
@@ -96,14 +80,50 @@ impl Phone {
         let host = phone.request_uri.split(['@', ';']).nth(1).expect("a host in the URI");
         phone.target = host.parse().expect("an address and a port");
         phone.sip.follow(phone.target);
-        let answer = phone.invite(2);
-        assert!(answer.starts_with("SIP/2.0 200 "), "the mailbox server answers: {answer}");
-        phone.to = header(&answer, "To");
-        phone.far_media = far_media(&answer);
-        let to = phone.to.clone();
-        phone.request("ACK", 2, &to, "");
-        phone.answered = Instant::now();
+        phone.begin(2);
         phone
+    }
+
+    /// Calls `called` at a mailbox server, past every router.
+    ///
+    /// # Panics
+    /// If the call is not answered.
+    #[must_use]
+    pub fn dial_directly(from: IpAddr, server: SocketAddr, called: &str, seed: u64) -> Phone {
+        let mut phone = Phone::new(from, server, Transport::Udp, called, seed);
+        phone.begin(1);
+        phone
+    }
+
+    fn new(from: IpAddr, first: SocketAddr, transport: Transport, called: &str, seed: u64) -> Phone {
+        let media = UdpSocket::bind((from, 0)).expect("a socket for media");
+        media.set_nonblocking(true).expect("non-blocking media");
+        Phone {
+            sip: Line::open(from, first, transport),
+            media,
+            call_id: format!("phone-{seed}-{}", std::process::id()),
+            target: first,
+            far_media: first,
+            request_uri: format!("sip:{called}@{first}"),
+            to: format!("<sip:{called}@{first}>"),
+            sound: audio::noise(Law::Mu, seed, 8000 * 120),
+            sent: 0,
+            answered: Instant::now(),
+            last_heard: None,
+            tone_heard: 0,
+            hung_up: false,
+        }
+    }
+
+    /// Has the call answered by whom it is sent to now.
+    fn begin(&mut self, sequence: u32) {
+        let answer = self.invite(sequence);
+        assert!(answer.starts_with("SIP/2.0 200 "), "the mailbox server answers: {answer}");
+        self.to = header(&answer, "To");
+        self.far_media = far_media(&answer);
+        let to = self.to.clone();
+        self.request("ACK", sequence, &to, "");
+        self.answered = Instant::now();
     }
 
     /// Speaks until the greeting and its tone have been heard to their end.

@@ -22,6 +22,8 @@ pub(super) enum Source {
     Configurations,
     /// Secrets with the keys of redirect tokens.
     TokenKeys,
+    /// PersistentVolumeClaims.
+    Claims,
     /// Pods of servers.
     Pods,
     /// What runs the servers.
@@ -31,7 +33,8 @@ pub(super) enum Source {
 impl Source {
     /// Every source.
     pub(super) fn all() -> impl Iterator<Item = Source> {
-        let others = [Source::Certificates, Source::Configurations, Source::TokenKeys, Source::Pods];
+        let others =
+            [Source::Certificates, Source::Configurations, Source::TokenKeys, Source::Claims, Source::Pods];
         let workloads = WorkloadKind::ALL.map(Source::Workloads);
         Kind::ALL.map(Source::Kind).into_iter().chain(others).chain(workloads)
     }

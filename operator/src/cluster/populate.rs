@@ -111,6 +111,11 @@ fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &Image) -> Cl
             }
         }
     }
+    for (key, claim) in objects.of(Source::Claims, namespace) {
+        let modes = claim["spec"]["accessModes"].as_array().into_iter().flatten();
+        let modes = modes.filter_map(|mode| mode.as_str().map(str::to_owned)).collect();
+        cluster.claims.insert(key.clone(), modes);
+    }
     for (key, pod) in objects.of(Source::Pods, namespace) {
         cluster.nodes.extend(node_address(pod));
         let Some(server) = server_of(pod, namespace).filter(|_| runs(pod)) else { continue };

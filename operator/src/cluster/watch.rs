@@ -57,6 +57,7 @@ pub(super) fn resource(source: Source) -> ApiResource {
         Source::Kind(Kind::UMService) => crds::UMService::api_resource(),
         Source::Certificates | Source::TokenKeys => core("Secret", "secrets"),
         Source::Configurations => core("ConfigMap", "configmaps"),
+        Source::Claims => core("PersistentVolumeClaim", "persistentvolumeclaims"),
         Source::Pods => core("Pod", "pods"),
         Source::Workloads(kind) => workload_resource(kind),
     }
@@ -71,7 +72,7 @@ fn workload_resource(kind: WorkloadKind) -> ApiResource {
 fn selection(source: Source) -> Config {
     let config = Config::default().timeout(u32::try_from(WATCH_TIME.as_secs()).unwrap_or(u32::MAX));
     match source {
-        Source::Kind(_) => config,
+        Source::Kind(_) | Source::Claims => config,
         Source::Certificates => config.fields("type=kubernetes.io/tls"),
         Source::Configurations | Source::TokenKeys | Source::Pods | Source::Workloads(_) => {
             config.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1))

@@ -15,6 +15,9 @@ use crate::site::{Image, Instance};
 /// Where recordings and mail are kept.
 const STATE_DIR: &str = "/var/lib/umbriel";
 
+/// Where the claim is mounted that all mailbox servers store messages in.
+pub(crate) const STORE_DIR: &str = "/var/lib/umbriel-store";
+
 /// The volume for recordings: at 8000 bytes a second, 370 hours.
 const STATE_SIZE: &str = "10Gi";
 
@@ -29,14 +32,21 @@ pub(super) fn workloads(
     pods: &[Instance],
 ) -> Vec<Workload> {
     let ports = mailbox_ports(spec);
+    // espeak-ng may want a place for what it is doing.
+    let mut mounts = vec![("state", STATE_DIR), ("tmp", "/tmp")];
+    let mut volumes = vec![json!({ "name": "tmp", "emptyDir": {} })];
+    if let Some(store) = &spec.store {
+        mounts.push(("store", STORE_DIR));
+        let claim = json!({ "claimName": store.claim_name });
+        volumes.push(json!({ "name": "store", "persistentVolumeClaim": claim }));
+    }
     let extra = Extra {
         certificate: spec.certificate_secret.as_deref(),
         args: ["--state", STATE_DIR, "--name", "$(POD_NAME)", "--workers", &WORKERS.to_string()]
             .map(String::from)
             .into(),
-        // espeak-ng may want a place for what it is doing.
-        mounts: vec![("state", STATE_DIR), ("tmp", "/tmp")],
-        volumes: vec![json!({ "name": "tmp", "emptyDir": {} })],
+        mounts,
+        volumes,
         host_ports: host_ports(spec.exposure, &ports),
         grace_period_s: GRACE_PERIOD_S,
         memory: "64Mi",

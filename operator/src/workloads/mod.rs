@@ -27,6 +27,7 @@ pub(crate) use configuration::{
     PHASE_ANNOTATION, SINCE_ANNOTATION, TOKEN_SECRET, index, part, part_name, token_secret,
 };
 pub(crate) use difference::holds;
+pub(crate) use mailbox::STORE_DIR;
 
 /// The port of `/livez`, `/readyz`, `/metrics` and `/generation`.
 pub const ADMIN_PORT: u16 = 9060;
