@@ -49,7 +49,7 @@ macro_rules! every_scenario {
             faults::an_unknown_caller_is_refused_by_router_and_mailbox_server [],
             faults::a_call_for_nobody_is_refused_with_404_and_a_number_of_another_length_with_484 [],
             faults::noise_gets_no_answer_and_harms_nobody [],
-            faults::an_edit_reaches_the_wire_within_a_second [],
+            faults::an_edit_reaches_the_wire [],
         }
     };
 }
