@@ -143,7 +143,10 @@ fn served_says_how_many_servers_and_milliseconds_and_each_turn_is_told_once() {
     });
     let told = events(&namespace);
     assert_eq!(turned(&told), [1, 1, 1, 1], "{told:#?}");
-    assert!(told.values().all(|times| *times == 1), "{told:#?}");
+    // Two turns may have taken the same number of milliseconds, so those are counted: alice began to be
+    // served three times.
+    assert!(count(&told, "UMMailbox/alice", "Normal", "Serving") <= 3, "{told:#?}");
+    assert!(told.iter().all(|(event, times)| event[2] == "Serving" || *times == 1), "{told:#?}");
 }
 
 #[test]
