@@ -174,9 +174,7 @@ impl RouterIndex {
     /// # Errors
     /// [`ConfigError`], if the text is not an index of this [`crate::SCHEMA_VERSION`].
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
-        let index: Self = document::read(text)?;
-        document::check(index.schema_version)?;
-        Ok(index)
+        index(text, |index: &Self| index.schema_version)
     }
 
     /// Writes `router.yaml`. The same content always gives the same text.
@@ -194,9 +192,7 @@ impl MailboxIndex {
     /// # Errors
     /// [`ConfigError`], if the text is not an index of this [`crate::SCHEMA_VERSION`].
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
-        let index: Self = document::read(text)?;
-        document::check(index.schema_version)?;
-        Ok(index)
+        index(text, |index: &Self| index.schema_version)
     }
 
     /// Writes `mailbox.yaml`. The same content always gives the same text.
@@ -288,6 +284,13 @@ pub fn token_keys_from_yaml(text: &str) -> Result<Vec<TokenKey>, ConfigError> {
     let keys: Vec<TokenKey> = document::read_list(text)?;
     Keyring::new(&keys)?;
     Ok(keys)
+}
+
+/// Reads an index, if it is of this [`crate::SCHEMA_VERSION`].
+fn index<T: DeserializeOwned>(text: &str, schema_version: fn(&T) -> u32) -> Result<T, ConfigError> {
+    let index = document::read(text)?;
+    document::check(schema_version(&index))?;
+    Ok(index)
 }
 
 /// The files of a certificate.

@@ -89,12 +89,12 @@ pub(crate) fn build(
         let nodes = world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect();
         let site = site(linked, namespace, nodes, servers, hosts);
         let named = PartRef { namespace: namespace.into(), name: PartName::Site };
-        common.put(world, namespace, PartName::Site, memory.site(&named, &site), problems);
+        let part = memory.site(&named, &site);
+        common.put(world, named, part, problems);
         sites.insert(namespace.to_owned(), Arc::new(site));
         let mut databases = databases(linked, namespace);
         for number in 0..DATABASES {
-            let name = PartName::Database(number);
-            let named = PartRef { namespace: namespace.into(), name };
+            let named = PartRef { namespace: namespace.into(), name: PartName::Database(number) };
             // A part that is written says so when its last mailbox is gone.
             let part = match databases.remove(&number) {
                 Some(database) => memory.database(&named, &database),
@@ -103,7 +103,7 @@ pub(crate) fn build(
                 }
                 None => continue,
             };
-            common.put(world, namespace, name, part, problems);
+            common.put(world, named, part, problems);
         }
     }
     let routers = router_indices(linked, &routers, &router_keys, &common);
@@ -121,18 +121,11 @@ struct Common {
 impl Common {
     /// Puts in a part. One that is too large for the cluster stays as it was, and everything else goes
     /// on.
-    fn put(
-        &mut self,
-        world: &World,
-        namespace: &str,
-        name: PartName,
-        part: Option<Part>,
-        problems: &mut Vec<Problem>,
-    ) {
-        let named = PartRef { namespace: namespace.into(), name };
+    fn put(&mut self, world: &World, named: PartRef, part: Option<Part>, problems: &mut Vec<Problem>) {
         let fits = |part: &Part| world.cluster.is_none() || part.bytes.len() <= MAX_CONFIG_MAP_BYTES;
         if let Some(part) = part.as_ref().filter(|part| !fits(part)) {
-            problems.extend(servers_of(world, namespace).map(|server| too_large(server, name, part)));
+            let servers = servers_of(world, &named.namespace);
+            problems.extend(servers.map(|server| too_large(server, named.name, part)));
         }
         let last = || world.observed.parts.get(&named).map(|written| written.part.clone());
         if let Some(part) = part.filter(fits).or_else(last) {
@@ -369,12 +362,11 @@ mod tests {
         world.cluster = Some(Cluster::default());
         let spec = serde_json::from_value(serde_json::json!({})).unwrap();
         world.routers.insert(Key::new("default", "main"), Object { generation: 1, spec });
-        let name = PartName::Database(7);
-        let named = PartRef { namespace: "default".into(), name };
+        let named = PartRef { namespace: "default".into(), name: PartName::Database(7) };
         let mut common = Common { parts: BTreeMap::new(), keys: None };
         let mut put = |world: &World, bytes: usize| {
             let mut problems = Vec::new();
-            common.put(world, "default", name, Some(part(bytes)), &mut problems);
+            common.put(world, named.clone(), Some(part(bytes)), &mut problems);
             (common.parts.remove(&named).map(|part| part.bytes.len()), problems)
         };
         assert_eq!(put(&world, 1_000_000), (Some(1_000_000), vec![]));

@@ -87,17 +87,7 @@ impl Write {
 
     /// The object that it makes for another one, if it does.
     pub(crate) fn made(&self) -> Option<ObjectRef> {
-        match self {
-            Write::Default(default) => Some(default.object()),
-            Write::TokenKeys(..)
-            | Write::Part(..)
-            | Write::Mailbox(..)
-            | Write::Router(..)
-            | Write::Workload(_)
-            | Write::Remove(_)
-            | Write::Status(..)
-            | Write::Forget(_) => None,
-        }
+        if let Write::Default(default) = self { Some(default.object()) } else { None }
     }
 
     /// What is observed once this was written.

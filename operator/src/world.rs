@@ -321,16 +321,10 @@ impl World {
 
     /// The world once this was written.
     pub fn apply(&mut self, write: Write) {
-        match write {
-            Write::Default(default) => self.make(*default),
-            Write::TokenKeys(..)
-            | Write::Part(..)
-            | Write::Mailbox(..)
-            | Write::Router(..)
-            | Write::Workload(_)
-            | Write::Remove(_)
-            | Write::Status(..)
-            | Write::Forget(_) => write.apply(&mut self.observed),
+        if let Write::Default(default) = write {
+            self.make(*default);
+        } else {
+            write.apply(&mut self.observed);
         }
     }
 
