@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use config::{Call, Code, Decision, route};
 use runtime::log::Number;
 use runtime::{Now, Outbox};
-use sip::{Message, Method, Peer, Response, ScanError, Transport, Uri};
+use sip::{Message, Method, Name, Peer, Response, ScanError, Transport, Uri};
 
 use crate::answer::{Contacts, contacts};
 use crate::counters::{Counters, Dropped};
@@ -107,8 +107,11 @@ impl Router {
         let method = match request.method() {
             None => return self.counters.count_dropped(Dropped::Response),
             Some(Method::Ack) => return self.counters.count_dropped(Dropped::Ack),
-            // Without a Via nothing says where an answer should go.
-            Some(_) if request.top_via().is_err() => return self.counters.count_dropped(Dropped::Noise),
+            // Without a Via nothing tells that an answer is waited for. One that cannot be read is no
+            // obstacle: its answer goes to where the request came from.
+            Some(_) if request.all().all(|(name, _, _)| name != Name::Via) => {
+                return self.counters.count_dropped(Dropped::Noise);
+            }
             Some(method) => method,
         };
         let is_call = method == Method::Invite;

@@ -42,6 +42,10 @@ const HALF_A_PING: usize = b"\r\n\r".len();
 /// A listener that cannot accept, as when the process has no file left, tries again after this.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// Where a connection is closed for what is no SIP, the messages before that may still be answered for
+/// so long. A worker takes microseconds for each.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// The low bits of a connection's number name its worker; see `MAX_WORKERS`.
 const WORKER_BITS: u32 = 8;
 
@@ -116,6 +120,8 @@ struct Ticket {
     id: ConnectionId,
     outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
     unsent_bytes: Arc<AtomicUsize>,
+    /// Messages that were handed on, less those that were written since. An ACK stays in it.
+    unanswered: usize,
 }
 
 /// Numbers of connections are unique in the process.
@@ -276,7 +282,7 @@ impl Connections {
             Open { transport, address, outgoing: outgoing_in, unsent_bytes: Arc::clone(&unsent_bytes) };
         self.books.of(self.place.index).insert(id, open);
         let peer = Peer { transport, address, connection: Some(id) };
-        Some(Ticket { connections: Arc::clone(self), peer, id, outgoing, unsent_bytes })
+        Some(Ticket { connections: Arc::clone(self), peer, id, outgoing, unsent_bytes, unanswered: 0 })
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -328,7 +334,20 @@ impl Ticket {
                 },
             };
             if let Err(closed) = went_on {
+                if closed == Some(Closed::Malformed) {
+                    let _in_time = timeout(LAST_ANSWERS, self.answer_the_rest(&mut stream)).await;
+                }
                 return closed;
+            }
+        }
+    }
+
+    /// Writes what answers the messages that were handed on already.
+    async fn answer_the_rest<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) {
+        while self.unanswered > 0 {
+            let message = self.outgoing.recv().await;
+            if self.write_out(stream, message).await.is_err() {
+                return;
             }
         }
     }
@@ -346,6 +365,7 @@ impl Ticket {
         };
         let written = write(stream, &message, write_timeout).await;
         self.unsent_bytes.fetch_sub(message.len(), Ordering::Relaxed);
+        self.unanswered = self.unanswered.saturating_sub(1);
         written?;
         self.connections.metrics.count_sent(self.peer.transport);
         Ok(())
@@ -353,7 +373,7 @@ impl Ticket {
 
     /// Hands every message that is whole to its worker, and says how many there were. A worker that
     /// does not keep up makes the connection wait, and so the peer.
-    async fn take_messages<S>(&self, stream: &mut S, framer: &mut Framer) -> Result<usize, Option<Closed>>
+    async fn take_messages<S>(&mut self, stream: &mut S, framer: &mut Framer) -> Result<usize, Option<Closed>>
     where
         S: AsyncWrite + Unpin,
     {
@@ -369,6 +389,7 @@ impl Ticket {
                     let mail = Mail(bytes.to_vec(), self.peer);
                     connections.mail[worker].send(mail).await.map_err(|_| None)?;
                     messages += 1;
+                    self.unanswered += 1;
                 }
             }
         }

@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod s3;
 pub mod scenarios;
 pub mod site;
+pub mod tls;
 pub mod volume;
 pub mod wire;
 

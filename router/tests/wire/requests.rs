@@ -165,6 +165,15 @@ fn acks_answers_keep_alives_and_noise_get_no_answer_and_are_counted() {
 }
 
 #[test]
+fn a_via_that_cannot_be_read_does_not_keep_an_answer_back() {
+    let broken =
+        invite("101", "").replace("SIP/2.0/UDP 192.0.2.1:5060;branch", "SIP/7.0/UDP 192.0.2.1:5060;branch");
+    let answer = bench(COMPANY).ask(broken.as_bytes(), udp()).unwrap();
+    assert_eq!(status(&answer), "SIP/2.0 400 Bad Request");
+    assert_eq!(header(&answer, "Via"), ["SIP/7.0/UDP 192.0.2.1:5060;branch=z9hG4bK-1"]);
+}
+
+#[test]
 fn an_ack_that_cannot_be_read_is_not_answered_either() {
     let broken = request("ACK", "").replace("Content-Length: 0", "Content-Length: 9");
     assert_eq!(bench(COMPANY).ask(broken.as_bytes(), udp()), None);

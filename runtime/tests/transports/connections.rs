@@ -154,6 +154,22 @@ fn what_cannot_be_cut_into_messages_closes_its_connection() {
     assert!(registry().contains("um_sip_connections_closed_total{server=\"echo\",reason=\"malformed\"} 1"));
 }
 
+#[test]
+fn messages_before_what_is_no_sip_are_answered_and_the_connection_is_closed_then() {
+    let server = start(&settings());
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    let all = [message("w1 good", ""), message("w0 good", ""), b"no SIP at all\r\n\r\n".to_vec()].concat();
+    stream.write_all(&all).unwrap();
+    let mut reader = Reader::new(stream);
+    let mut answers = [reader.next(), reader.next()];
+    answers.sort();
+    assert_eq!(
+        answers,
+        ["worker=0 life=1 length=65 heard=w0 good", "worker=1 life=1 length=65 heard=w1 good"]
+    );
+    assert!(is_closed(reader.stream));
+}
+
 /// Settings whose counters can be read as text.
 fn counted(limits: Limits) -> (ServeSettings, impl Fn() -> String) {
     let metrics = ServeMetrics::new();
