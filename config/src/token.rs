@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::Route;
 use crate::keyring::{Key, Keyring};
 use crate::table::stable_hash;
+use crate::{Route, Rule};
 
 /// Tokens expire at whole windows of this length, seconds, so that a retransmitted INVITE gets the
 /// very same token. Where the windows begin is a matter of the Call-ID, so that not all calls
@@ -22,7 +23,7 @@ use crate::table::stable_hash;
 pub const WINDOW_S: u64 = 120;
 
 /// The longest token that is looked at, bytes. The longest that can be made has a key id of 16
-/// bytes, a payload of 10 + 4 * 256 bytes and a tag of 16 bytes: 16 + 1 + 1379 + 1 + 22 = 1419.
+/// bytes, a payload of 10 + 4 * 256 + 1 bytes and a tag of 16 bytes: 16 + 1 + 1380 + 1 + 22 = 1420.
 pub const MAX_TOKEN_BYTES: usize = 1536;
 
 const FORMAT: u8 = 1;
@@ -33,6 +34,35 @@ const TAG_BYTES: usize = 16;
 pub enum CallKind {
     /// The mailbox answers for its user and takes a message.
     CallAnswering,
+}
+
+/// Why a call was diverted to voice mail (spec 2.3). It travels with the decision, because a peer need
+/// not say it again to the server that it is redirected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DivertReason {
+    /// Every call is diverted.
+    Unconditional,
+    /// The user was busy.
+    Busy,
+    /// The user did not answer.
+    NoAnswer,
+    /// Any other reason, or none given.
+    Other,
+}
+
+impl DivertReason {
+    const ALL: [DivertReason; 4] =
+        [DivertReason::Unconditional, DivertReason::Busy, DivertReason::NoAnswer, DivertReason::Other];
+
+    /// As a token says it.
+    const fn byte(self) -> u8 {
+        match self {
+            DivertReason::Unconditional => 1,
+            DivertReason::Busy => 2,
+            DivertReason::NoAnswer => 3,
+            DivertReason::Other => 4,
+        }
+    }
 }
 
 /// What a token says.
@@ -48,16 +78,20 @@ pub struct Claims<'a> {
     pub mailbox: Cow<'a, str>,
     /// The number that found the mailbox, in normal form.
     pub extension: Cow<'a, str>,
+    /// Why the owner of the mailbox diverted the call, if that is how it came.
+    pub diverted: Option<DivertReason>,
 }
 
-impl<'a> From<&Route<'a>> for Claims<'a> {
-    fn from(route: &Route<'a>) -> Self {
+impl<'a> Claims<'a> {
+    /// What was decided about a call; `diverted` is why it was, if a diverting user was named.
+    pub fn of(route: &Route<'a>, diverted: Option<DivertReason>) -> Self {
         Claims {
             kind: CallKind::CallAnswering,
             dial_plan: Cow::Borrowed(&route.dial_plan.name),
             gateway: Cow::Borrowed(&route.gateway.name),
             mailbox: Cow::Borrowed(&route.mailbox.name),
             extension: Cow::Borrowed(route.extension),
+            diverted: diverted.filter(|_| route.rule == Rule::DivertingUser),
         }
     }
 }
@@ -147,7 +181,7 @@ fn expiry_unix_s(call_id: &str, now_unix_s: u64) -> u64 {
 }
 
 /// Format, kind, expiry in unix seconds (8 bytes, big endian), then four names with a byte of
-/// length before each.
+/// length before each, and at the end of that of a diverted call a byte with the reason.
 fn encode(claims: &Claims<'_>, expiry_unix_s: u64) -> Result<Vec<u8>, NameTooLong> {
     let kind = match claims.kind {
         CallKind::CallAnswering => 1,
@@ -158,6 +192,7 @@ fn encode(claims: &Claims<'_>, expiry_unix_s: u64) -> Result<Vec<u8>, NameTooLon
         payload.push(u8::try_from(name.len()).map_err(|_| NameTooLong(name.len()))?);
         payload.extend_from_slice(name.as_bytes());
     }
+    payload.extend(claims.diverted.map(DivertReason::byte));
     Ok(payload)
 }
 
@@ -170,14 +205,15 @@ fn decode(payload: &[u8]) -> Option<(Claims<'static>, u64)> {
         rest = after;
         Some(Cow::Owned(std::str::from_utf8(name).ok()?.to_owned()))
     };
-    let claims = Claims {
-        kind: CallKind::CallAnswering,
-        dial_plan: name()?,
-        gateway: name()?,
-        mailbox: name()?,
-        extension: name()?,
+    let [dial_plan, gateway, mailbox, extension] = [name()?, name()?, name()?, name()?];
+    let diverted = match rest {
+        [] => None,
+        [byte] => Some(DivertReason::ALL.into_iter().find(|reason| reason.byte() == *byte)?),
+        [_, _, ..] => return None,
     };
-    rest.is_empty().then_some((claims, u64::from_be_bytes(*expiry)))
+    let kind = CallKind::CallAnswering;
+    let claims = Claims { kind, dial_plan, gateway, mailbox, extension, diverted };
+    Some((claims, u64::from_be_bytes(*expiry)))
 }
 
 #[cfg(test)]
@@ -208,6 +244,7 @@ mod tests {
             gateway: "pbx".into(),
             mailbox: "alice".into(),
             extension: "101".into(),
+            diverted: None,
         }
     }
 
@@ -230,6 +267,16 @@ mod tests {
             token(&one_key(), CALL_ID, 1_000_000),
             "k1.AQEAAAAAAA9DLQdjb250b3NvA3BieAVhbGljZQMxMDE.euLm1RiBNttIE_Q6wYnTpA"
         );
+    }
+
+    #[test]
+    fn a_token_says_why_a_call_was_diverted() {
+        for diverted in DivertReason::ALL {
+            let diverted = Claims { diverted: Some(diverted), ..claims() };
+            let mut token = String::new();
+            sign(&one_key(), &diverted, CALL_ID, 0, &mut token).unwrap();
+            assert_eq!(verify(&one_key(), &token, 0), Ok(diverted));
+        }
     }
 
     #[test]
@@ -326,9 +373,11 @@ mod tests {
         #[test]
         fn whatever_is_signed_is_verified(
             names in prop::array::uniform4("[a-z0-9.-]{0,255}"), call_id in any::<String>(), now_unix_s in any::<u64>(),
+            diverted in prop::option::of(prop::sample::select(&DivertReason::ALL)),
         ) {
             let [dial_plan, gateway, mailbox, extension] = names.map(Cow::Owned);
-            let claims = Claims { kind: CallKind::CallAnswering, dial_plan, gateway, mailbox, extension };
+            let kind = CallKind::CallAnswering;
+            let claims = Claims { kind, dial_plan, gateway, mailbox, extension, diverted };
             let mut token = String::new();
             sign(&one_key(), &claims, &call_id, now_unix_s, &mut token).unwrap();
             prop_assert!(token.len() <= MAX_TOKEN_BYTES);

@@ -4,7 +4,8 @@
 //! redirect token, or by the same table that routers have, whose mailbox it is. Refuses to know
 //! media and what happens in the call.
 
-use config::{CallSettings, Code, Decision, Gateway, Transport, token};
+use config::token::{self, DivertReason};
+use config::{CallSettings, Code, Decision, Gateway, Rule, Transport};
 use runtime::log::Number;
 use sip::{Message, Peer};
 
@@ -27,6 +28,8 @@ pub(crate) struct Admitted {
     pub(crate) mailbox: String,
     /// The extension that found it.
     pub(crate) extension: String,
+    /// Why its owner diverted the call, if that is how it came.
+    pub(crate) diverted: Option<DivertReason>,
     /// How the call is conducted.
     pub(crate) settings: CallSettings,
     /// What the caller hears first.
@@ -120,6 +123,7 @@ pub(crate) fn admit<S: Surroundings>(
         greeting: Utterance { language: settings.language, sentence: Sentence::Greeting { name } },
         mailbox: target.mailbox,
         extension: target.extension,
+        diverted: target.diverted,
         settings,
     })
 }
@@ -129,6 +133,7 @@ struct Target {
     dial_plan: String,
     mailbox: String,
     extension: String,
+    diverted: Option<DivertReason>,
 }
 
 fn no_storage(text: &str) -> Refused {
@@ -146,6 +151,7 @@ fn by_token(served: &Served, gateway: &Gateway, invite: &Message<'_>, now_unix_s
         dial_plan: claims.dial_plan.into_owned(),
         mailbox: claims.mailbox.into_owned(),
         extension: claims.extension.into_owned(),
+        diverted: claims.diverted,
     })
 }
 
@@ -157,12 +163,12 @@ fn by_table(
     transport: Transport,
 ) -> Result<Target, Refused> {
     let called = called_number(invite);
-    let diverting = sip::diverting_user(invite);
+    let diverter = sip::diverter(invite);
     let call = config::Call {
         peer: peer.address.ip(),
         transport,
         called: &called,
-        diverting: diverting.as_deref(),
+        diverting: diverter.as_ref().map(|diverter| diverter.user.as_ref()),
         call_id: invite.call_id().unwrap_or_default(),
     };
     match config::route(&served.table, &call) {
@@ -170,6 +176,10 @@ fn by_table(
             dial_plan: route.dial_plan.name.clone(),
             mailbox: route.mailbox.name.clone(),
             extension: route.extension.to_owned(),
+            diverted: diverter
+                .as_ref()
+                .filter(|_| route.rule == Rule::DivertingUser)
+                .map(|diverter| divert_reason(diverter.reason)),
         }),
         Decision::Refuse(refusal) => Err(refusal.into()),
     }
@@ -180,6 +190,15 @@ pub(crate) fn called_number(invite: &Message<'_>) -> String {
     let number = |uri: sip::Uri<'_>| uri.number().map(|number| number.into_owned());
     let of_request = invite.uri().and_then(|uri| sip::Uri::parse(uri).ok()).and_then(number);
     of_request.or_else(|| invite.to().ok().and_then(|to| number(to.uri))).unwrap_or_default()
+}
+
+fn divert_reason(reason: sip::DivertReason) -> DivertReason {
+    match reason {
+        sip::DivertReason::Unconditional => DivertReason::Unconditional,
+        sip::DivertReason::Busy => DivertReason::Busy,
+        sip::DivertReason::NoAnswer => DivertReason::NoAnswer,
+        sip::DivertReason::Other => DivertReason::Other,
+    }
 }
 
 fn transport(peer: Peer) -> Transport {

@@ -24,12 +24,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use config::CallSettings;
 use runtime::{Now, Outbox};
 
+use crate::call_facts::CallFacts;
 use crate::dtmf::Key;
 use crate::level::Meter;
-use crate::message::{Codec, EndedBy, MessageId, RecordingFacts, SpoolCommand};
+use crate::message::{Codec, EndedBy, SpoolCommand};
 use crate::player::Player;
 use crate::prompt::{Sentence, Utterance};
 use crate::receiver::{Heard, PacketCounts, Receiver};
@@ -41,29 +41,6 @@ use crate::tone::beep;
 
 /// How long a call rings until its greeting is rendered; then the generic one is played.
 pub(crate) const MAX_RINGING: Duration = Duration::from_secs(2);
-
-/// What is known of a call when it is admitted.
-#[derive(Clone, Debug)]
-pub(crate) struct CallFacts {
-    /// Identity of the message that may come of it.
-    pub(crate) id: MessageId,
-    /// The SIP Call-ID.
-    pub(crate) call_id: String,
-    /// Name of the mailbox.
-    pub(crate) mailbox: String,
-    /// The extension that found it.
-    pub(crate) extension: String,
-    /// Name of the gateway.
-    pub(crate) gateway: String,
-    /// The caller's number, if presented.
-    pub(crate) caller: Option<String>,
-    /// The caller's name, if presented.
-    pub(crate) caller_name: Option<String>,
-    /// The greeting of this mailbox.
-    pub(crate) greeting: Utterance,
-    /// How calls of the dial plan are conducted.
-    pub(crate) settings: CallSettings,
-}
 
 /// Where media goes to and comes from, and what it is, as negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -385,17 +362,7 @@ impl Call {
 
     /// The last packet of the beep is sent: the recording begins.
     fn record<S: Surroundings>(&mut self, codec: Codec, cx: &mut Context<'_, S>) -> Next {
-        let facts = RecordingFacts {
-            id: self.facts.id,
-            mailbox: self.facts.mailbox.clone(),
-            caller: self.facts.caller.clone(),
-            caller_name: self.facts.caller_name.clone(),
-            called: self.facts.extension.clone(),
-            call_id: self.facts.call_id.clone(),
-            gateway: self.facts.gateway.clone(),
-            codec,
-            started_unix_ms: cx.now.unix_ms,
-        };
+        let facts = self.facts.recording(codec, cx.now.unix_ms);
         if cx.surroundings.spool(SpoolCommand::Begin(facts)).is_err() {
             return self.apologise(codec, cx);
         }

@@ -7,6 +7,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use config::Owner;
+use config::token::DivertReason;
 use jiff::Timestamp;
 use lettre::address::AddressError;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
@@ -123,16 +124,27 @@ fn length_in_words(seconds: u32) -> String {
     if seconds == 1 { "1 second".to_owned() } else { format!("{seconds} seconds") }
 }
 
+fn in_words(reason: DivertReason) -> &'static str {
+    match reason {
+        DivertReason::Unconditional => "every call",
+        DivertReason::Busy => "busy",
+        DivertReason::NoAnswer => "no answer",
+        DivertReason::Other => "for another reason",
+    }
+}
+
 fn text(facts: &StoredFacts, owner: &Owner, caller: &Caller, length: &str) -> Result<String, ComposeError> {
     let recording = &facts.recording;
     let started = i64::try_from(recording.started_unix_ms).unwrap_or(i64::MAX);
     let received = Timestamp::from_millisecond(started)?.strftime("%Y-%m-%d %H:%M:%S UTC");
     let name = caller.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let diverted = recording.diverted.map(|reason| format!("Diverted:  {}\n", in_words(reason)));
     let mut text = format!(
-        "You received a voice message from {}.\n\nCaller:    {}{name}\nCalled:    {}\nReceived:  {received}\nDuration:  {length}\n",
+        "You received a voice message from {}.\n\nCaller:    {}{name}\nCalled:    {}\n{}Received:  {received}\nDuration:  {length}\n",
         caller.number(),
         caller.number(),
         clean(&recording.called),
+        diverted.unwrap_or_default(),
     );
     if facts.ended_by.is_partial() {
         text.push_str(

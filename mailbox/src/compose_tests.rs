@@ -14,6 +14,7 @@ fn facts() -> StoredFacts {
             caller: Some("102".into()),
             caller_name: None,
             called: "101".into(),
+            diverted: None,
             call_id: "a84b4c76e66710@pc33.example.com".into(),
             gateway: "loopback".into(),
             codec: Codec::Pcmu,
@@ -91,6 +92,24 @@ fn the_text_says_who_called_whom_and_when() {
          Duration:  7 seconds\n\n\
          Contoso: keep it private."
     );
+}
+
+#[test]
+fn the_text_says_why_the_call_was_diverted() {
+    for (reason, words) in [
+        (DivertReason::Unconditional, "every call"),
+        (DivertReason::Busy, "busy"),
+        (DivertReason::NoAnswer, "no answer"),
+        (DivertReason::Other, "for another reason"),
+    ] {
+        let mut facts = facts();
+        facts.recording.diverted = Some(reason);
+        let mail = mail(&facts, &owner(), Vec::new());
+        let parsed = MessageParser::default().parse(&mail).unwrap();
+        let text = parsed.body_text(0).unwrap().replace("\r\n", "\n");
+        let line = format!("\nCalled:    101\nDiverted:  {words}\nReceived:  ");
+        assert!(text.contains(&line), "{text}");
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub(crate) fn facts(id: MessageId) -> RecordingFacts {
         caller: Some("102".into()),
         caller_name: None,
         called: "101".into(),
+        diverted: None,
         call_id: format!("{id}@pc33.example.com"),
         gateway: "loopback".into(),
         codec: Codec::Pcmu,

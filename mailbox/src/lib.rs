@@ -8,6 +8,7 @@
 
 mod admission;
 mod call;
+mod call_facts;
 mod carrier;
 mod chance;
 mod compose;

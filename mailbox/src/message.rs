@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
+use config::token::DivertReason;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -115,6 +116,9 @@ pub struct RecordingFacts {
     pub caller_name: Option<String>,
     /// The extension that was called.
     pub called: String,
+    /// Why the called user diverted the call, if that is how it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverted: Option<DivertReason>,
     /// The SIP Call-ID.
     pub call_id: String,
     /// Name of the gateway that the call came through.

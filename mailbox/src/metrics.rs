@@ -10,7 +10,8 @@ use runtime::log::Number;
 use runtime::metrics::{Label, Registry};
 
 use crate::admission::Refused;
-use crate::call::{CallFacts, Ending, Outcome};
+use crate::call::{Ending, Outcome};
+use crate::call_facts::CallFacts;
 use crate::surroundings::CallSlots;
 
 /// Counters of calls and their media; clones count into the same place.

@@ -171,6 +171,7 @@ mod tests {
             caller: None,
             caller_name: None,
             called: "101".into(),
+            diverted: None,
             call_id: "1@a".into(),
             gateway: "loopback".into(),
             codec: Codec::Pcma,

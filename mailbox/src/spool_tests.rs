@@ -19,6 +19,7 @@ fn facts(id: MessageId) -> RecordingFacts {
         caller: Some("102".into()),
         caller_name: None,
         called: "101".into(),
+        diverted: None,
         call_id: "a84b4c76e66710@pc33".into(),
         gateway: "loopback".into(),
         codec: Codec::Pcmu,

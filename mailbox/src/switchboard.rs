@@ -16,7 +16,8 @@ use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Service};
 use siphasher::sip::SipHasher13;
 
 use crate::admission::{Refused, admit, called_number};
-use crate::call::{Call, CallFacts, Context, Ending, FirstWord, Media, Next};
+use crate::call::{Call, Context, Ending, FirstWord, Media, Next};
+use crate::call_facts::CallFacts;
 use crate::chance::Chance;
 use crate::message::MessageId;
 use crate::metrics::CallMetrics;
@@ -178,6 +179,7 @@ impl<S: Surroundings> Switchboard<S> {
             call_id: invite.call_id().unwrap_or_default().to_owned(),
             mailbox: admitted.mailbox,
             extension: admitted.extension,
+            diverted: admitted.diverted,
             gateway: admitted.gateway,
             caller: caller.and_then(|from| from.uri.number()).and_then(presented),
             caller_name: caller.and_then(|from| from.display_name()).and_then(presented),

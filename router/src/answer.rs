@@ -15,7 +15,7 @@ use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
 
 /// The parameter of Contact's URI that carries the token.
-pub(crate) const TOKEN_PARAMETER: &str = "um";
+const TOKEN_PARAMETER: &str = "um";
 
 /// The Contacts of a redirected call: the server that hosts the mailbox, and a sibling with half its
 /// weight.
@@ -29,6 +29,7 @@ pub(crate) struct Contacts {
 pub(crate) fn contacts(
     snapshot: &Snapshot,
     route: &Route<'_>,
+    claims: &Claims<'_>,
     request: &Message<'_>,
     call: &config::Call<'_>,
     now_unix_s: u64,
@@ -42,7 +43,7 @@ pub(crate) fn contacts(
         config::Transport::Tls => Transport::Tls,
     };
     let mut token = String::new();
-    sign(&snapshot.keys, &Claims::from(route), call.call_id, now_unix_s, &mut token).map_err(|error| {
+    sign(&snapshot.keys, claims, call.call_id, now_unix_s, &mut token).map_err(|error| {
         Refused::new(Code::InternalError, format!("the redirect cannot be signed: {error}"))
     })?;
     let user = uri.and_then(|uri| uri.user).unwrap_or(route.extension);

@@ -1,15 +1,29 @@
-//! For whom a call was meant before it was diverted to voice mail.
+//! For whom a call was meant before it was diverted to voice mail, and why it was.
 //!
-//! Decides which of several diverting parties counts: the topmost `Diversion` (RFC 5806), else the
-//! second last entry of `History-Info` (RFC 7044), as the user agent that diverted last is the one
-//! whose mailbox is wanted. Refuses to know whether that user exists.
+//! Decides which of several diverting parties counts: the topmost `Diversion` (RFC 5806), else that of
+//! `History-Info` (RFC 7044) before its last one, as the user agent that diverted last is the one whose
+//! mailbox is wanted. Reads both headers as leniently as can be, because what is around the URI is
+//! written by every peer in its own way: comments, names, reasons. Refuses to know whether that user
+//! exists, and to guess: where the topmost `Diversion` names nobody, the one below it is that of
+//! another user, whose mailbox this message is not for.
 
 use std::borrow::Cow;
 
+use crate::lex::{Split, find_open, quoted_end, trim};
 use crate::message::Message;
 use crate::name::Name;
-use crate::name_addr::NameAddr;
-use crate::uri::unescape;
+use crate::params::unquote;
+use crate::uri::{Uri, unescape};
+
+/// Who diverted a call, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diverter<'a> {
+    /// The user whose mailbox the call is for: the number or name in the diverting URI, decoded,
+    /// without its parameters.
+    pub user: Cow<'a, str>,
+    /// Why the call was diverted.
+    pub reason: DivertReason,
+}
 
 /// Why a call was diverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,47 +38,138 @@ pub enum DivertReason {
     Other,
 }
 
-/// The user whose mailbox a diverted call is for: the number or name in the diverting URI, decoded,
-/// without its parameters. `None` if the call was not diverted, or by a URI that cannot be read.
+/// Who diverted the call to us. `None` if nobody did, or nobody who can be read.
 #[must_use]
-pub fn diverting_user<'a>(message: &Message<'a>) -> Option<Cow<'a, str>> {
-    diverting(message)?.uri.number()
+pub fn diverter<'a>(message: &Message<'a>) -> Option<Diverter<'a>> {
+    let topmost = message.headers(Name::Diversion).next().and_then(|line| {
+        let mut first = None;
+        for_each_entry(line, |entry| first = first.take().or(Some(entry)));
+        first.flatten()
+    });
+    topmost.map(|entry| entry.diverter(None)).or_else(|| of_history(message))
 }
 
-/// Why the call was diverted by the user that [`diverting_user`] names. `None` if it was not.
-#[must_use]
-pub fn diverting_reason(message: &Message<'_>) -> Option<DivertReason> {
-    let entry = diverting(message)?;
-    // RFC 5806 section 4 has a parameter; History-Info carries an escaped Reason header in the URI
-    // (RFC 7044 section 5), or the cause parameter of RFC 4458 section 2.
-    if let Some(reason) = entry.params.get("reason") {
-        return Some(reason_of_word(reason));
+/// Two entries at least, the last of which is where the call is now: with us. The one before it counts;
+/// entries that only move the call between hosts are one.
+fn of_history<'a>(message: &Message<'a>) -> Option<Diverter<'a>> {
+    let mut before: Option<Diverter<'a>> = None;
+    let mut last: Option<Entry<'a>> = None;
+    for line in message.headers(Name::HistoryInfo) {
+        for_each_entry(line, |entry| {
+            let Some(entry) = entry else { return };
+            if let Some(last) = last.take().filter(|last| last.user != entry.user) {
+                before = Some(last.diverter(entry.cause));
+            }
+            last = Some(entry);
+        });
     }
-    let header = entry.uri.headers().find(|(name, _)| name.eq_ignore_ascii_case("Reason"));
-    let cause = match header {
-        Some((_, value)) => cause_of(&unescape(value)),
-        None => entry.uri.param("cause").and_then(|cause| cause.parse().ok()),
-    };
-    Some(match cause {
-        Some(302) => DivertReason::Unconditional,
-        Some(486) => DivertReason::Busy,
-        Some(408 | 480) => DivertReason::NoAnswer,
-        Some(_) | None => DivertReason::Other,
-    })
+    before
 }
 
-/// The entry that counts. A Diversion header that cannot be read is as if it were not there.
-fn diverting<'a>(message: &Message<'a>) -> Option<NameAddr<'a>> {
-    let topmost = message.values(Name::Diversion).next();
-    topmost.and_then(|value| NameAddr::parse(value).ok()).or_else(|| {
-        let mut last_two = [None, None];
-        for value in message.values(Name::HistoryInfo) {
-            last_two = [last_two[1], Some(value)];
+/// One entry of either header.
+struct Entry<'a> {
+    user: Cow<'a, str>,
+    /// Why this user diverted the call, as a parameter of the entry or an escaped `Reason` says.
+    reason: Option<DivertReason>,
+    /// The `cause` of the URI (RFC 4458): why the call was sent here, which is why the user before
+    /// diverted it.
+    cause: Option<DivertReason>,
+}
+
+impl<'a> Entry<'a> {
+    /// What it says of its user; `next_cause` is what the entry after it says of the reason.
+    fn diverter(self, next_cause: Option<DivertReason>) -> Diverter<'a> {
+        let reason = self.reason.or(next_cause).or(self.cause).unwrap_or(DivertReason::Other);
+        Diverter { user: self.user, reason }
+    }
+
+    fn into_owned(self) -> Entry<'static> {
+        Entry { user: Cow::Owned(self.user.into_owned()), reason: self.reason, cause: self.cause }
+    }
+
+    /// `["name"] <URI>;parameters`, or without brackets. `None` if no user can be read in it.
+    fn parse(text: &'a str) -> Option<Entry<'a>> {
+        let (uri, params) = match find_open(text, b'<') {
+            Some(at) => {
+                let (uri, behind) = text[at + 1..].split_once('>')?;
+                (uri, behind.find(';').map_or("", |at| &behind[at + 1..]))
+            }
+            None => text.split_once(';').unwrap_or((text, "")),
+        };
+        let uri = trim(uri);
+        // Texts of reasons are often not escaped, and then the URI is none: what is behind `?` is no part
+        // of the address.
+        let (address, headers) = match uri.rfind('@').and_then(|at| uri[at..].find('?').map(|to| at + to)) {
+            Some(at) => (&uri[..at], &uri[at + 1..]),
+            None => uri.split_once('?').filter(|(address, _)| !address.contains('@')).unwrap_or((uri, "")),
+        };
+        let address = Uri::parse(address).ok()?;
+        let mut params = Split::new(params, b';').filter_map(|part| part.split_once('='));
+        let word = params.find(|(name, _)| trim(name).eq_ignore_ascii_case("reason"));
+        let word = word.map(|(_, value)| reason_of_word(unquote(trim(value))));
+        let escaped = || {
+            let headers = headers.split('&').filter_map(|header| header.split_once('='));
+            let mut reasons = headers.filter(|(name, _)| name.eq_ignore_ascii_case("Reason"));
+            reasons.find_map(|(_, value)| reason_of_header(&unescape(value)))
+        };
+        let cause = address.param("cause").and_then(|cause| reason_of_status(cause.parse().ok()?));
+        Some(Entry { user: address.number()?, reason: word.or_else(escaped), cause })
+    }
+}
+
+/// Gives every entry of a header line to `take`, one that cannot be read as `None`.
+fn for_each_entry<'a>(line: &'a str, mut take: impl FnMut(Option<Entry<'a>>)) {
+    match without_comments(line) {
+        Cow::Borrowed(line) => Split::new(line, b',').for_each(|text| take(Entry::parse(text))),
+        Cow::Owned(line) => {
+            Split::new(&line, b',').for_each(|text| take(Entry::parse(text).map(Entry::into_owned)));
         }
-        NameAddr::parse(last_two[0]?).ok()
-    })
+    }
 }
 
+/// `line` without the comments of RFC 2543 (section 6.6), which peers still write there: `(...)`, one
+/// within another, where a word may begin outside of quoted strings and angle brackets.
+fn without_comments(line: &str) -> Cow<'_, str> {
+    if !line.contains('(') {
+        return Cow::Borrowed(line);
+    }
+    let mut kept = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(next) = rest.chars().next() {
+        let begins = kept.is_empty() || kept.ends_with([' ', '\t', '\r', '\n', '>', '"', ';', ',']);
+        let length = match next {
+            '"' => quoted_end(rest).unwrap_or(rest.len()),
+            '<' => rest.find('>').map_or(rest.len(), |at| at + 1),
+            '(' if begins => {
+                rest = &rest[comment_end(rest)..];
+                continue;
+            }
+            other => other.len_utf8(),
+        };
+        kept.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    Cow::Owned(kept)
+}
+
+/// Where the comment that opens at the start of `text` ends: the index behind its closing bracket, and
+/// the end of the text where it has none.
+fn comment_end(text: &str) -> usize {
+    let (mut depth, mut escaped) = (0_usize, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'(' => depth += 1,
+            b')' if depth == 1 => return at + 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The words of RFC 5806 section 4.
 fn reason_of_word(word: &str) -> DivertReason {
     let is = |known: &str| word.eq_ignore_ascii_case(known);
     if is("unconditional") {
@@ -78,74 +183,41 @@ fn reason_of_word(word: &str) -> DivertReason {
     }
 }
 
-/// The `cause` of a Reason header such as `SIP;cause=302;text="Moved"` (RFC 3326).
-fn cause_of(reason: &str) -> Option<u16> {
-    let parameters = reason.split(';').skip(1).filter_map(|part| part.split_once('='));
-    parameters
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("cause"))
-        .find_map(|(_, value)| value.trim().parse().ok())
+/// A Reason header such as `SIP;cause=302;text="Moved"` (RFC 3326), several with commas between them, or
+/// a word as Diversion has it. `None` if none of them says anything known.
+fn reason_of_header(header: &str) -> Option<DivertReason> {
+    Split::new(header, b',').find_map(|reason| {
+        let (protocol, params) = reason.split_once(';').unwrap_or((reason, ""));
+        let mut params = Split::new(params, b';').filter_map(|part| part.split_once('='));
+        let cause = params.find(|(name, _)| trim(name).eq_ignore_ascii_case("cause"));
+        let cause = cause.and_then(|(_, value)| unquote(trim(value)).parse().ok());
+        match cause {
+            Some(cause) if trim(protocol).eq_ignore_ascii_case("Q.850") => reason_of_q850(cause),
+            Some(cause) => reason_of_status(cause),
+            None => Some(reason_of_word(trim(protocol))).filter(|reason| *reason != DivertReason::Other),
+        }
+    })
+}
+
+/// SIP status codes as reasons (RFC 4458 section 2).
+fn reason_of_status(cause: u16) -> Option<DivertReason> {
+    match cause {
+        302 => Some(DivertReason::Unconditional),
+        486 | 600 => Some(DivertReason::Busy),
+        408 | 480 => Some(DivertReason::NoAnswer),
+        _ => None,
+    }
+}
+
+/// Causes of the telephone network (ITU-T Q.850): 17 user busy, 18 no user responding, 19 no answer.
+fn reason_of_q850(cause: u16) -> Option<DivertReason> {
+    match cause {
+        17 => Some(DivertReason::Busy),
+        18 | 19 => Some(DivertReason::NoAnswer),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scan::scan;
-
-    fn diverted(headers: &str) -> (Option<String>, Option<DivertReason>) {
-        let text = format!("INVITE sip:500@umbriel.example SIP/2.0\r\n{headers}\r\n");
-        let message = scan(text.as_bytes()).unwrap();
-        (diverting_user(&message).map(Cow::into_owned), diverting_reason(&message))
-    }
-
-    fn to(user: &str, reason: DivertReason) -> (Option<String>, Option<DivertReason>) {
-        (Some(user.to_owned()), Some(reason))
-    }
-
-    #[test]
-    fn a_call_that_was_not_diverted_names_nobody() {
-        assert_eq!(diverted(""), (None, None));
-    }
-
-    #[test]
-    fn the_topmost_diversion_counts() {
-        let headers = "Diversion: <sip:101@pbx>;reason=no-answer, <sip:102@pbx>;reason=user-busy\r\nDiversion: <sip:103@pbx>\r\n";
-        assert_eq!(diverted(headers), to("101", DivertReason::NoAnswer));
-        assert_eq!(diverted("Diversion: <tel:10001>;reason=User-Busy\r\n"), to("10001", DivertReason::Busy));
-        assert_eq!(
-            diverted("Diversion: sip:101@pbx;reason=unconditional\r\n"),
-            to("101", DivertReason::Unconditional)
-        );
-        assert_eq!(
-            diverted("Diversion: \"A, B\" <sip:%31%30%31;x=y@pbx>;reason=\"time-of-day\"\r\n"),
-            to("101", DivertReason::Other)
-        );
-    }
-
-    #[test]
-    fn else_the_second_last_entry_of_history_info_counts() {
-        let headers = "History-Info: <sip:100@pbx>;index=1, <sip:101@pbx?Reason=SIP%3Bcause%3D486%3Btext%3D%22Busy%22>;index=1.1\r\n\
-                       History-Info: <sip:500@umbriel.example>;index=1.1.1\r\n";
-        assert_eq!(diverted(headers), to("101", DivertReason::Busy));
-        let cause = "History-Info: <sip:101@pbx;cause=408>;index=1,<sip:500@umbriel.example>;index=1.1\r\n";
-        assert_eq!(diverted(cause), to("101", DivertReason::NoAnswer));
-        assert_eq!(diverted("History-Info: <sip:500@umbriel.example>;index=1\r\n"), (None, None));
-    }
-
-    #[test]
-    fn diversion_weighs_more_than_history_info_unless_it_cannot_be_read() {
-        let history = "History-Info: <sip:101@pbx>;index=1, <sip:500@u>;index=1.1\r\n";
-        assert_eq!(
-            diverted(&format!("{history}Diversion: <sip:102@pbx>\r\n")),
-            to("102", DivertReason::Other)
-        );
-        assert_eq!(diverted(&format!("{history}Diversion: <sip:\r\n")), to("101", DivertReason::Other));
-    }
-
-    #[test]
-    fn an_entry_without_a_user_names_nobody() {
-        assert_eq!(
-            diverted("Diversion: <sip:pbx.example>;reason=unknown\r\n"),
-            (None, Some(DivertReason::Other))
-        );
-    }
-}
+#[path = "diversion_tests.rs"]
+mod tests;

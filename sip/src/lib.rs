@@ -18,7 +18,6 @@ mod name;
 mod name_addr;
 mod params;
 mod peer;
-mod phrase;
 mod received;
 mod reply;
 mod scan;
@@ -31,7 +30,7 @@ mod write;
 
 pub use call_id::call_id_of;
 pub use check::Fault;
-pub use diversion::{DivertReason, diverting_reason, diverting_user};
+pub use diversion::{DivertReason, Diverter, diverter};
 pub use endpoint::{
     CallKey, Counters, Ended, Endpoint, EndpointSettings, Event, Refusal, Service, Transmit, WrongState,
     no_reason,
@@ -45,7 +44,6 @@ pub use name::{Method, Name};
 pub use name_addr::NameAddr;
 pub use params::Params;
 pub use peer::{ConnectionId, Peer, Transport};
-pub use phrase::reason_phrase;
 pub use reply::reply_peer;
 pub use scan::{MAX_HEADERS, MAX_MESSAGE_BYTES, ScanError, scan, scan_head};
 pub use start_line::StartLine;

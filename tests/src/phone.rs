@@ -44,6 +44,8 @@ pub struct Phone {
     target: SocketAddr,
     far_media: SocketAddr,
     request_uri: String,
+    /// Header lines of the INVITE at the router, each with its end.
+    more: String,
     to: String,
     sound: Vec<u8>,
     sent: usize,
@@ -65,6 +67,19 @@ impl Phone {
         Phone::dial(site.caller(), site.router(), Transport::Udp, called, seed)
     }
 
+    /// Calls with these header lines, each with its end, in the INVITE at the router; the one at the
+    /// mailbox server goes without them.
+    ///
+    /// # Panics
+    /// If the call is not answered.
+    #[must_use]
+    pub fn call_saying(site: &dyn Site, called: &str, more: &str, seed: u64) -> Phone {
+        let mut phone = Phone::new(site.caller(), site.router(), Transport::Udp, called, seed);
+        more.clone_into(&mut phone.more);
+        phone.follow_the_redirect();
+        phone
+    }
+
     /// Calls `called` through `router` from the address `from`.
     ///
     /// # Panics
@@ -72,16 +87,21 @@ impl Phone {
     #[must_use]
     pub fn dial(from: IpAddr, router: SocketAddr, transport: Transport, called: &str, seed: u64) -> Phone {
         let mut phone = Phone::new(from, router, transport, called, seed);
-        let redirect = phone.invite(1);
-        assert!(redirect.starts_with("SIP/2.0 302 "), "the router redirects: {redirect}");
-        phone.request("ACK", 1, &header(&redirect, "To"), "");
-        let contact = header(&redirect, "Contact");
-        phone.request_uri = contact.split(['<', '>']).nth(1).expect("a URI in the Contact").to_owned();
-        let host = phone.request_uri.split(['@', ';']).nth(1).expect("a host in the URI");
-        phone.target = host.parse().expect("an address and a port");
-        phone.sip.follow(phone.target);
-        phone.begin(2);
+        phone.follow_the_redirect();
         phone
+    }
+
+    fn follow_the_redirect(&mut self) {
+        let redirect = self.invite(1);
+        self.more.clear();
+        assert!(redirect.starts_with("SIP/2.0 302 "), "the router redirects: {redirect}");
+        self.request("ACK", 1, &header(&redirect, "To"), "");
+        let contact = header(&redirect, "Contact");
+        self.request_uri = contact.split(['<', '>']).nth(1).expect("a URI in the Contact").to_owned();
+        let host = self.request_uri.split(['@', ';']).nth(1).expect("a host in the URI");
+        self.target = host.parse().expect("an address and a port");
+        self.sip.follow(self.target);
+        self.begin(2);
     }
 
     /// Calls `called` at a mailbox server, past every router.
@@ -105,6 +125,7 @@ impl Phone {
             target: first,
             far_media: first,
             request_uri: format!("sip:{called}@{first}"),
+            more: String::new(),
             to: format!("<sip:{called}@{first}>"),
             sound: audio::noise(Law::Mu, seed, 8000 * 120),
             sent: 0,
@@ -226,12 +247,13 @@ impl Phone {
         let (us, protocol) = self.sip.name();
         let (call_id, uri) = (&self.call_id, &self.request_uri);
         let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let more = if method == "INVITE" { self.more.as_str() } else { "" };
         // The ACK to a refusal or redirect has the branch of its INVITE (RFC 3261 17.1.1.3), and a new
         // one to a 200; a branch of the sequence number alone is right for the first and harmless for the second.
         let text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{protocol} {us};branch=z9hG4bK{call_id}-{sequence}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:200@{us}>;tag=phone\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {sequence} {method}\r\nContact: <sip:200@{us};transport={protocol}>\r\n{kind}Content-Length: {length}\r\n\r\n{sdp}",
+             CSeq: {sequence} {method}\r\nContact: <sip:200@{us};transport={protocol}>\r\n{more}{kind}Content-Length: {length}\r\n\r\n{sdp}",
             length = sdp.len()
         );
         self.sip.send(&text, self.target);

@@ -67,6 +67,7 @@ fn record(spool: &SpoolHandle, number: u8, sound: u8) {
         caller: Some("102".into()),
         caller_name: None,
         called: "101".into(),
+        diverted: None,
         call_id: format!("{id}@pc33.example.com"),
         gateway: "pbx".into(),
         codec: Codec::Pcmu,

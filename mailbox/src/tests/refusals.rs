@@ -5,7 +5,7 @@ use super::stage::{CALLER, EPOCH_MS, Stage};
 use crate::spool_writer::SpoolHealth;
 use crate::switchboard::Note;
 use config::Code;
-use config::token::{CallKind, Claims, sign};
+use config::token::{CallKind, Claims, DivertReason, sign};
 
 /// Calls, and gives the refusal.
 fn refused(stage: &mut Stage, caller: &mut Caller) -> String {
@@ -165,12 +165,17 @@ fn a_server_that_is_disabled_takes_no_calls() {
 
 /// A token that names bob for a call that is addressed to a number of nobody.
 fn token(stage: &Stage, gateway: &str, at_ms: u64) -> String {
+    signed(stage, gateway, at_ms, None)
+}
+
+fn signed(stage: &Stage, gateway: &str, at_ms: u64, diverted: Option<DivertReason>) -> String {
     let claims = Claims {
         kind: CallKind::CallAnswering,
         dial_plan: "contoso".into(),
         gateway: gateway.into(),
         mailbox: "bob".into(),
         extension: "102".into(),
+        diverted,
     };
     let mut token = String::new();
     sign(&stage.props.served.borrow().keys, &claims, "call-0@192.0.2.7", at_ms / 1_000, &mut token).unwrap();
@@ -193,6 +198,30 @@ fn what_a_router_decided_is_believed() {
     let token = token(&stage, "pbx", EPOCH_MS);
     call_with(&mut stage, &token);
     assert_eq!((stage.facts().mailbox.as_str(), stage.facts().called.as_str()), ("bob", "102"));
+}
+
+#[test]
+fn a_token_or_a_header_says_why_a_call_was_diverted() {
+    let mut stage = Stage::new();
+    let token = signed(&stage, "pbx", EPOCH_MS, Some(DivertReason::Busy));
+    call_with(&mut stage, &token);
+    assert_eq!(stage.facts().diverted, Some(DivertReason::Busy));
+
+    for (called, header, diverted) in [
+        ("199", "Diversion: <sip:102@pbx>;reason=no-answer", Some(DivertReason::NoAnswer)),
+        ("102", "Diversion: <sip:199@pbx>;reason=no-answer", None),
+        ("102", "Subject: nothing", None),
+    ] {
+        let (mut stage, mut caller) = (Stage::new(), Caller::new());
+        caller.number = called;
+        let request = caller.request("INVITE", 1, &offer_at(CALLER, "0 101", "sendrecv"));
+        stage.hears(&request.replacen("Contact:", &format!("{header}\r\nContact:"), 1));
+        caller.learn_tag(&stage);
+        caller.ack(&mut stage);
+        stage.advance(440);
+        let facts = stage.facts();
+        assert_eq!((facts.mailbox.as_str(), facts.diverted), ("bob", diverted), "{called} {header}");
+    }
 }
 
 #[test]

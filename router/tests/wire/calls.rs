@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use config::token::DivertReason;
 use config::{Call, Code, Decision, RouterConfig, Table, explain};
 use proptest::prelude::*;
 use sip::Transport;
@@ -100,6 +101,35 @@ fn a_diverted_call_goes_to_the_mailbox_of_who_diverted_it_and_keeps_its_number()
 }
 
 #[test]
+fn the_token_says_why_the_owner_of_the_mailbox_diverted_the_call() {
+    let mut bench = bench(COMPANY);
+    for (user, more, diverted) in [
+        ("9000", "Diversion: <sip:101@192.0.2.1>;reason=user-busy\r\n", Some(DivertReason::Busy)),
+        (
+            "9000",
+            "Diversion: \"A. Lee\" <tel:1-01> (out);reason=\"unconditional\"\r\n",
+            Some(DivertReason::Unconditional),
+        ),
+        (
+            "9000",
+            "History-Info: <tel:101>;index=1,<sip:9000@a;cause=408>;index=1.1\r\n",
+            Some(DivertReason::NoAnswer),
+        ),
+        ("9000", "Diversion: <sip:101@192.0.2.1>\r\n", Some(DivertReason::Other)),
+        // Nobody is 999: the mailbox is that of the called user, who diverted nothing.
+        ("101", "Diversion: <sip:999@192.0.2.1>;reason=user-busy\r\n", None),
+        ("101", "", None),
+    ] {
+        let answer = bench.ask(invite(user, more).as_bytes(), udp()).unwrap();
+        assert_eq!(
+            (claims(&answer)[0].mailbox.as_ref(), claims(&answer)[0].diverted),
+            ("alice", diverted),
+            "{more}"
+        );
+    }
+}
+
+#[test]
 fn a_user_keeps_its_spelling_and_what_a_sip_uri_cannot_hold_is_escaped() {
     let mut bench = bench(COMPANY);
     for (uri, user) in [
@@ -131,13 +161,12 @@ fn a_large_body_is_no_obstacle() {
 }
 
 /// The peer's last byte, its transport, the user, an edit of the configuration, and the refusal.
-pub(crate) type Case =
-    (u8, Transport, &'static str, (&'static str, &'static str), Code, &'static str, &'static str);
+type Case = (u8, Transport, &'static str, (&'static str, &'static str), Code, &'static str, &'static str);
 
 const AS_IT_IS: (&str, &str) = ("", "");
 
 #[rustfmt::skip]
-pub(crate) const REFUSALS: &[Case] = &[
+const REFUSALS: &[Case] = &[
     (9, Transport::Udp, "101", AS_IT_IS, Code::UnknownPeer, "403 Forbidden",
      "403;text=\"UM1102 UnknownPeer: "),
     (2, Transport::Udp, "101", AS_IT_IS, Code::GatewayDisabled, "503 Service Unavailable",

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Fault, Message, Method, Name, Peer, ScanError,
     dialog::Order,
-    reason_phrase, reply_peer, scan_head,
+    reply_peer, scan_head,
     transaction::{Received, ServerInvite, ServerOther},
 };
 
@@ -113,7 +113,8 @@ impl Endpoint {
         let head = error.status().and_then(|status| Some((status, scan_head(bytes).ok()?)));
         match head {
             Some((status, head)) if is_answerable(&head) => {
-                let reason = reason_phrase(status);
+                // 513 is RFC 3261 section 21.5.7.
+                let reason = if status == 513 { "Message Too Large" } else { "Bad Request" };
                 self.counters.malformed += 1;
                 self.refuse_stateless(&head, peer, &Refusal { status, reason, headers: &[] });
             }
@@ -126,7 +127,7 @@ impl Endpoint {
             self.counters.noise += 1;
             return;
         }
-        let (status, reason) = (fault.status(), reason_phrase(fault.status()));
+        let (status, reason) = (fault.status(), fault.reason());
         match fault {
             Fault::Method => self.counters.unsupported += 1,
             Fault::Version

@@ -4,6 +4,7 @@
 //! [`Site`], which the standalone program and a cluster both are.
 
 mod faults;
+mod routing;
 mod voice;
 
 use crate::has;
@@ -44,6 +45,7 @@ macro_rules! every_scenario {
             voice::twenty_sipp_callers_over_tcp_leave_a_law_messages ["sipp", $crate::mail::AIOSMTPD],
             voice::baresip_over_udp_leaves_a_mu_law_message ["baresip", $crate::mail::AIOSMTPD],
             voice::baresip_over_tcp_leaves_an_a_law_message ["baresip", $crate::mail::AIOSMTPD],
+            routing::a_diverted_call_is_for_who_diverted_it_and_the_mail_says_why [$crate::mail::AIOSMTPD],
             faults::a_malformed_file_and_a_wrong_value_are_named_and_what_was_there_serves [],
             faults::a_dangling_reference_harms_only_its_own_object [],
             faults::an_unknown_caller_is_refused_by_router_and_mailbox_server [],
