@@ -159,6 +159,12 @@ codes! {
     VersionNotSupported = 1124, Call, 505;
     /// The call comes from the cluster itself: its source address was translated on the way.
     TranslatedPeer = 1125, Call, 403;
+    /// The call may not go one hop further.
+    TooManyHops = 1150, Call, 483;
+    /// The call was redirected already and has come back.
+    LoopDetected = 1151, Call, 482;
+    /// The request has more headers than are read.
+    MessageTooLarge = 1152, Call, 513;
 
     /// A message could not be delivered yet and is tried again.
     DeliveryDeferred = 1201, Server, 0;

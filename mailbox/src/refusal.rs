@@ -51,22 +51,7 @@ pub(crate) fn with_headers(refused: &Refused, send: impl FnOnce(Refusal<'_>)) {
         headers.push(("Accept", SDP));
     }
     let status = refused.code.sip_status();
-    send(Refusal { status, reason: phrase(status), headers: &headers });
-}
-
-/// The reason phrases of what is refused here (RFC 3261 section 21).
-const fn phrase(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        415 => "Unsupported Media Type",
-        481 => "Call/Transaction Does Not Exist",
-        484 => "Address Incomplete",
-        488 => "Not Acceptable Here",
-        503 => "Service Unavailable",
-        _ => "Server Internal Error",
-    }
+    send(Refusal { status, reason: sip::reason_phrase(status), headers: &headers });
 }
 
 #[cfg(test)]

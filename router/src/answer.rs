@@ -15,7 +15,7 @@ use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
 
 /// The parameter of Contact's URI that carries the token.
-const TOKEN_PARAMETER: &str = "um";
+pub(crate) const TOKEN_PARAMETER: &str = "um";
 
 /// The Contacts of a redirected call: the server that hosts the mailbox, and a sibling with half its
 /// weight.

@@ -63,6 +63,12 @@ impl Counters {
         self.rejected.get_or_create(&by(code)).get()
     }
 
+    /// Other requests that were refused with a code.
+    #[must_use]
+    pub fn refused(&self, code: Code) -> u64 {
+        self.refused.get_or_create(&by(code)).get()
+    }
+
     /// Messages that got no answer.
     #[must_use]
     pub fn dropped(&self, what: Dropped) -> u64 {

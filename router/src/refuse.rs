@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 use config::{Code, Refusal};
 use runtime::log::Number;
-use sip::{Fault, Response};
+use sip::{Fault, Response, ScanError};
 
 use crate::router::ALLOW;
 
@@ -43,6 +43,22 @@ impl Refused {
             | Fault::Kind => Code::MalformedRequest,
         };
         Refused::new(code, fault.to_string())
+    }
+
+    /// Bytes that are a request as far as its headers go.
+    pub(crate) fn unreadable(error: ScanError) -> Self {
+        let code = match error {
+            ScanError::TooManyHeaders => Code::MessageTooLarge,
+            ScanError::RepeatedContentLength
+            | ScanError::ContentLength
+            | ScanError::BodyCutShort { .. }
+            | ScanError::Empty
+            | ScanError::TooLong
+            | ScanError::StartLine
+            | ScanError::Unterminated
+            | ScanError::BareLineEnd => Code::MalformedRequest,
+        };
+        Refused::new(code, error.to_string())
     }
 
     /// A call that has no route.
@@ -84,11 +100,6 @@ impl Refused {
         let reason = format_args!("SIP;cause={status};text=\"{code}: {text}\"");
         response.header("Reason", write_to(scratch, reason))
     }
-
-    /// The reason phrase of the status (RFC 3261 section 21).
-    pub(crate) const fn phrase(&self) -> &'static str {
-        phrase(self.code.sip_status())
-    }
 }
 
 fn write_to<'s>(scratch: &'s mut String, text: fmt::Arguments<'_>) -> &'s str {
@@ -96,21 +107,4 @@ fn write_to<'s>(scratch: &'s mut String, text: fmt::Arguments<'_>) -> &'s str {
     // Writing to a String cannot fail.
     let _written = scratch.write_fmt(text);
     scratch
-}
-
-const fn phrase(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        416 => "Unsupported URI Scheme",
-        420 => "Bad Extension",
-        481 => "Call/Transaction Does Not Exist",
-        484 => "Address Incomplete",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        505 => "Version Not Supported",
-        _ => "Server Internal Error",
-    }
 }

@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use config::token::{Claims, DivertReason};
+use config::token::{Claims, DivertReason, verify};
 use config::{Call, Code, Decision, route};
 use runtime::log::Number;
 use runtime::{Now, Outbox};
-use sip::{Message, Method, Name, Peer, Response, ScanError, Transport, Uri};
+use sip::{Message, Method, Name, Peer, Response, ScanError, StartLine, Transport, Uri};
 
-use crate::answer::{Contacts, contacts};
+use crate::answer::{Contacts, TOKEN_PARAMETER, contacts};
 use crate::counters::{Counters, Dropped};
 use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
@@ -101,7 +101,7 @@ impl Router {
             Ok(request) => (request, None),
             Err(ScanError::Empty) => return self.counters.count_dropped(Dropped::KeepAlive),
             Err(error) => match (error.status(), sip::scan_head(bytes)) {
-                (Some(_), Ok(head)) => (head, Some(Refused::new(Code::MalformedRequest, error.to_string()))),
+                (Some(_), Ok(head)) => (head, Some(Refused::unreadable(error))),
                 (_, Ok(_) | Err(_)) => return self.counters.count_dropped(Dropped::Noise),
             },
         };
@@ -128,6 +128,8 @@ impl Router {
             self.counters.count_refused(is_call, refused.code);
             if is_call {
                 log_refused(&request, &peer, refused);
+            } else {
+                log_refused_request(&request, &peer, refused);
             }
         }
         let tag = snapshot.to_tag(&request);
@@ -219,6 +221,7 @@ impl Router {
             Decision::Accept(route) => route,
             Decision::Refuse(refusal) => return Err(Refused::call(&refusal)),
         };
+        check_onward(snapshot, request, now_unix_s)?;
         let diverted = diverter.as_ref().map(|diverter| divert_reason(diverter.reason));
         let claims = Claims::of(&route, diverted);
         let contacts = contacts(snapshot, &route, &claims, request, &call, now_unix_s)?;
@@ -236,6 +239,24 @@ impl Router {
         );
         Ok(Answer::Redirect(contacts))
     }
+}
+
+/// What keeps a call from being sent on, though it has a route.
+fn check_onward(snapshot: &Snapshot, request: &Message<'_>, now_unix_s: u64) -> Result<(), Refused> {
+    if request.max_forwards() == Some(0) {
+        let text = "Max-Forwards is 0, so that no proxy may follow the redirect; look for a loop between \
+                    the PBX and its proxies";
+        return Err(Refused::new(Code::TooManyHops, text));
+    }
+    // Whoever follows a redirect does so with the Max-Forwards that it began with, so that a loop
+    // through a redirect server has no other end (RFC 3261 section 16.7).
+    let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
+    let token = uri.and_then(|uri| uri.param(TOKEN_PARAMETER));
+    if token.is_some_and(|token| verify(&snapshot.keys, token, now_unix_s).is_ok()) {
+        let text = "the call was redirected already; send it to the address in Contact, not to a router";
+        return Err(Refused::new(Code::LoopDetected, text));
+    }
+    Ok(())
 }
 
 fn divert_reason(reason: sip::DivertReason) -> DivertReason {
@@ -273,6 +294,17 @@ fn log_refused(request: &Message<'_>, peer: &Peer, refused: &Refused) {
     );
 }
 
+/// No header of it is shown: what it asks for nobody here does.
+fn log_refused_request(request: &Message<'_>, peer: &Peer, refused: &Refused) {
+    let method = match request.start() {
+        StartLine::Request { method_text, .. } => method_text,
+        StartLine::Response { .. } => "",
+    };
+    let (call_id, code) = (request.call_id().unwrap_or_default(), refused.code.id());
+    let (event, peer) = ("refused", peer.address);
+    tracing::info!(target: "umbriel::request", event, method, call_id, %peer, code, "{}", refused.text);
+}
+
 /// Writes an answer. Every one carries the tag, and Content-Length last.
 fn write(
     request: &Message<'_>,
@@ -300,8 +332,8 @@ fn write(
             }
         }
         Err(refused) => {
-            let (status, phrase) = (refused.code.sip_status(), refused.phrase());
-            let response = Response::to(request, peer, status, phrase, out).to_tag(tag);
+            let status = refused.code.sip_status();
+            let response = Response::to(request, peer, status, sip::reason_phrase(status), out).to_tag(tag);
             refused.headers(response, scratch).finish();
         }
     }

@@ -161,12 +161,13 @@ fn a_large_body_is_no_obstacle() {
 }
 
 /// The peer's last byte, its transport, the user, an edit of the configuration, and the refusal.
-type Case = (u8, Transport, &'static str, (&'static str, &'static str), Code, &'static str, &'static str);
+pub(crate) type Case =
+    (u8, Transport, &'static str, (&'static str, &'static str), Code, &'static str, &'static str);
 
 const AS_IT_IS: (&str, &str) = ("", "");
 
 #[rustfmt::skip]
-const REFUSALS: &[Case] = &[
+pub(crate) const REFUSALS: &[Case] = &[
     (9, Transport::Udp, "101", AS_IT_IS, Code::UnknownPeer, "403 Forbidden",
      "403;text=\"UM1102 UnknownPeer: "),
     (2, Transport::Udp, "101", AS_IT_IS, Code::GatewayDisabled, "503 Service Unavailable",

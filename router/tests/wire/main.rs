@@ -6,5 +6,6 @@ extern crate umbriel_router as router;
 
 mod calls;
 mod fixture;
+mod refusals;
 mod requests;
 mod serving;

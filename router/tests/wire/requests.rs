@@ -6,9 +6,9 @@ use router::Dropped;
 use crate::fixture::{COMPANY, bench, header, invite, peer, request, status, udp};
 
 /// What is asked, the status line, and the code with its words.
-type Case = (String, &'static str, &'static str);
+pub(crate) type Case = (String, &'static str, &'static str);
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let plain = || invite("101", "");
     vec![
         (

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Fault, Message, Method, Name, Peer, ScanError,
     dialog::Order,
-    reply_peer, scan_head,
+    reason_phrase, reply_peer, scan_head,
     transaction::{Received, ServerInvite, ServerOther},
 };
 
@@ -113,8 +113,7 @@ impl Endpoint {
         let head = error.status().and_then(|status| Some((status, scan_head(bytes).ok()?)));
         match head {
             Some((status, head)) if is_answerable(&head) => {
-                // 513 is RFC 3261 section 21.5.7.
-                let reason = if status == 513 { "Message Too Large" } else { "Bad Request" };
+                let reason = reason_phrase(status);
                 self.counters.malformed += 1;
                 self.refuse_stateless(&head, peer, &Refusal { status, reason, headers: &[] });
             }
@@ -127,7 +126,7 @@ impl Endpoint {
             self.counters.noise += 1;
             return;
         }
-        let (status, reason) = (fault.status(), fault.reason());
+        let (status, reason) = (fault.status(), reason_phrase(fault.status()));
         match fault {
             Fault::Method => self.counters.unsupported += 1,
             Fault::Version
