@@ -112,6 +112,8 @@ codes! {
     StoreNotShared = 1027, Configuration, 0;
     /// The message store that is named cannot be used.
     StoreUnusable = 1028, Configuration, 0;
+    /// The Secret with the keys of the bucket cannot be used.
+    StoreKeysUnusable = 1030, Configuration, 0;
 
     /// The request breaks the grammar or lacks what every request must have.
     MalformedRequest = 1101, Call, 400;

@@ -67,6 +67,12 @@ pub fn database_file(number: usize) -> String {
     format!("database-{number:02}.json.gz")
 }
 
+/// Whether a file belongs to one server alone.
+#[must_use]
+pub fn is_own(file: &str) -> bool {
+    CERTIFICATE_FILES.contains(&file) || STORE_FILES.contains(&file)
+}
+
 /// What tells the bytes of a part from others.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {

@@ -28,7 +28,7 @@ pub use ip_gateway::{GatewayStatus, UMIPGateway, UMIPGatewaySpec, UMIPGatewaySta
 pub use kind::{GROUP, Kind, VERSION};
 pub use mailbox::{UMMailbox, UMMailboxSpec};
 pub use mailbox_policy::{UMMailboxPolicy, UMMailboxPolicySpec, UMMailboxPolicyStatus};
-pub use message_store::MessageStore;
+pub use message_store::{Bucket, MessageStore};
 pub use server::{Exposure, ServerStatus, StartupMode};
 pub use service::{Smtp, SmtpSecurity, UMService, UMServiceSpec};
 pub use status::{Condition, ConditionStatus, Status};

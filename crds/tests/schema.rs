@@ -133,8 +133,11 @@ fn what_is_create_only_cannot_change() {
 #[test]
 fn an_omitted_field_means_what_its_schema_says() {
     let plan: UMDialPlanSpec = serde_json::from_value(json!({"numberOfDigitsInExtension": 3})).unwrap();
-    let service: UMServiceSpec =
-        serde_json::from_value(json!({"smtp": {"host": "mail", "from": "um@contoso.example"}})).unwrap();
+    let groups = json!({
+        "smtp": {"host": "mail", "from": "um@contoso.example"},
+        "store": {"s3": {"bucket": "messages", "secretName": "keys"}},
+    });
+    let service: UMServiceSpec = serde_json::from_value(groups).unwrap();
     for (kind, spec) in [
         (Kind::UMDialPlan, serde_json::to_value(plan).unwrap()),
         (Kind::UMService, serde_json::to_value(service).unwrap()),

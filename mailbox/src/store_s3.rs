@@ -20,8 +20,6 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use object_store::{BackoffConfig, ClientOptions, Error, RetryConfig};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Until a connection stands.
@@ -66,10 +64,8 @@ fn trusted(s3: &S3) -> Result<ClientConfig, String> {
     // Without any of them a server in the clear can still be used, and one with TLS says what it lacks.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(pem) = &s3.keys.authorities {
-        let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-        for certificate in own.map_err(|error| format!("ca.crt: {error}"))? {
-            roots.add(certificate).map_err(|error| format!("ca.crt: {error}"))?;
-        }
+        let own = runtime::tls::authorities(pem).map_err(|error| format!("ca.crt: {error}"))?;
+        roots.roots.extend(own.roots);
     }
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

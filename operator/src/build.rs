@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use config::parts::{
     CERTIFICATE_FILES, DatabasePart, MailboxIndex, Part, RouterIndex, SitePart, TOKEN_KEYS_FILE, digest,
-    token_keys_to_yaml,
+    is_own, token_keys_to_yaml,
 };
 use config::{
-    Code, DATABASES, Delivery, MailboxServer, SCHEMA_VERSION, ServerIdentity, ServerStatus, Store, TokenKey,
+    Code, DATABASES, Delivery, MailboxServer, S3, S3Keys, SCHEMA_VERSION, ServerIdentity, ServerStatus,
+    Store, TokenKey,
 };
-use crds::{Kind, UMServiceSpec};
+use crds::{Kind, MessageStore, UMServiceSpec};
 
 use crate::dereference::Linked;
 use crate::directory::{databases, delivery, identity, router_listeners, service_listeners, site, small};
@@ -23,6 +24,7 @@ use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
 use crate::memory::Memory;
 use crate::problem::Problem;
+use crate::store_keys::StoreKeys;
 use crate::workloads::{FIRST_MEDIA_PORT, STORE_DIR, media_ports};
 use crate::world::{Generations, Key, ObjectRef, PartName, PartRef, TlsSecret, World};
 use crate::written::Written;
@@ -133,16 +135,17 @@ impl Common {
         }
     }
 
-    /// The digest of every file of a generation but the index itself; `before` is what they were.
+    /// The digest of every file of a generation but the index itself; `own` are those of the server
+    /// alone, and `before` is what they were.
     fn digests(
         &self,
         namespace: &str,
-        certificate: BTreeMap<String, String>,
+        own: BTreeMap<String, String>,
         before: Option<&BTreeMap<String, String>>,
     ) -> BTreeMap<String, String> {
-        let own = self.parts.iter().filter(|(named, _)| named.namespace == namespace);
-        let mut digests = certificate;
-        digests.extend(own.map(|(named, part)| (named.name.file(), part.digest.clone())));
+        let shared = self.parts.iter().filter(|(named, _)| named.namespace == namespace);
+        let mut digests = own;
+        digests.extend(shared.map(|(named, part)| (named.name.file(), part.digest.clone())));
         let keys = self.keys.as_ref().or_else(|| before?.get(TOKEN_KEYS_FILE));
         digests.extend(keys.map(|keys| (TOKEN_KEYS_FILE.to_owned(), keys.clone())));
         digests
@@ -253,7 +256,7 @@ fn router_indices(
                 let identity = identity(key, spec.status, spec.um_startup_mode, router_listeners(spec));
                 (identity, certificate_digests(server.secret))
             }
-            None => (before?.server.clone(), last_certificate(&before?.parts)),
+            None => (before?.server.clone(), last_own(&before?.parts)),
         };
         let mut index = RouterIndex {
             schema_version: SCHEMA_VERSION,
@@ -284,9 +287,13 @@ fn mailbox_indices(
     let observed = Written::new(world, &world.observed.services);
     let document = |(key, service): (Key, Service)| {
         let before = observed.of(&key);
-        let certificate = match linked.services.get(&key) {
-            Some(server) => certificate_digests(server.secret),
-            None => before.map(|before| last_certificate(&before.parts)).unwrap_or_default(),
+        let own = match linked.services.get(&key) {
+            Some(server) => {
+                let mut own = certificate_digests(server.secret);
+                own.extend(server.store_keys.map(StoreKeys::digests).unwrap_or_default());
+                own
+            }
+            None => before.map(|before| last_own(&before.parts)).unwrap_or_default(),
         };
         let mut index = MailboxIndex {
             schema_version: SCHEMA_VERSION,
@@ -296,7 +303,7 @@ fn mailbox_indices(
             max_calls_allowed: service.max_calls_allowed,
             delivery: service.delivery,
             store: store(linked.services.get(&key).map(|server| server.spec), before),
-            parts: common.digests(&key.namespace, certificate, before.map(|before| &before.parts)),
+            parts: common.digests(&key.namespace, own, before.map(|before| &before.parts)),
         };
         if before != Some(&index) {
             index.generation += 1;
@@ -314,10 +321,17 @@ fn mailbox_indices(
 
 /// Where a server stores messages: in a cluster its pod has the claim at a fixed place.
 fn store(spec: Option<&UMServiceSpec>, before: Option<&MailboxIndex>) -> Store {
-    match spec {
-        Some(UMServiceSpec { store: Some(_), .. }) => Store::Folder(STORE_DIR.into()),
-        Some(_) => Store::Own,
-        None => before.map(|index| index.store.clone()).unwrap_or_default(),
+    let Some(spec) = spec else { return before.map(|index| index.store.clone()).unwrap_or_default() };
+    match &spec.store {
+        Some(MessageStore { s3: Some(s3), .. }) => Store::S3(S3 {
+            bucket: s3.bucket.clone(),
+            endpoint: s3.endpoint.clone(),
+            region: s3.region.clone(),
+            // They have files of their own.
+            keys: S3Keys::default(),
+        }),
+        Some(MessageStore { claim_name: Some(_), .. }) => Store::Folder(STORE_DIR.into()),
+        Some(MessageStore { claim_name: None, s3: None }) | None => Store::Own,
     }
 }
 
@@ -328,9 +342,9 @@ fn certificate_digests(secret: Option<&TlsSecret>) -> BTreeMap<String, String> {
     files.filter_map(|(file, text)| Some((file.into(), digest(text.as_ref()?.as_bytes())))).collect()
 }
 
-/// The certificate that a server was last given.
-fn last_certificate(parts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let own = parts.iter().filter(|(file, _)| CERTIFICATE_FILES.contains(&file.as_str()));
+/// The files of its own that a server was last given.
+fn last_own(parts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = parts.iter().filter(|(file, _)| is_own(file));
     own.map(|(file, digest)| (file.clone(), digest.clone())).collect()
 }
 

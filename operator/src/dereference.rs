@@ -13,7 +13,9 @@ use crds::{
     UMMailboxSpec, UMServiceSpec,
 };
 
+use crate::identify::SECRET;
 use crate::problem::Problem;
+use crate::store_keys::{SECRET_OF_STORE, StoreKeys};
 use crate::suggest::nearest;
 use crate::world::{Key, ObjectRef, TlsSecret, World};
 
@@ -66,6 +68,8 @@ pub(crate) struct LinkedMailbox<'w> {
 pub(crate) struct LinkedServer<'w, S> {
     pub(crate) spec: &'w S,
     pub(crate) secret: Option<&'w TlsSecret>,
+    /// The keys of its bucket; a router has none.
+    pub(crate) store_keys: Option<&'w StoreKeys>,
 }
 
 /// Resolves every reference of `names`.
@@ -80,7 +84,9 @@ pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut
     let policies = links.policies(names.policies, &names.dial_plans);
     let mailboxes = links.mailboxes(names.mailboxes, &policies, &names.dial_plans);
     let routers = links.servers(Kind::UMCallRouter, names.routers, |spec| spec.certificate_secret.as_deref());
-    let services = links.servers(Kind::UMService, names.services, |spec| spec.certificate_secret.as_deref());
+    let mut services =
+        links.servers(Kind::UMService, names.services, |spec| spec.certificate_secret.as_deref());
+    links.store_keys(&mut services);
     Linked { dial_plans: names.dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services }
 }
 
@@ -198,11 +204,11 @@ impl<'w> Links<'w, '_> {
         let mut linked = BTreeMap::new();
         for (key, spec) in servers {
             let Some(name) = secret_of(spec) else {
-                linked.insert(key, LinkedServer { spec, secret: None });
+                linked.insert(key, LinkedServer { spec, secret: None, store_keys: None });
                 continue;
             };
             if let Some(secret) = self.world.secrets.get(&key.beside(name)) {
-                linked.insert(key, LinkedServer { spec, secret: Some(secret) });
+                linked.insert(key, LinkedServer { spec, secret: Some(secret), store_keys: None });
             } else {
                 let from = ObjectRef::new(kind, key);
                 let reference = Reference { from, field: "spec.certificateSecret", kind: "Secret", name };
@@ -210,6 +216,26 @@ impl<'w> Links<'w, '_> {
             }
         }
         linked
+    }
+
+    /// Finds the keys of buckets; leaves out servers whose Secret is not there.
+    fn store_keys(&mut self, services: &mut BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>) {
+        let world = self.world;
+        services.retain(|key, server| {
+            let Some(bucket) = server.spec.store.as_ref().and_then(|store| store.s3.as_ref()) else {
+                return true;
+            };
+            let name = bucket.secret_name.as_str();
+            server.store_keys = world.store_keys.get(&key.beside(name));
+            if server.store_keys.is_none() {
+                let from = ObjectRef::new(Kind::UMService, key);
+                // In a folder any Secret will do, and one that was refused is known by its kind.
+                let kind = if world.cluster.is_some() { SECRET_OF_STORE } else { SECRET };
+                let reference = Reference { from, field: "spec.store.s3.secretName", kind, name };
+                self.dangling(&reference, false, world.store_keys.keys());
+            }
+            server.store_keys.is_some()
+        });
     }
 
     /// Reports a reference that leads to nothing that can be used.

@@ -35,6 +35,7 @@ mod standalone;
 mod status;
 mod status_file;
 mod store;
+mod store_keys;
 mod suggest;
 mod token_key;
 mod translate;
@@ -51,6 +52,7 @@ pub use reconcile::{Reconciler, reconcile};
 pub use site::{Cluster, Image, Instance};
 pub use standalone::{Preview, Served, Standalone, StandaloneError, Step, preview};
 pub use status::ObjectStatus;
+pub use store_keys::StoreKeys;
 pub use token_key::NoChance;
 pub use workloads::{ADMIN_PORT, Workload, WorkloadKind, WorkloadRef};
 pub use world::{

@@ -1,4 +1,4 @@
-//! A Kubernetes Secret: the certificate and key of a server.
+//! A Kubernetes Secret: the certificate and key of a server, or the keys of its bucket.
 //!
 //! Decides where in it they stand. Problems never repeat its values.
 
@@ -9,11 +9,16 @@ use serde_json::Value as Json;
 
 use crate::node::{Node, Value};
 use crate::schema::Fault;
+use crate::store_keys::FIELDS;
 
-/// What a Secret holds for TLS, as PEM text: `chain` and `key`, where it has them.
+/// The certificate and its key, and what we call them.
+const CERTIFICATE: [(&str, &str); 2] = [("tls.crt", "chain"), ("tls.key", "key")];
+
+/// What a Secret holds for a server, where it has it: for TLS `chain` and `key`, and the keys of a
+/// bucket by their own names.
 pub(crate) fn secret(node: &Node) -> Result<Json, Fault> {
     let mut held = serde_json::Map::new();
-    for (field, ours) in [("tls.crt", "chain"), ("tls.key", "key")] {
+    for (field, ours) in CERTIFICATE.into_iter().chain(FIELDS.map(|field| (field, field))) {
         if let Some(text) = node.get("stringData").and_then(|data| data.text(field)) {
             held.insert(ours.into(), text.into());
             continue;
@@ -34,7 +39,7 @@ pub(crate) fn secret(node: &Node) -> Result<Json, Fault> {
                 code: Code::WrongType,
                 field: format!("data.{field}"),
                 value: "(not shown)".into(),
-                rule: "PEM text in base64".into(),
+                rule: "text in base64".into(),
                 fix: format!("encode it with base64, or put the text itself under stringData.{field}"),
             });
         };

@@ -28,9 +28,7 @@ use crate::reconcile::reconcile;
 use crate::status_file;
 use crate::store::{Store, locate};
 use crate::token_key::{NoChance, token_key};
-use crate::world::{
-    Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, TlsSecret, World, WrittenPart,
-};
+use crate::world::{Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, World, WrittenPart};
 use crds::Kind;
 
 /// Generations of configuration of the two servers of one machine: what each says that it serves,
@@ -252,7 +250,7 @@ impl Standalone {
         text: Result<String, ConfigError>,
         server: &Key,
         wanted: &BTreeMap<String, String>,
-        secrets: &BTreeMap<Key, TlsSecret>,
+        world: &World,
     ) -> Result<Files, StandaloneError> {
         let text = text.map_err(|error| unwritable(path, error))?;
         let keys = token_keys_to_yaml(&self.token_keys).map_err(|error| unwritable(path, error))?;
@@ -265,9 +263,14 @@ impl Standalone {
                 .map(|(named, written)| (named.name.file(), written.part.bytes.to_vec())),
         );
         there.insert(TOKEN_KEYS_FILE.into(), keys.into_bytes());
-        for secret in secrets.values() {
-            let (Some(chain), Some(key)) = (&secret.chain, &secret.key) else { continue };
-            let own = certificate_files(Some(&Certificate { chain: chain.clone(), key: key.clone() }));
+        let certificates = world.secrets.values().filter_map(|secret| {
+            let (chain, key) = (secret.chain.clone()?, secret.key.clone()?);
+            Some(certificate_files(Some(&Certificate { chain, key })))
+        });
+        let store_keys = world.store_keys.values().map(|keys| {
+            keys.files().map(|(file, text)| (file.to_owned(), text.as_bytes().to_vec())).collect::<Files>()
+        });
+        for own in certificates.chain(store_keys) {
             if own.iter().all(|(file, bytes)| wanted.get(file) == Some(&digest(bytes))) {
                 there.extend(own);
             }
@@ -345,14 +348,14 @@ impl Standalone {
         problems.extend(nothing_written(self.folder.path(), &self.store, &problems));
         let wanted = Served::of(&plan.wanted);
         self.observed.awaited.clone_from(&plan.awaited);
-        changed |= self.carry_out(plan, &world.secrets)?;
+        changed |= self.carry_out(plan, &world)?;
         let step = Step { problems, changed, wanted };
         self.last = Some((listing, step.clone()));
         Ok(step)
     }
 
     /// Carries out the writes of a plan, in their order.
-    fn carry_out(&mut self, plan: Plan, secrets: &BTreeMap<Key, TlsSecret>) -> Result<bool, StandaloneError> {
+    fn carry_out(&mut self, plan: Plan, world: &World) -> Result<bool, StandaloneError> {
         let changed = !plan.writes.is_empty();
         let mut statuses = Vec::new();
         for write in plan.writes {
@@ -361,13 +364,13 @@ impl Standalone {
                 Write::Part(..) => write.apply(&mut self.observed),
                 Write::Router(key, index) => {
                     let path = self.router_config();
-                    let files = self.folder_of(&path, index.to_yaml(), &key, &index.parts, secrets)?;
+                    let files = self.folder_of(&path, index.to_yaml(), &key, &index.parts, world)?;
                     write_files(&path, &files)?;
                     self.observed.routers = BTreeMap::from([(key, *index)]);
                 }
                 Write::Mailbox(key, index) => {
                     let path = self.mailbox_config();
-                    let files = self.folder_of(&path, index.to_yaml(), &key, &index.parts, secrets)?;
+                    let files = self.folder_of(&path, index.to_yaml(), &key, &index.parts, world)?;
                     write_files(&path, &files)?;
                     self.observed.services = BTreeMap::from([(key, *index)]);
                 }

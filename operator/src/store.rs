@@ -18,6 +18,7 @@ use crate::defaults::DefaultObject;
 use crate::folder::{Listing, Text};
 use crate::identify::{DEFAULT_NAMESPACE, SECRET};
 use crate::problem::{Located, Problem};
+use crate::store_keys::StoreKeys;
 use crate::world::{Key, Object, ObjectRef, TlsSecret, World};
 
 /// The accepted objects.
@@ -216,6 +217,7 @@ impl Store {
                     let text = |field: &str| stored.spec[field].as_str().map(str::to_owned);
                     let secret = TlsSecret { chain: text("chain"), key: text("key") };
                     world.secrets.insert(object.key.clone(), secret);
+                    world.store_keys.insert(object.key.clone(), StoreKeys::read(text));
                 }
                 None => {}
             }

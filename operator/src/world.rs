@@ -22,6 +22,7 @@ use crate::plan::Write;
 use crate::problem::Problem;
 use crate::site::Cluster;
 use crate::status::ObjectStatus;
+use crate::store_keys::StoreKeys;
 use crate::workloads::{WorkloadKind, WorkloadRef};
 
 /// Everything that a plan follows from.
@@ -43,6 +44,8 @@ pub struct World {
     pub services: BTreeMap<Key, Object<UMServiceSpec>>,
     /// Secrets that a server may take its certificate from.
     pub secrets: BTreeMap<Key, TlsSecret>,
+    /// Secrets that a mailbox server may take the keys of a bucket from.
+    pub store_keys: BTreeMap<Key, StoreKeys>,
     /// Edits that were refused before they came here; the objects above are the last good ones.
     pub refused: Vec<Problem>,
     /// The address of the machine that the servers run on; unspecified in a cluster, where each pod
@@ -308,6 +311,7 @@ impl World {
             routers: BTreeMap::new(),
             services: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            store_keys: BTreeMap::new(),
             refused: Vec::new(),
             address,
             cluster: None,

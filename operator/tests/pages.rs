@@ -117,6 +117,12 @@ fn mistake(site: &Site, code: Code) -> bool {
         Code::StoreUnusable => {
             site.change("service.yaml", "spec:\n", "spec:\n  store: {claimName: messages}\n")
         }
+        Code::StoreKeysUnusable => {
+            let bucket = "spec:\n  store: {s3: {bucket: messages, secretName: bucket}}\n";
+            site.change("service.yaml", "spec:\n", bucket);
+            let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: bucket}\nstringData: {AWS_ACCESS_KEY_ID: AKIAEXAMPLE}\n";
+            site.write("secret.yaml", secret);
+        }
         _ => return false,
     }
     true
@@ -157,7 +163,7 @@ fn the_example_of_each_page_is_what_is_printed() {
         }
     }
     assert_eq!(
-        shown, 22,
+        shown, 23,
         "all but UM1009, which needs a folder of before, and those of servers and clusters"
     );
 }

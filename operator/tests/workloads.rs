@@ -11,7 +11,7 @@ use std::path::Path;
 use config::TokenKey;
 use crds::{Kind, MessageStore};
 use serde_json::{Value as Json, json};
-use umbriel_operator::{Cluster, Instance, Key, Object, ObjectRef, World, Write, reconcile};
+use umbriel_operator::{Cluster, Instance, Key, Object, ObjectRef, StoreKeys, World, Write, reconcile};
 
 const GOLDEN: &str = "tests/golden/workloads.yaml";
 
@@ -195,11 +195,36 @@ fn each_pod_of_a_mailbox_service_hosts_its_share_and_another_one_takes_over_when
 }
 
 #[test]
+fn the_keys_of_a_bucket_stay_in_their_secret_and_are_mounted_by_the_names_that_servers_read() {
+    let mut world = world();
+    let bucket = json!({ "store": { "s3": { "bucket": "messages", "secretName": "keys" } } });
+    let spec = serde_json::from_value(bucket).unwrap();
+    world.services.insert(key(), Object { generation: 1, spec });
+    let keys = StoreKeys::read(|field| (field != "ca.crt").then(|| format!("what {field} says")));
+    world.store_keys.insert(Key::new("default", "keys"), keys);
+    let writes = settle(&mut world);
+    assert!(!format!("{writes:?}").contains("what AWS"), "nothing that is written says them");
+    let manifests = manifests(&writes);
+    let of = |kind: &str| manifests.iter().find(|manifest| manifest["kind"] == kind).unwrap();
+    let sources =
+        |kind: &str| of(kind)["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"].clone();
+    assert_eq!(
+        sources("StatefulSet").as_array().unwrap().last().unwrap(),
+        &json!({ "secret": { "name": "keys", "optional": true, "items": [
+            { "key": "AWS_ACCESS_KEY_ID", "path": "store-access-key-id" },
+            { "key": "AWS_SECRET_ACCESS_KEY", "path": "store-secret-access-key" },
+            { "key": "ca.crt", "path": "store-authorities.pem" },
+        ] } })
+    );
+    assert!(!sources("Deployment").to_string().contains("AWS"), "routers store nothing");
+}
+
+#[test]
 fn a_namespace_may_have_several_servers_of_each_kind() {
     let mut world = world();
     let second = Key::new("default", "second");
     let (router, mut service) = (world.routers[&key()].clone(), world.services[&key()].clone());
-    service.spec.store = Some(MessageStore { claim_name: "messages".into() });
+    service.spec.store = Some(MessageStore { claim_name: Some("messages".into()), s3: None });
     world.services.insert(key(), service.clone());
     let claim = (Key::new("default", "messages"), vec!["ReadWriteMany".to_owned()]);
     world.cluster.as_mut().unwrap().claims.extend([claim]);

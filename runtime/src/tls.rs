@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig};
 
 /// Why a certificate cannot be used. No message contains a byte of the key.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +32,7 @@ pub enum TlsError {
 /// # Errors
 /// When chain or key cannot be read, or do not belong together.
 pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::Chain(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(TlsError::Chain("no certificate in it".into()));
-    }
+    let chain = certificates(chain_pem)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| TlsError::Key)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -45,6 +40,28 @@ pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     Ok(Arc::new(config))
+}
+
+/// Those that a peer's certificate may be signed by.
+///
+/// # Errors
+/// When there is none, or one cannot be read or sign others.
+pub fn authorities(pem: &str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+/// The certificates in a text, of which there is at least one.
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let certificates = certificates.map_err(|error| TlsError::Chain(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(TlsError::Chain("no certificate in it".into()));
+    }
+    Ok(certificates)
 }
 
 /// A new certificate for a server that was given none, as (chain, key) in PEM. Peers cannot verify

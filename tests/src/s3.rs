@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -26,6 +26,7 @@ pub struct S3Server {
     room: TempDir,
     address: SocketAddr,
     certificate: Option<(PathBuf, PathBuf)>,
+    secret: String,
     child: Option<Child>,
 }
 
@@ -37,15 +38,16 @@ impl S3Server {
     /// If it does not start.
     #[must_use]
     pub fn start(test: &str) -> Option<S3Server> {
-        S3Server::start_with(test, None)
+        S3Server::start_with(test, Ipv4Addr::LOCALHOST.into(), None)
     }
 
-    /// The same behind TLS, with a certificate chain and its key as PEM text.
+    /// The same at another address, and perhaps behind TLS, with a certificate chain and its key as PEM
+    /// text.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn start_with(test: &str, certificate: Option<(&str, &str)>) -> Option<S3Server> {
+    pub fn start_with(test: &str, address: IpAddr, certificate: Option<(&str, &str)>) -> Option<S3Server> {
         if !has("go", test) {
             return None;
         }
@@ -57,8 +59,9 @@ impl S3Server {
             std::fs::write(&paths.1, key).expect("its key");
             paths
         });
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
-        let mut server = S3Server { room, address: free, certificate, child: None };
+        let free = TcpListener::bind((address, 0)).expect("a free port").local_addr().expect("its address");
+        let secret = SECRET_ACCESS_KEY.to_owned();
+        let mut server = S3Server { room, address: free, certificate, secret, child: None };
         server.start_again();
         Some(server)
     }
@@ -75,7 +78,7 @@ impl S3Server {
             command.arg("--cert").arg(chain).arg("--key").arg(key);
         }
         command.arg("posix").arg(self.room.path().join("data"));
-        let command = command.env("ROOT_ACCESS_KEY", ACCESS_KEY_ID).env("ROOT_SECRET_KEY", SECRET_ACCESS_KEY);
+        let command = command.env("ROOT_ACCESS_KEY", ACCESS_KEY_ID).env("ROOT_SECRET_KEY", &self.secret);
         let command = command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log);
         self.child = Some(command.spawn().expect("the S3 server starts"));
         wait_until("the S3 server listens", Duration::from_secs(30), || {
@@ -90,6 +93,16 @@ impl S3Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// From now on it knows another key to [`ACCESS_KEY_ID`], and not the one before.
+    ///
+    /// # Panics
+    /// If it does not start again.
+    pub fn change_key(&mut self, secret: &str) {
+        self.stop();
+        self.secret = secret.to_owned();
+        self.start_again();
     }
 
     /// What `endpoint` says.

@@ -12,8 +12,9 @@ use config::{
     Delivery, Directory, Listeners, MailboxConfig, Owner, S3, S3Keys, SCHEMA_VERSION, ServerIdentity, Store,
 };
 use mailbox::{Codec, Deliverer, EndedBy, MessageId, RecordingFacts, SpoolCommand, SpoolHandle};
+use umbriel_tests::phone::Phone;
 use umbriel_tests::s3::{ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY};
-use umbriel_tests::{S3Server, wait_until};
+use umbriel_tests::{House, S3Server, Site as _, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -181,8 +182,11 @@ fn wrong_keys_and_a_missing_bucket_are_named_and_no_message_is_lost() {
 
 #[test]
 fn a_server_behind_tls_is_trusted_by_the_authority_that_the_keys_bring() {
-    let (chain, key) = runtime::tls::self_signed("s3", IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-    let Some(server) = S3Server::start_with("a_server_behind_tls", Some((&chain, &key))) else { return };
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let (chain, key) = runtime::tls::self_signed("s3", address).unwrap();
+    let Some(server) = S3Server::start_with("a_server_behind_tls", address, Some((&chain, &key))) else {
+        return;
+    };
     let state = tempfile::tempdir().unwrap();
     let mut store = s3(&server);
     store.keys.authorities = Some(chain);
@@ -190,4 +194,41 @@ fn a_server_behind_tls_is_trusted_by_the_authority_that_the_keys_bring() {
     record(&deliverer.spool(), 1, 0x10);
     wait_until("it is delivered", LIMIT, || (deliverer.status().delivered == 1).then_some(()));
     assert_eq!(server.objects("/audio.wav").len(), 1);
+}
+
+/// The mailbox server of a house with a bucket, and the Secret with its keys.
+fn bucket_of(server: &S3Server, secret: &str) -> (String, String) {
+    let service = format!(
+        "apiVersion: umbriel.dev/v1alpha1\nkind: UMService\nmetadata:\n  name: mailbox\nspec:\n  store:\n    s3:\n      \
+         bucket: {BUCKET}\n      endpoint: {}\n      secretName: bucket\n",
+        server.endpoint()
+    );
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: bucket\nstringData:\n  AWS_ACCESS_KEY_ID: {ACCESS_KEY_ID}\n  \
+         AWS_SECRET_ACCESS_KEY: {secret}\n"
+    );
+    (service, secret)
+}
+
+#[test]
+fn a_standalone_server_stores_in_a_bucket_once_its_keys_are_right() {
+    let Some(server) = S3Server::start("a_standalone_server_stores_in_a_bucket") else { return };
+    let (service, secret) = bucket_of(&server, "a-key-of-yesterday");
+    let house = House::builder().file("mailbox-server.yaml", &service).file("bucket.yaml", &secret).start();
+    let readyz = || house.get("/readyz");
+    let trouble = "UM1209 StoreUnavailable: the message store s3://messages refuses the access key";
+    wait_until("the keys are refused", LIMIT, || readyz()?.1.contains(trouble).then_some(()));
+    assert_eq!(readyz().unwrap().0, 200, "calls are taken all the same");
+    let mut phone = Phone::call(&house, "101", 1);
+    phone.speak_through_the_greeting();
+    phone.speak(Duration::from_secs(1));
+    phone.hang_up();
+    house.write("bucket.yaml", &bucket_of(&server, SECRET_ACCESS_KEY).1);
+    assert_eq!(house.wait_for_mails(1).len(), 1);
+    assert_eq!(server.objects("/audio.wav").len(), 1);
+    assert!(!house.state().join("messages/alice").exists(), "nothing lies beside the bucket");
+    wait_until("nothing is remarked on", LIMIT, || (!readyz()?.1.contains("UM1209")).then_some(()));
+    for key in ["a-key-of-yesterday", SECRET_ACCESS_KEY] {
+        assert!(!house.logged().contains(key), "a key is in the log");
+    }
 }

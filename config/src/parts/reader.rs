@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{
     CERTIFICATE_FILES, DatabasePart, MailboxIndex, RouterIndex, SITE_FILE, STORE_FILES, SitePart,
-    TOKEN_KEYS_FILE, database_file, digest, expand, token_keys_from_yaml,
+    TOKEN_KEYS_FILE, database_file, digest, expand, is_own, token_keys_from_yaml,
 };
 use crate::{
     Certificate, Code, ConfigError, DATABASES, Directory, MailboxConfig, RouterConfig, S3Keys, Store,
@@ -308,11 +308,6 @@ impl Content {
         }
         Err(ConfigError::UnknownPart(file.into()))
     }
-}
-
-/// Whether a file belongs to one server alone.
-fn is_own(file: &str) -> bool {
-    CERTIFICATE_FILES.contains(&file) || STORE_FILES.contains(&file)
 }
 
 /// The bytes of a file, if they are those that are wanted.

@@ -18,6 +18,8 @@ pub(super) enum Source {
     Kind(Kind),
     /// Secrets with certificates.
     Certificates,
+    /// Secrets with the keys of buckets.
+    StoreKeys,
     /// ConfigMaps with indices and parts.
     Configurations,
     /// Secrets with the keys of redirect tokens.
@@ -33,8 +35,14 @@ pub(super) enum Source {
 impl Source {
     /// Every source.
     pub(super) fn all() -> impl Iterator<Item = Source> {
-        let others =
-            [Source::Certificates, Source::Configurations, Source::TokenKeys, Source::Claims, Source::Pods];
+        let others = [
+            Source::Certificates,
+            Source::StoreKeys,
+            Source::Configurations,
+            Source::TokenKeys,
+            Source::Claims,
+            Source::Pods,
+        ];
         let workloads = WorkloadKind::ALL.map(Source::Workloads);
         Kind::ALL.map(Source::Kind).into_iter().chain(others).chain(workloads)
     }

@@ -22,6 +22,7 @@ use super::pods::Pods;
 use crate::problem::Problem;
 use crate::site::{Cluster, Image, Instance};
 use crate::status::ObjectStatus;
+use crate::store_keys::StoreKeys;
 use crate::workloads::{
     COMPONENT_LABEL, INSTANCE_LABEL, PHASE_ANNOTATION, Role, SINCE_ANNOTATION, TOKEN_SECRET, WorkloadKind,
     WorkloadRef, part_name,
@@ -50,6 +51,9 @@ pub(super) fn world(
     for (key, secret) in objects.of(Source::Certificates, namespace) {
         let held = TlsSecret { chain: data(secret, "tls.crt"), key: data(secret, "tls.key") };
         world.secrets.insert(key.clone(), held);
+    }
+    for (key, secret) in objects.of(Source::StoreKeys, namespace) {
+        world.store_keys.insert(key.clone(), StoreKeys::read(|field| data(secret, field)));
     }
     world.cluster = Some(cluster(objects, pods, namespace, image));
     observe(&mut world, objects, namespace);

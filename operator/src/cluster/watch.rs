@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use super::connect::WATCH_TIME;
 use super::health::Health;
 use super::objects::{Change, News, Source, key};
+use crate::store_keys::SECRET_TYPE;
 use crate::workloads::{MANAGED_BY, WorkloadKind};
 use crate::world::Key;
 use crds::Kind;
@@ -55,7 +56,7 @@ pub(super) fn resource(source: Source) -> ApiResource {
         Source::Kind(Kind::UMMailbox) => crds::UMMailbox::api_resource(),
         Source::Kind(Kind::UMCallRouter) => crds::UMCallRouter::api_resource(),
         Source::Kind(Kind::UMService) => crds::UMService::api_resource(),
-        Source::Certificates | Source::TokenKeys => core("Secret", "secrets"),
+        Source::Certificates | Source::StoreKeys | Source::TokenKeys => core("Secret", "secrets"),
         Source::Configurations => core("ConfigMap", "configmaps"),
         Source::Claims => core("PersistentVolumeClaim", "persistentvolumeclaims"),
         Source::Pods => core("Pod", "pods"),
@@ -74,6 +75,7 @@ fn selection(source: Source) -> Config {
     match source {
         Source::Kind(_) | Source::Claims => config,
         Source::Certificates => config.fields("type=kubernetes.io/tls"),
+        Source::StoreKeys => config.fields(&format!("type={SECRET_TYPE}")),
         Source::Configurations | Source::TokenKeys | Source::Pods | Source::Workloads(_) => {
             config.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1))
         }

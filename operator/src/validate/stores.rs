@@ -6,10 +6,11 @@
 //! the others cannot read them.
 
 use config::Code;
-use crds::{Kind, UMServiceSpec};
+use crds::{Bucket, Kind, MessageStore, UMServiceSpec};
 
 use crate::dereference::Linked;
 use crate::problem::Problem;
+use crate::store_keys::{FIELDS, StoreKeys};
 use crate::suggest::nearest;
 use crate::world::{Key, ObjectRef, World};
 
@@ -20,7 +21,9 @@ const SHARED: &str = "ReadWriteMany";
 pub(super) fn stores(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
     linked.services.retain(|key, server| {
         let Some(store) = &server.spec.store else { return true };
-        let problem = unusable_claim(world, key, &store.claim_name);
+        let claim = store.claim_name.as_ref().and_then(|name| unusable_claim(world, key, name));
+        let bucket = || unusable_keys(key, store.s3.as_ref()?, server.store_keys?);
+        let problem = claim.or_else(bucket);
         let is_usable = problem.is_none();
         problems.extend(problem);
         is_usable
@@ -47,7 +50,8 @@ fn unusable_claim(world: &World, key: &Key, name: &str) -> Option<Problem> {
     let Some(cluster) = &world.cluster else {
         return Some(Problem {
             rule: "no claim, because the standalone server has no PersistentVolumeClaims".into(),
-            fix: "remove spec.store; messages lie below the state folder then".into(),
+            fix: "remove spec.store, and messages lie below the state folder; or name a bucket in spec.store.s3"
+                .into(),
             ..found(Code::StoreUnusable)
         });
     };
@@ -63,6 +67,19 @@ fn unusable_claim(world: &World, key: &Key, name: &str) -> Option<Problem> {
         rule: format!("a PersistentVolumeClaim with access mode {SHARED}; this one has {}", modes.join(", ")),
         fix: format!("make a claim with accessModes: [{SHARED}], and name it here"),
         ..found(Code::StoreUnusable)
+    })
+}
+
+fn unusable_keys(key: &Key, s3: &Bucket, keys: &StoreKeys) -> Option<Problem> {
+    let [id, secret, authorities] = FIELDS;
+    Some(Problem {
+        rule: format!(
+            "a Secret with the name of an access key in {id} and the key in {secret}, and as PEM in {authorities} who \
+             signs the server's certificate if the system does not trust it; {}",
+            keys.fault()?
+        ),
+        fix: "correct the Secret; until then the keys that it had before are used".into(),
+        ..problem(Code::StoreKeysUnusable, key, "spec.store.s3.secretName", &s3.secret_name)
     })
 }
 
@@ -91,7 +108,8 @@ fn shared(linked: &Linked<'_>, problems: &mut Vec<Problem>) {
                 fix: match first {
                     Some((other, store)) => format!("name the {store}, as UMService {other} does"),
                     None => format!(
-                        "name a PersistentVolumeClaim with access mode {SHARED} in spec.store.claimName"
+                        "name a PersistentVolumeClaim with access mode {SHARED} in spec.store.claimName, or a bucket \
+                         in spec.store.s3"
                     ),
                 },
                 ..problem(Code::StoreNotShared, key, "spec.store", "(nothing)")
@@ -108,7 +126,15 @@ fn shared(linked: &Linked<'_>, problems: &mut Vec<Problem>) {
 
 /// A store that others can read, in words.
 fn name(spec: &UMServiceSpec) -> Option<String> {
-    spec.store.as_ref().map(|store| format!("claim {}", store.claim_name))
+    let MessageStore { claim_name, s3 } = spec.store.as_ref()?;
+    match (claim_name, s3) {
+        (_, Some(s3)) => Some(match &s3.endpoint {
+            Some(endpoint) => format!("bucket {} at {endpoint}", s3.bucket),
+            None => format!("bucket {} of AWS in {}", s3.bucket, s3.region),
+        }),
+        (Some(claim), None) => Some(format!("claim {claim}")),
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +182,7 @@ mod tests {
             [
                 "UM1027: field spec.store; value (nothing); rule a store that every mailbox server of namespace um can \
               read, because it has 2; fix name a PersistentVolumeClaim with access mode ReadWriteMany in \
-              spec.store.claimName"
+              spec.store.claimName, or a bucket in spec.store.s3"
             ]
         );
         assert_eq!(stores, [config::Store::Own]);
@@ -198,6 +224,101 @@ mod tests {
             [
                 "UM1027: field spec.store; value claim others; rule one store in namespace um; UMService um/a has the \
               claim messages; fix name the claim messages here too, or the claim others in UMService um/a"
+            ]
+        );
+        assert_eq!(stores.len(), 2, "both go on");
+    }
+
+    fn bucket(name: &str) -> Json {
+        let endpoint = "http://10.244.0.1:9000";
+        json!({ "replicas": 2, "store": { "s3": { "bucket": name, "endpoint": endpoint, "secretName": "keys" } } })
+    }
+
+    fn keys(secret: &str) -> StoreKeys {
+        StoreKeys::read(|field| match field {
+            "AWS_ACCESS_KEY_ID" => Some("AKIAEXAMPLE".into()),
+            "AWS_SECRET_ACCESS_KEY" => Some(secret.into()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_bucket_is_a_store_that_all_can_read_once_its_keys_are_there() {
+        let mut world = world(Some(Cluster::default()), &[("main", bucket("messages"))]);
+        let (said, stores) = outcome(&world);
+        assert_eq!(
+            said,
+            [
+                "UM1010: field spec.store.s3.secretName; value keys; rule the name of a Secret of type umbriel.dev/s3 \
+              in namespace um; fix add the Secret of type umbriel.dev/s3 um/keys, or name one that exists"
+            ]
+        );
+        assert!(stores.is_empty());
+        world.store_keys.insert(Key::new("um", "keys"), StoreKeys::default());
+        let (said, stores) = outcome(&world);
+        let start = "UM1030: field spec.store.s3.secretName; value keys; rule a Secret with the name of an access key \
+                     in AWS_ACCESS_KEY_ID and the key in AWS_SECRET_ACCESS_KEY";
+        assert!(
+            said[0].starts_with(start) && said[0].contains("; it has no AWS_ACCESS_KEY_ID; fix"),
+            "{said:?}"
+        );
+        assert!(stores.is_empty());
+        world.store_keys.insert(Key::new("um", "keys"), keys("wJalrXUtnFEMI"));
+        let (said, stores) = outcome(&world);
+        assert!(said.is_empty(), "{said:?}");
+        let s3 = config::S3 {
+            bucket: "messages".into(),
+            endpoint: Some("http://10.244.0.1:9000".into()),
+            region: "us-east-1".into(),
+            keys: config::S3Keys::default(),
+        };
+        assert_eq!(stores, [config::Store::S3(s3)]);
+    }
+
+    /// The digests of the keys of the one bucket, each with its file.
+    fn named(world: &World) -> Vec<(String, String)> {
+        let index = &world.observed.services[&Key::new("um", "main")];
+        let own = index.parts.iter().filter(|(file, _)| file.starts_with("store-"));
+        own.map(|(file, digest)| (file.clone(), digest.clone())).collect()
+    }
+
+    #[test]
+    fn other_keys_are_another_generation_and_broken_ones_leave_the_last_good_ones() {
+        let mut world = world(Some(Cluster::default()), &[("main", bucket("messages"))]);
+        let mut settle = |keys: Option<StoreKeys>| {
+            world.store_keys = keys.into_iter().map(|keys| (Key::new("um", "keys"), keys)).collect();
+            let plan = reconcile(&world);
+            plan.writes.into_iter().for_each(|write| write.apply(&mut world.observed));
+            let again = reconcile(&world);
+            assert_eq!(again.writes, [], "it settles");
+            (world.observed.services[&Key::new("um", "main")].generation, named(&world))
+        };
+        let first = settle(Some(keys("wJalrXUtnFEMI")));
+        assert_eq!(
+            first.1.iter().map(|(file, _)| file.as_str()).collect::<Vec<_>>(),
+            ["store-access-key-id", "store-secret-access-key"]
+        );
+        let second = settle(Some(keys("another")));
+        assert_eq!(second.0, first.0 + 1);
+        assert_eq!(second.1[0], first.1[0]);
+        assert_ne!(second.1[1], first.1[1]);
+        assert_eq!(settle(Some(keys("another\n"))), second, "a line's end is no part of a key");
+        assert_eq!(settle(None), second, "a Secret that is gone");
+        assert_eq!(settle(Some(keys("wJalrXUtnFEMI"))), (first.0 + 2, first.1));
+    }
+
+    #[test]
+    fn services_of_one_namespace_name_one_bucket() {
+        let mut world =
+            world(Some(Cluster::default()), &[("a", bucket("messages")), ("b", bucket("others"))]);
+        world.store_keys.insert(Key::new("um", "keys"), keys("wJalrXUtnFEMI"));
+        let (said, stores) = outcome(&world);
+        assert_eq!(
+            said,
+            [
+                "UM1027: field spec.store; value bucket others at http://10.244.0.1:9000; rule one store in namespace um; \
+              UMService um/a has the bucket messages at http://10.244.0.1:9000; fix name the bucket messages at \
+              http://10.244.0.1:9000 here too, or the bucket others at http://10.244.0.1:9000 in UMService um/a"
             ]
         );
         assert_eq!(stores.len(), 2, "both go on");

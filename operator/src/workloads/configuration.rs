@@ -2,16 +2,18 @@
 //!
 //! Decides which object holds which file, and whom it belongs to. Indices and parts are ConfigMaps,
 //! because there is nothing secret in them; the keys of the redirect token are a Secret of their own,
-//! and a certificate stays in the Secret of the person who wrote it. Parts are optional in the volume:
+//! and a
+//! certificate and the keys of a bucket stay in the Secret of the person who wrote them. Parts are optional in the volume:
 //! one that is not there yet keeps no pod from starting, and the server waits for what its index names.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use config::parts::{CERTIFICATE_FILES, Part, TOKEN_KEYS_FILE};
+use config::parts::{CERTIFICATE_FILES, Part, STORE_FILES, TOKEN_KEYS_FILE};
 use crds::{GROUP, VERSION};
 use serde_json::{Value as Json, json};
 
 use super::{MANAGED_BY, Owner};
+use crate::store_keys::FIELDS;
 use crate::world::{ObjectRef, PartName, PartRef, WrittenKeys};
 
 /// The Secret with the keys of the redirect token.
@@ -101,18 +103,19 @@ fn shared<'o>(
     })
 }
 
-/// The volume with the folder that a server reads; `certificate` is the Secret of that.
-pub(super) fn volume(owner: &Owner<'_>, certificate: Option<&str>) -> Json {
+/// The volume with the folder that a server reads; `certificate` is the Secret of that, and
+/// `store_keys` that of the keys of its bucket.
+pub(super) fn volume(owner: &Owner<'_>, certificate: Option<&str>, store_keys: Option<&str>) -> Json {
     let item = |file: &str| json!({ "key": file, "path": file });
+    let named = |(key, file): (&str, &str)| json!({ "key": key, "path": file });
     let map = |name: &str, file: &str, optional: bool| json!({ "configMap": { "name": name, "items": [item(file)], "optional": optional } });
-    let secret = |name: &str, files: &[&str]| {
-        let items: Vec<Json> = files.iter().map(|file| item(file)).collect();
-        json!({ "secret": { "name": name, "items": items, "optional": true } })
-    };
+    let secret = |name: &str, items: Vec<Json>| json!({ "secret": { "name": name, "items": items, "optional": true } });
     let mut sources = vec![map(&owner.name(), owner.role.file(), false)];
     sources.extend(PartName::all().map(|name| map(&part_name(name), &name.file(), true)));
-    sources.push(secret(TOKEN_SECRET, &[TOKEN_KEYS_FILE]));
-    sources.extend(certificate.map(|name| secret(name, &CERTIFICATE_FILES)));
+    sources.push(secret(TOKEN_SECRET, vec![item(TOKEN_KEYS_FILE)]));
+    sources.extend(certificate.map(|name| secret(name, CERTIFICATE_FILES.map(item).into())));
+    let keys = || FIELDS.into_iter().zip(STORE_FILES).map(named).collect();
+    sources.extend(store_keys.map(|name| secret(name, keys())));
     json!({ "name": "config", "projected": { "sources": sources, "defaultMode": FILE_MODE } })
 }
 

@@ -35,13 +35,15 @@ pub(super) fn workloads(
     // espeak-ng may want a place for what it is doing.
     let mut mounts = vec![("state", STATE_DIR), ("tmp", "/tmp")];
     let mut volumes = vec![json!({ "name": "tmp", "emptyDir": {} })];
-    if let Some(store) = &spec.store {
+    let store = spec.store.as_ref();
+    if let Some(claim) = store.and_then(|store| store.claim_name.as_ref()) {
         mounts.push(("store", STORE_DIR));
-        let claim = json!({ "claimName": store.claim_name });
+        let claim = json!({ "claimName": claim });
         volumes.push(json!({ "name": "store", "persistentVolumeClaim": claim }));
     }
     let extra = Extra {
         certificate: spec.certificate_secret.as_deref(),
+        store_keys: store.and_then(|store| Some(store.s3.as_ref()?.secret_name.as_str())),
         args: ["--state", STATE_DIR, "--name", "$(POD_NAME)", "--workers", &WORKERS.to_string()]
             .map(String::from)
             .into(),

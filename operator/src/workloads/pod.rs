@@ -27,6 +27,8 @@ const FAREWELL_S: u32 = 5;
 pub(super) struct Extra<'a> {
     /// The Secret with the server's certificate.
     pub(super) certificate: Option<&'a str>,
+    /// The Secret with the keys of the server's bucket.
+    pub(super) store_keys: Option<&'a str>,
     /// Arguments after those that both roles have.
     pub(super) args: Vec<String>,
     /// Volumes that are mounted beside the configuration: name and folder.
@@ -53,7 +55,7 @@ pub(super) fn template(owner: &Owner<'_>, image: &Image, extra: &Extra<'_>) -> J
     args.extend(extra.args.iter().cloned());
     let mut mounts = vec![json!({ "name": "config", "mountPath": CONFIG_DIR, "readOnly": true })];
     mounts.extend(extra.mounts.iter().map(|(name, path)| json!({ "name": name, "mountPath": path })));
-    let mut volumes = vec![volume(owner, extra.certificate)];
+    let mut volumes = vec![volume(owner, extra.certificate, extra.store_keys)];
     volumes.extend(extra.volumes.iter().cloned());
     let mut ports = vec![json!({ "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" })];
     ports.extend(extra.host_ports.iter().map(|NamedPort { name, port, protocol }| {

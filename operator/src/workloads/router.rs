@@ -20,6 +20,7 @@ pub(super) fn workloads(owner: &Owner<'_>, image: &Image, spec: &UMCallRouterSpe
     let ports = router_ports(spec);
     let extra = Extra {
         certificate: spec.certificate_secret.as_deref(),
+        store_keys: None,
         args: Vec::new(),
         mounts: Vec::new(),
         volumes: Vec::new(),
