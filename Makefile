@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run image test check lint generate bench cluster clean
+.PHONY: help run image test check lint generate bench bench-router cluster clean
 
 CARGO_DENY := 0.20.2
 TOOLS := $(CURDIR)/target/tools
@@ -46,9 +46,18 @@ cluster: ## Start a Kubernetes cluster of two nodes on this machine (DO=down end
 	@tests/need cluster
 	@tests/cluster/cluster $(or $(DO),up)
 
-bench: ## Measure the routing decision and the operator's plans, at up to 100,000 mailboxes (ONLY=route, ONLY=operator)
+bench: ## Measure (ONLY=router, ONLY=route, ONLY=operator): the router beside Kamailio and a bare echo; a decision; plans
+	@$(if $(filter-out router,$(ONLY)),,$(MAKE) --no-print-directory bench-router)
 	@$(if $(filter-out route,$(ONLY)),,cargo bench -p umbriel-config --bench route)
 	@$(if $(filter-out operator,$(ONLY)),,cargo bench -p umbriel-operator --bench reconcile)
+
+# SECONDS of each run and ROUNDS of all of them make it shorter or longer.
+bench-router:
+	@tests/need bench
+	@cargo build --release --bin umbriel
+	@cargo build --release --bin umbriel-bench
+	@mkdir -p target/bench
+	@target/release/umbriel-bench router target/release/umbriel $(or $(SECONDS),1.5) $(or $(ROUNDS),5) target/bench/router.jsonl
 
 clean: ## Remove what was built and the state of `make run`
 	@rm -rf target run

@@ -15,6 +15,7 @@ mod socket;
 mod worker;
 
 pub mod admin;
+pub mod batch;
 pub mod drain;
 pub mod folder;
 pub mod log;

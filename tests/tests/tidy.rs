@@ -17,14 +17,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("router", &["config", "sip", "runtime"]),
     ("mailbox", &["config", "sip", "runtime"]),
     ("cli", &["config", "runtime", "operator", "router", "mailbox"]),
+    ("bench", &["config", "runtime"]),
     ("tests", &["crds", "config", "sip", "runtime", "operator", "router", "mailbox", "cli"]),
 ];
 
 /// The files that may touch sockets, files, threads, processes, the environment or a clock.
-/// `cli` and `tests` are shell and harness throughout.
+/// `cli`, `bench` and `tests` are shell and harness throughout.
 const IO_FILES: &[&str] = &[
     "runtime/src/",
     "cli/src/",
+    "bench/src/",
     "tests/",
     "crds/examples/generate.rs",
     "operator/src/folder.rs",
