@@ -14,9 +14,13 @@ use crate::args::OperatorArguments;
 use crate::command_serve::begin_logs;
 use crate::up::servers::admin_not_opened;
 
+/// The client says of each request that failed that it did, for as long as the API server is away. The
+/// operator says itself what it cannot do, once.
+const LOG_FILTER: &str = "info,kube_client::client=off,kube_client::client::tls=warn";
+
 /// Works until it is asked to end, or can no longer be sure to be the only one.
 pub(crate) fn run(arguments: &OperatorArguments) -> Result<bool> {
-    begin_logs(arguments.log_format);
+    begin_logs(arguments.log_format, LOG_FILTER);
     let drain = on_signals().into_diagnostic().wrap_err("cannot listen for signals")?;
     let settings = Settings {
         image: operator::Image {

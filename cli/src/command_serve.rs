@@ -71,18 +71,18 @@ fn finish(server: &Mailbox, limit: Duration) {
 
 /// Logs and signals, before anything else.
 fn begin(instance: &InstanceArguments) -> Result<Watch> {
-    begin_logs(instance.log_format);
+    begin_logs(instance.log_format, "info");
     runtime::log::show_numbers(instance.show_numbers);
     on_signals().into_diagnostic().wrap_err("cannot listen for signals")
 }
 
 /// Logs of a process that nobody sits in front of.
-pub(crate) fn begin_logs(format: LogFormat) {
+pub(crate) fn begin_logs(format: LogFormat, filter: &str) {
     let format = match format {
         LogFormat::Json => runtime::log::Format::Json,
         LogFormat::Text => runtime::log::Format::Text,
     };
-    runtime::log::init(format, "info");
+    runtime::log::init(format, filter);
 }
 
 fn open_admin(

@@ -51,7 +51,8 @@ impl Cluster {
                 let owner = std::env::var("UMBRIEL_CLUSTER_OWNER");
                 let owner = owner.unwrap_or_else(|_| std::process::id().to_string());
                 let cluster = Cluster { script: root().join("tests/cluster/cluster"), own: None };
-                cluster.up(&owner);
+                let started = cluster.script().args(["up", "--owner", &owner]).output();
+                text("cluster up", started.expect("cluster up"));
                 cluster.install_definitions();
                 cluster
             })
@@ -64,6 +65,14 @@ impl Cluster {
     /// # Panics
     /// If it does not start.
     pub fn own(test: &str) -> Option<Cluster> {
+        Cluster::own_with_grace(test, 50)
+    }
+
+    /// The same, which gives a node up that was not heard of for `grace_s` seconds.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn own_with_grace(test: &str, grace_s: u32) -> Option<Cluster> {
         is_able(test).then(|| {
             // A copy of the cluster's files is another cluster: it is named after their folder.
             let room = tempfile::Builder::new().prefix("umbriel-cluster-").tempdir().expect("a folder");
@@ -71,14 +80,12 @@ impl Cluster {
                 Command::new("cp").arg("-r").arg(root().join("tests/cluster/.")).arg(room.path()).status();
             assert!(copied.expect("cp runs").success(), "the cluster's files are copied");
             let cluster = Cluster { script: room.path().join("cluster"), own: Some(room) };
-            cluster.up(&std::process::id().to_string());
+            let owner = std::process::id().to_string();
+            let mut up = cluster.script();
+            up.args(["up", "--owner", &owner]).env("NODE_GRACE_S", grace_s.to_string());
+            text("cluster up", up.output().expect("cluster up"));
             cluster
         })
-    }
-
-    fn up(&self, owner: &str) {
-        let started = self.script().args(["up", "--owner", owner]).output().expect("cluster up");
-        text("cluster up", started);
     }
 
     fn script(&self) -> Command {
@@ -144,6 +151,16 @@ impl Cluster {
                 answered.is_ok_and(|output| output.status.success()).then_some(())
             });
         }
+    }
+
+    /// Does to the kubelet of a node what `tests/cluster/cluster kubelet` says: `freeze` or `thaw`.
+    /// For clusters of the test's own.
+    ///
+    /// # Panics
+    /// If it cannot be done.
+    pub fn kubelet(&self, node: u32, what: &str) {
+        let done = self.script().args(["kubelet", &node.to_string(), what]).output();
+        text("cluster kubelet", done.expect("cluster kubelet"));
     }
 
     /// Puts an image archive (OCI or docker) into both nodes. Pods use it by its name in the

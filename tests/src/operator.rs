@@ -252,12 +252,19 @@ impl<'c> Applied<'c> {
     /// If one of them is not there within a minute and a half: kubelets take their time after an
     /// outage.
     pub fn wait_until_extended(&self, namespace: &Namespace<'_>, numbers: Range<usize>) {
-        let routers = self.pods(namespace, "router");
+        for router in self.pods(namespace, "router") {
+            self.wait_until_extended_at(router, numbers.clone());
+        }
+    }
+
+    /// The same of one router.
+    ///
+    /// # Panics
+    /// The same.
+    pub fn wait_until_extended_at(&self, router: IpAddr, numbers: Range<usize>) {
         self.cluster.within(|| {
-            for (router, number) in
-                routers.iter().flat_map(|router| numbers.clone().map(move |n| (router, n)))
-            {
-                let wire = Wire::new(BRIDGE, SocketAddr::new(*router, 5060));
+            for number in numbers {
+                let wire = Wire::new(BRIDGE, SocketAddr::new(router, 5060));
                 let called = (300 + number).to_string();
                 let mut asked = 0;
                 wait_until(

@@ -19,6 +19,7 @@ mod lease;
 mod objects;
 mod pods;
 mod populate;
+mod readiness;
 mod trial;
 mod watch;
 

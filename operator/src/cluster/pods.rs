@@ -2,7 +2,8 @@
 //!
 //! Decides how often a pod that does not serve yet what it should is asked and nudged. A nudge is
 //! an annotation: the kubelet looks after a pod whose object changes, and brings its files up to
-//! date then instead of a minute later. Kubelets may be busy, so it is repeated.
+//! date then instead of a minute later. Kubelets may be busy, so it is repeated. A pod whose kubelet
+//! is not heard of is asked whether it takes calls, for as long as that lasts.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::objects::{Objects, Source};
 use super::populate::{address, server_of, stays};
+use super::readiness::{Word, word};
 use super::watch;
 use crate::workloads::ADMIN_PORT;
 use crate::world::{Generations, ObjectRef};
@@ -46,12 +48,19 @@ const FIRST_REPEAT: Duration = Duration::from_millis(1_200);
 /// 1.2 s * 2^3 is 9.6 s: it gets no rarer.
 const MAX_DOUBLINGS: u32 = 3;
 
+/// A pod that nobody else vouches for takes no calls when it has not said that it does so many times
+/// in a row: one answer may be late.
+const MAX_DENIALS: u32 = 3;
+
 /// What is known of the pods.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     /// What each process said last.
     answers: BTreeMap<Process, u64>,
     nudged: BTreeMap<Process, Nudged>,
+    /// How many times in a row each process whose kubelet is not heard of did not say that it takes
+    /// calls.
+    denials: BTreeMap<Process, u32>,
     /// What was wanted when a namespace was looked at last, and which pods did not serve it.
     namespaces: BTreeMap<String, Waiting>,
 }
@@ -85,6 +94,11 @@ impl Pods {
         self.answers.get(&process(pod)).copied()
     }
 
+    /// Whether a pod whose kubelet is not heard of says itself that it takes calls.
+    pub(super) fn vouches_for(&self, pod: &Json) -> bool {
+        self.denials.get(&process(pod)).is_none_or(|denials| *denials < MAX_DENIALS)
+    }
+
     /// Every pod is asked again.
     pub(super) fn forget(&mut self) {
         self.answers.clear();
@@ -106,23 +120,34 @@ impl Pods {
         self.namespaces.get(namespace).map(|waiting| waiting.wanted.clone())
     }
 
-    /// Asks the pods of a namespace that are not known to serve what they should; says whether one
-    /// of them answers otherwise than before.
+    /// Asks the pods of a namespace that are not known to serve what they should, or to take calls;
+    /// says whether one of them answers otherwise than before.
     pub(super) async fn ask(&mut self, objects: &Objects, namespace: &str) -> bool {
         let known: Vec<Process> = objects.of(Source::Pods, namespace).map(|(_, pod)| process(pod)).collect();
         let mut questions = JoinSet::new();
         for (process, server, pod) in running(objects, namespace) {
             let wanted = self.namespaces.get(namespace).and_then(|waiting| waiting.wanted.get(&server));
             let answer = self.answers.get(&process);
-            if answer.is_some() && answer == wanted {
+            let is_unheard = word(pod) == Word::Unheard;
+            if !is_unheard {
+                self.denials.remove(&process);
+            }
+            if !is_unheard && answer.is_some() && answer == wanted {
                 continue;
             }
             let Some(address) = address(pod) else { continue };
-            questions.spawn(async move { (process, generation(address).await) });
+            questions.spawn(async move {
+                let takes_calls = async { if is_unheard { Some(takes_calls(address).await) } else { None } };
+                let (generation, takes_calls) = tokio::join!(generation(address), takes_calls);
+                (process, generation, takes_calls)
+            });
         }
         let mut is_news = false;
         while let Some(answered) = questions.join_next().await {
-            let Ok((process, answer)) = answered else { continue };
+            let Ok((process, answer, takes_calls)) = answered else { continue };
+            if let Some(takes_calls) = takes_calls {
+                is_news |= self.hear(&process, takes_calls);
+            }
             // Who was there before and is not now: what it said does not hold any more.
             let before = match answer {
                 Some(generation) => self.answers.insert(process, generation),
@@ -134,6 +159,14 @@ impl Pods {
             self.namespaces.remove(namespace);
         }
         is_news
+    }
+
+    /// Takes up whether a process says that it takes calls; says whether it is believed otherwise now.
+    fn hear(&mut self, process: &Process, takes_calls: bool) -> bool {
+        let denials = self.denials.entry(process.clone()).or_default();
+        let before = *denials < MAX_DENIALS;
+        *denials = if takes_calls { 0 } else { denials.saturating_add(1) };
+        before != (*denials < MAX_DENIALS)
     }
 
     /// Tells the pods of a namespace that do not serve what is wanted that there is news.
@@ -152,6 +185,7 @@ impl Pods {
         let mut nudges = JoinSet::new();
         let mut waits = false;
         for (process, server, pod) in running(objects, namespace) {
+            waits |= word(pod) == Word::Unheard;
             let Some(generation) = wanted.get(&server).copied() else { continue };
             if self.answers.get(&process) == Some(&generation) {
                 self.nudged.remove(&process);
@@ -195,6 +229,7 @@ impl Pods {
         let there: Vec<Process> = objects.every(Source::Pods).map(process).collect();
         self.answers.retain(|process, _| there.contains(process));
         self.nudged.retain(|process, _| there.contains(process));
+        self.denials.retain(|process, _| there.contains(process));
     }
 }
 
@@ -227,22 +262,37 @@ async fn annotate(
 
 /// What the server at `address` says that it serves.
 async fn generation(address: IpAddr) -> Option<u64> {
+    read_generation(&ask_for("/generation", address).await?)
+}
+
+/// Whether the server at `address` says that it takes calls.
+async fn takes_calls(address: IpAddr) -> bool {
+    ask_for("/readyz", address).await.is_some_and(|answer| body(&answer).is_some())
+}
+
+/// What the admin port at `address` answers.
+async fn ask_for(path: &str, address: IpAddr) -> Option<String> {
     let question = async {
         let mut stream = tokio::net::TcpStream::connect(SocketAddr::new(address, ADMIN_PORT)).await.ok()?;
-        let request = b"GET /generation HTTP/1.1\r\nHost: umbriel\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: umbriel\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer).await.ok()?;
-        read_generation(&answer)
+        Some(answer)
     };
     tokio::time::timeout(ANSWER_LIMIT, question).await.ok().flatten()
 }
 
 /// The generation in an answer: `router 7` as its body.
 fn read_generation(answer: &str) -> Option<u64> {
+    body(answer)?.trim_end().rsplit(' ').next()?.parse().ok()
+}
+
+/// The body of an answer that says yes.
+fn body(answer: &str) -> Option<&str> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.split(' ').nth(1).filter(|status| *status == "200")?;
-    body.trim_end().rsplit(' ').next()?.parse().ok()
+    Some(body)
 }
 
 #[cfg(test)]
@@ -270,5 +320,17 @@ mod tests {
         pods.nudged.insert(process.clone(), Nudged { generation: 4, times: 9, at: start });
         assert_eq!(pods.repeat(&process, 4, at(9_599)), None);
         assert_eq!(pods.repeat(&process, 4, at(9_600)), Some(10));
+    }
+
+    #[test]
+    fn one_late_answer_takes_nobody_out_of_service_and_three_in_a_row_do() {
+        let (mut pods, pod) = (Pods::default(), json!({ "metadata": { "uid": "a" } }));
+        let process = process(&pod);
+        assert!(pods.vouches_for(&pod), "nobody has asked it");
+        let heard = [false, false, true, false, false, false, false, true];
+        let news = heard.map(|takes_calls| (pods.hear(&process, takes_calls), pods.vouches_for(&pod)));
+        let (same, falls_silent) = ((false, true), (true, false));
+        let (silent, returns) = ((false, false), (true, true));
+        assert_eq!(news, [same, same, same, same, same, falls_silent, silent, returns]);
     }
 }

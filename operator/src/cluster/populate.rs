@@ -2,7 +2,7 @@
 //!
 //! Decides how an object of the API server is read, and which pods count. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 use super::objects::{Objects, Source};
 use super::pods::Pods;
+use super::readiness::{Word, spare, word};
 use crate::problem::Problem;
 use crate::site::{Cluster, Image, Instance};
 use crate::status::ObjectStatus;
@@ -120,19 +121,25 @@ fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &Image) -> Cl
         let modes = modes.filter_map(|mode| mode.as_str().map(str::to_owned)).collect();
         cluster.claims.insert(key.clone(), modes);
     }
+    let mut unheard = BTreeSet::new();
     for (key, pod) in objects.of(Source::Pods, namespace) {
         cluster.nodes.extend(node_address(pod));
         let Some(server) = server_of(pod, namespace).filter(|_| runs(pod)) else { continue };
+        let word = word(pod);
+        if word == Word::Unheard && stays(pod) {
+            unheard.insert((server.clone(), key.name.clone()));
+        }
         let instance = Instance {
             name: key.name.clone(),
             address: address(pod),
             node_address: node_address(pod),
-            ready: is_ready(pod) && stays(pod),
+            ready: stays(pod) && (word == Word::Ready || word == Word::Unheard && pods.vouches_for(pod)),
             ends: !stays(pod),
             serves: pods.serves(pod),
         };
         cluster.instances.entry(server).or_default().push(instance);
     }
+    spare(&mut cluster.instances, &unheard);
     cluster
 }
 
@@ -227,11 +234,6 @@ pub(super) fn address(pod: &Json) -> Option<IpAddr> {
 /// The address of the node of a pod, once it has one.
 fn node_address(pod: &Json) -> Option<IpAddr> {
     pod["status"]["hostIP"].as_str()?.parse().ok()
-}
-
-fn is_ready(pod: &Json) -> bool {
-    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Bytes in a ConfigMap.
