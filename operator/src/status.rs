@@ -160,6 +160,12 @@ impl Statement {
         let previous = previous.and_then(|status| status.condition(self.type_));
         let last_transition_time = match previous {
             Some(previous) if previous.status == self.status => previous.last_transition_time.clone(),
+            // After a clock that went back, nothing turned before it turned the last time.
+            Some(Condition { last_transition_time: before, .. })
+                if before.parse::<jiff::Timestamp>().is_ok_and(|before| before > now) =>
+            {
+                before.clone()
+            }
             Some(_) | None => now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
         Condition {

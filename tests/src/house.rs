@@ -3,6 +3,7 @@
 //! Every house has its own loopback address, so the documented ports are always free and tests run
 //! side by side.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -16,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::clock::Clock;
 use crate::mail::{self, Mail, MailServer};
 use crate::site::Site;
 use crate::wait_until;
@@ -35,6 +37,7 @@ pub struct HouseBuilder {
     smtp: bool,
     state: Option<PathBuf>,
     extra: Vec<(String, String)>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl HouseBuilder {
@@ -49,6 +52,13 @@ impl HouseBuilder {
     #[must_use]
     pub fn state(mut self, folder: &Path) -> HouseBuilder {
         self.state = Some(folder.to_path_buf());
+        self
+    }
+
+    /// It goes by this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: &Clock) -> HouseBuilder {
+        self.environment = clock.environment();
         self
     }
 
@@ -73,7 +83,8 @@ impl HouseBuilder {
             .smtp
             .then(|| MailServer::start(SocketAddr::new(address, SMTP_PORT), &room.path().join("inbox")));
         let state = self.state.unwrap_or_else(|| room.path().join("run"));
-        let mut house = House { room, folder, state, address, mail, child: None };
+        let environment = self.environment;
+        let mut house = House { room, folder, state, address, mail, environment, child: None };
         for (name, yaml) in office(PBX, house.mail.as_ref().map(|mail| mail.address)) {
             house.write(name, &yaml);
         }
@@ -95,6 +106,7 @@ pub struct House {
     pub address: IpAddr,
     /// Its mail server, if it has one.
     pub mail: Option<MailServer>,
+    environment: Vec<(&'static str, OsString)>,
     child: Option<Child>,
 }
 
@@ -140,6 +152,7 @@ impl House {
             .args(["--log-format", "json", "--show-numbers"])
             .arg("--state")
             .arg(&self.state)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -199,13 +212,7 @@ impl House {
     /// One HTTP request to the admin port: status and body.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect_timeout(&self.admin(), Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: umbriel\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        get(self.admin(), path)
     }
 
     fn admin(&self) -> SocketAddr {
@@ -272,6 +279,18 @@ impl Drop for House {
                 .ok();
         }
     }
+}
+
+/// One HTTP request to an admin port: status and body.
+#[must_use]
+pub fn get(admin: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&admin, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: umbriel\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// The program under test, built once per test run by the cargo that runs the tests.

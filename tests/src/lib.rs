@@ -8,6 +8,7 @@ pub mod api;
 pub mod audio;
 pub mod audit;
 pub mod callers;
+pub mod clock;
 pub mod cluster;
 pub mod house;
 pub mod image;

@@ -5,8 +5,8 @@
 //! requests from everybody else's, and past a proxy if the test wants one.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::clock::Clock;
 use crate::cluster::{Cluster, Namespace};
 use crate::proxy::API_SERVER;
 use crate::volume::Volume;
@@ -38,11 +39,14 @@ pub struct Run<'a> {
     pub api_server: SocketAddr,
     /// What it speaks to it, `https` or `http`.
     pub scheme: &'a str,
+    /// The clock that it goes by, if not the machine's.
+    pub clock: Option<&'a Clock>,
 }
 
 impl Default for Run<'_> {
     fn default() -> Self {
-        Run { identity: "first", resync_interval: "10m", api_server: API_SERVER, scheme: "https" }
+        let (identity, resync_interval, scheme) = ("first", "10m", "https");
+        Run { identity, resync_interval, api_server: API_SERVER, scheme, clock: None }
     }
 }
 
@@ -89,6 +93,7 @@ impl<'c> Operator<'c> {
             .args(["--namespace", &namespace.name, "--lease-namespace", &namespace.name])
             .args(["--identity", run.identity, "--admin", &admin.to_string()])
             .env("KUBECONFIG", room.path().join("kubeconfig"))
+            .envs(run.clock.map(Clock::environment).unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(File::create(room.path().join("stdout")).expect("a file"))
             .stderr(File::create(room.path().join("log")).expect("a file"));
@@ -127,13 +132,7 @@ impl<'c> Operator<'c> {
     /// What `/readyz` answers: the status, and the text.
     #[must_use]
     pub fn readyz(&self) -> Option<(u16, String)> {
-        let mut connection = self.cluster.within(|| TcpStream::connect(self.admin)).ok()?;
-        connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        self.cluster.within(|| house::get(self.admin, "/readyz"))
     }
 
     /// Waits until it is ready.
@@ -339,13 +338,25 @@ impl Audit {
     pub fn expect_nothing_to_write(&self, cluster: &Cluster, namespace: &Namespace<'_>, times: usize) {
         let run = Run { identity: "last", resync_interval: "1s", ..Run::default() };
         let last = Operator::start(cluster, namespace, run);
+        self.expect_no_write(&last.user, times + 1);
+    }
+
+    /// Waits until everything was listed so many more `times`, the first of which `user` may still be
+    /// at work: there is nothing to write.
+    ///
+    /// # Panics
+    /// With what it wrote.
+    pub fn expect_no_write(&self, user: &str, times: usize) {
+        let lists = || {
+            let requests = self.requests(user);
+            requests.iter().filter(|r| r.verb == "list" && r.resource == "ummailboxes").count()
+        };
+        let (before, listed) = (self.writes(user).len(), lists());
         wait_until("everything was compared", Duration::from_secs(60), || {
-            let requests = self.requests(&last.user);
-            let lists = requests.iter().filter(|r| r.verb == "list" && r.resource == "ummailboxes");
-            (lists.count() > times).then_some(())
+            (lists() >= listed + times).then_some(())
         });
-        let writes = self.writes(&last.user);
-        assert!(writes.is_empty(), "{writes:?}");
+        let writes = self.writes(user);
+        assert!(writes.len() == before, "{:?}", &writes[before..]);
     }
 
     /// What `user` wrote, except for the Lease.
