@@ -10,7 +10,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 use umbriel_operator::{Plan, Reconciler, World, Write};
-use world::{carry_out, name, put, world};
+use world::{carry_out, name, put, serve, world};
 
 const MAILBOXES: u32 = 100_000;
 
@@ -43,8 +43,17 @@ fn main() {
     let (took, plan) = measure(&mut reconciler, &world);
     row("first", took, &plan);
     carry_out(&mut world, plan);
+    serve(&mut world);
     let (took, plan) = measure(&mut reconciler, &world);
-    row("what follows from the first", took, &plan);
+    row("servers take calls", took, &plan);
+    carry_out(&mut world, plan);
+    serve(&mut world);
+    let (took, plan) = measure(&mut reconciler, &world);
+    row("everybody is served", took, &plan);
+    carry_out(&mut world, plan);
+    serve(&mut world);
+    let (took, plan) = measure(&mut reconciler, &world);
+    row("what is left of it", took, &plan);
     carry_out(&mut world, plan);
     let (took, plan) = measure(&mut reconciler, &world);
     row("nothing new", took, &plan);

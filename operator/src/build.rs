@@ -19,7 +19,7 @@ use config::{
 use crds::{Kind, MessageStore, UMServiceSpec};
 
 use crate::dereference::Linked;
-use crate::directory::{databases, delivery, identity, router_listeners, service_listeners, site, small};
+use crate::directory::{delivery, identity, router_listeners, service_listeners, site, small};
 use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
 use crate::memory::Memory;
@@ -94,15 +94,12 @@ pub(crate) fn build(
         let part = memory.site(&named, &site);
         common.put(world, named, part, problems);
         sites.insert(namespace.to_owned(), Arc::new(site));
-        let mut databases = databases(linked, namespace);
-        for number in 0..DATABASES {
+        for (number, found) in memory.mailboxes.found().enumerate() {
             let named = PartRef { namespace: namespace.into(), name: PartName::Database(number) };
             // A part that is written says so when its last mailbox is gone.
-            let part = match databases.remove(&number) {
-                Some(database) => memory.database(&named, &database),
-                None if world.observed.parts.contains_key(&named) => {
-                    memory.database(&named, &DatabasePart::default())
-                }
+            let part = match found.parts.get(namespace) {
+                Some(part) => part.clone(),
+                None if world.observed.parts.contains_key(&named) => DatabasePart::default().to_part().ok(),
                 None => continue,
             };
             common.put(world, named, part, problems);

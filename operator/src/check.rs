@@ -1,6 +1,6 @@
 //! First step: each object by itself.
 //!
-//! Decides which objects can be used as far as they alone can tell. The rules are those of `crds`;
+//! Decides which objects but mailboxes can be used as far as they alone can tell. The rules are those of `crds`;
 //! a cluster's API server and the folder refuse such objects before they come here, and this step
 //! keeps the plan total where something else did not.
 
@@ -19,7 +19,6 @@ pub(crate) fn check_each<'w>(world: &'w World, problems: &mut Vec<Problem>) -> N
         gateways: sound(Kind::UMIPGateway, &world.gateways, |spec| spec.check(), problems),
         hunt_groups: sound(Kind::UMHuntGroup, &world.hunt_groups, |spec| spec.check(), problems),
         policies: sound(Kind::UMMailboxPolicy, &world.policies, |spec| spec.check(), problems),
-        mailboxes: sound(Kind::UMMailbox, &world.mailboxes, |spec| spec.check(), problems),
         routers: sound(Kind::UMCallRouter, &world.routers, |spec| spec.check(), problems),
         services: sound(Kind::UMService, &world.services, |spec| spec.check(), problems),
     }
@@ -38,8 +37,8 @@ fn sound<'w, S>(
         if violations.is_empty() {
             sound.insert(key, &object.spec);
         }
-        let named = ObjectRef::new(kind, key);
-        problems.extend(violations.into_iter().map(|violation| Problem::violation(&named, violation)));
+        let problem = |violation| Problem::violation(&ObjectRef::new(kind, key), violation);
+        problems.extend(violations.into_iter().map(problem));
     }
     sound
 }

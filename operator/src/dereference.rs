@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use config::Code;
 use crds::{
     Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
-    UMMailboxSpec, UMServiceSpec,
+    UMServiceSpec,
 };
 
 use crate::identify::SECRET;
@@ -25,7 +25,6 @@ pub(crate) struct Names<'w> {
     pub(crate) gateways: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
-    pub(crate) mailboxes: BTreeMap<&'w Key, &'w UMMailboxSpec>,
     pub(crate) routers: BTreeMap<&'w Key, &'w UMCallRouterSpec>,
     pub(crate) services: BTreeMap<&'w Key, &'w UMServiceSpec>,
 }
@@ -36,7 +35,6 @@ pub(crate) struct Linked<'w> {
     pub(crate) gateways: BTreeMap<&'w Key, LinkedGateway<'w>>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, LinkedHuntGroup<'w>>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
-    pub(crate) mailboxes: BTreeMap<&'w Key, LinkedMailbox<'w>>,
     pub(crate) routers: BTreeMap<&'w Key, LinkedServer<'w, UMCallRouterSpec>>,
     pub(crate) services: BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>,
 }
@@ -52,16 +50,6 @@ pub(crate) struct LinkedHuntGroup<'w> {
     pub(crate) spec: &'w UMHuntGroupSpec,
     pub(crate) gateway: Key,
     pub(crate) dial_plan: Key,
-}
-
-/// A mailbox and, through its policy, its dial plan.
-pub(crate) struct LinkedMailbox<'w> {
-    pub(crate) spec: &'w UMMailboxSpec,
-    pub(crate) policy: &'w UMMailboxPolicySpec,
-    pub(crate) plan_key: Key,
-    pub(crate) plan: &'w UMDialPlanSpec,
-    /// The extensions that it may have, each with its place in the spec.
-    pub(crate) extensions: Vec<(usize, &'w str)>,
 }
 
 /// A server and the Secret with its certificate.
@@ -82,20 +70,80 @@ pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut
     let mut links = Links { world, problems };
     let hunt_groups = links.hunt_groups(names.hunt_groups, &gateways, &names.dial_plans);
     let policies = links.policies(names.policies, &names.dial_plans);
-    let mailboxes = links.mailboxes(names.mailboxes, &policies, &names.dial_plans);
     let routers = links.servers(Kind::UMCallRouter, names.routers, |spec| spec.certificate_secret.as_deref());
     let mut services =
         links.servers(Kind::UMService, names.services, |spec| spec.certificate_secret.as_deref());
     links.store_keys(&mut services);
-    Linked { dial_plans: names.dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services }
+    Linked { dial_plans: names.dial_plans, gateways, hunt_groups, policies, routers, services }
 }
 
 /// One field that names another object.
-struct Reference<'a> {
-    from: ObjectRef,
-    field: &'static str,
-    kind: &'static str,
-    name: &'a str,
+pub(crate) struct Reference<'a> {
+    pub(crate) from: ObjectRef,
+    pub(crate) field: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'a str,
+}
+
+/// What became of an object that is named and cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// It is there, and something is wrong with it.
+    Waits,
+    /// There is none; the name that may have been meant, and whether something could not be read.
+    Missing {
+        /// The nearest name of one that can be used.
+        near: Option<String>,
+        /// Whether something was written of which nobody can tell which object it is.
+        has_unread: bool,
+    },
+}
+
+impl Target {
+    /// There is no `wanted`, and `candidates` can be used.
+    pub(crate) fn missing<'k>(
+        wanted: &Key,
+        candidates: impl IntoIterator<Item = &'k Key>,
+        has_unread: bool,
+    ) -> Target {
+        let names = candidates.into_iter().filter(|key| key.namespace == wanted.namespace);
+        let near = nearest(&wanted.name, names.map(|key| key.name.as_str())).map(str::to_owned);
+        Target::Missing { near, has_unread }
+    }
+}
+
+impl Reference<'_> {
+    /// The problem that it leads to nothing that can be used.
+    pub(crate) fn dangling(&self, target: &Target) -> Problem {
+        let Reference { from, field, kind, name } = self;
+        let namespace = &from.key.namespace;
+        let object = ObjectRef { kind: (*kind).into(), key: from.key.beside(name) };
+        let none = || format!("the name of a {kind} in namespace {namespace}");
+        let (rule, fix) = match target {
+            Target::Waits => {
+                (format!("a {kind} that is ready; {object} exists but is not"), format!("repair {object}"))
+            }
+            Target::Missing { near: Some(near), .. } => {
+                (none(), format!("did you mean {near}? Otherwise add the {object}"))
+            }
+            Target::Missing { near: None, has_unread: true } => (
+                none(),
+                format!("repair what cannot be read first: the {object} may stand in it; otherwise add it"),
+            ),
+            Target::Missing { near: None, has_unread: false } => {
+                (none(), format!("add the {object}, or name one that exists"))
+            }
+        };
+        Problem {
+            code: Code::DanglingReference,
+            object: Some(from.clone()),
+            field: (*field).into(),
+            value: (*name).into(),
+            rule,
+            fix,
+            waits_for: (*target == Target::Waits).then_some(object),
+        }
+    }
 }
 
 struct Links<'w, 'p> {
@@ -165,36 +213,6 @@ impl<'w> Links<'w, '_> {
         self.dangling(&reference, self.world.dial_plans.contains_key(wanted), dial_plans.keys().copied());
     }
 
-    fn mailboxes(
-        &mut self,
-        mailboxes: BTreeMap<&'w Key, &'w UMMailboxSpec>,
-        policies: &BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
-        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
-    ) -> BTreeMap<&'w Key, LinkedMailbox<'w>> {
-        let mut linked = BTreeMap::new();
-        for (key, spec) in mailboxes {
-            let policy_key = key.beside(&spec.um_mailbox_policy);
-            let Some(policy) = policies.get(&policy_key).copied() else {
-                let from = ObjectRef::new(Kind::UMMailbox, key);
-                let kind = Kind::UMMailboxPolicy.name();
-                let reference =
-                    Reference { from, field: "spec.umMailboxPolicy", kind, name: &policy_key.name };
-                self.dangling(
-                    &reference,
-                    self.world.policies.contains_key(&policy_key),
-                    policies.keys().copied(),
-                );
-                continue;
-            };
-            let plan_key = key.beside(&policy.um_dial_plan);
-            // A policy is only linked if its dial plan is.
-            let Some(plan) = dial_plans.get(&plan_key).copied() else { continue };
-            let extensions = spec.extensions.iter().map(String::as_str).enumerate().collect();
-            linked.insert(key, LinkedMailbox { spec, policy, plan_key, plan, extensions });
-        }
-        linked
-    }
-
     fn servers<S>(
         &mut self,
         kind: Kind,
@@ -245,38 +263,13 @@ impl<'w> Links<'w, '_> {
         exists: bool,
         candidates: impl IntoIterator<Item = &'k Key>,
     ) {
-        let Reference { from, field, kind, name } = reference;
-        let namespace = &from.key.namespace;
-        let target = ObjectRef { kind: (*kind).into(), key: from.key.beside(name) };
-        let waits = exists || self.world.is_refused(&target);
-        let (rule, fix) = if waits {
-            (format!("a {kind} that is ready; {target} exists but is not"), format!("repair {target}"))
+        let wanted =
+            ObjectRef { kind: reference.kind.into(), key: reference.from.key.beside(reference.name) };
+        let target = if exists || self.world.is_refused(&wanted) {
+            Target::Waits
         } else {
-            let names: Vec<String> = candidates
-                .into_iter()
-                .filter(|key| key.namespace == *namespace)
-                .map(|key| key.name.clone())
-                .collect();
-            let near = nearest(name, names.iter().map(String::as_str));
-            let fix = match near {
-                Some(near) => format!("did you mean {near}? Otherwise add the {target}"),
-                None if self.world.has_unread() => {
-                    format!(
-                        "repair what cannot be read first: the {target} may stand in it; otherwise add it"
-                    )
-                }
-                None => format!("add the {target}, or name one that exists"),
-            };
-            (format!("the name of a {kind} in namespace {namespace}"), fix)
+            Target::missing(&wanted.key, candidates, self.world.has_unread())
         };
-        self.problems.push(Problem {
-            code: Code::DanglingReference,
-            object: Some(from.clone()),
-            field: (*field).into(),
-            value: (*name).into(),
-            rule,
-            fix,
-            waits_for: waits.then_some(target),
-        });
+        self.problems.push(reference.dangling(&target));
     }
 }

@@ -3,13 +3,12 @@
 //! Decides what of each object goes where. Everything in it was validated, so nothing here can go
 //! wrong. Refuses to know which files there are and what stood in them before.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use config::parts::{DatabasePart, SitePart};
+use config::parts::SitePart;
 use config::{
-    CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, Mailbox, MailboxServer,
-    Owner, ServerIdentity, Smtp, database_of,
+    CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, MailboxServer,
+    ServerIdentity, Smtp,
 };
 use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
 
@@ -81,26 +80,6 @@ pub(crate) fn site(
         hosts,
     };
     SitePart { directory, calls: calls.collect() }
-}
-
-/// The mailboxes of each database of a namespace that has any.
-pub(crate) fn databases(linked: &Linked<'_>, namespace: &str) -> BTreeMap<usize, DatabasePart> {
-    let mut databases: BTreeMap<usize, DatabasePart> = BTreeMap::new();
-    for (key, mailbox) in linked.mailboxes.iter().filter(|(key, _)| key.namespace == namespace) {
-        let database = databases.entry(database_of(&key.name)).or_default();
-        let owner = Owner {
-            display_name: mailbox.spec.display_name.clone(),
-            primary_smtp_address: mailbox.spec.primary_smtp_address.clone(),
-            voice_mail_text: mailbox.policy.voice_mail_text.clone(),
-        };
-        database.owners.insert(key.name.clone(), owner);
-        database.mailboxes.push(Mailbox {
-            name: key.name.clone(),
-            dial_plan: mailbox.plan_key.name.clone(),
-            extensions: mailbox.extensions.iter().map(|(_, extension)| (*extension).into()).collect(),
-        });
-    }
-    databases
 }
 
 /// How messages leave the servers of a mailbox service.

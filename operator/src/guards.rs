@@ -19,7 +19,7 @@ const MAX_NAMED: usize = 10;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Users {
     /// The first by kind and name.
-    named: Vec<String>,
+    named: Vec<(&'static str, String)>,
     count: usize,
 }
 
@@ -27,10 +27,19 @@ impl Users {
     /// Takes up one more, which must not have been taken up before.
     pub(crate) fn add(&mut self, kind: Kind, name: &str) {
         self.count += 1;
-        let user = format!("{kind} {name}");
-        let place = self.named.partition_point(|named| *named < user);
+        self.name(kind.name(), name);
+    }
+
+    /// Takes up all of `others`, none of whom must have been taken up before.
+    pub(crate) fn merge(&mut self, others: &Users) {
+        self.count += others.count;
+        others.named.iter().for_each(|(kind, name)| self.name(kind, name));
+    }
+
+    fn name(&mut self, kind: &'static str, name: &str) {
+        let place = self.named.partition_point(|(known, other)| (*known, other.as_str()) < (kind, name));
         if place < MAX_NAMED {
-            self.named.insert(place, user);
+            self.named.insert(place, (kind, name.to_owned()));
             self.named.truncate(MAX_NAMED);
         }
     }
@@ -40,12 +49,13 @@ impl Users {
         i64::try_from(self.count).unwrap_or(i64::MAX)
     }
 
-    fn statement(&self) -> Statement {
-        let Some((last, others)) = self.named.split_last() else {
+    fn statement(&self) -> Statement<'static> {
+        let named: Vec<String> = self.named.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+        let Some((last, others)) = named.split_last() else {
             return statement(ConditionStatus::False, "NotReferenced", "Nothing refers to it.".into());
         };
         let others = others.join(", ");
-        let text = match self.count - self.named.len() {
+        let text = match self.count - named.len() {
             0 if others.is_empty() => format!("{last} refers to it and needs it."),
             0 => format!("{others} and {last} refer to it and need it."),
             more => format!("{others}, {last} and {more} more refer to it and need it."),
@@ -54,26 +64,27 @@ impl Users {
     }
 }
 
-fn statement(status: ConditionStatus, reason: &str, message: String) -> Statement {
-    Statement { type_: "InUse", status, reason: reason.into(), message }
+fn statement(status: ConditionStatus, reason: &'static str, message: String) -> Statement<'static> {
+    Statement { type_: "InUse", status, reason, message: message.into() }
 }
 
 /// Who refers to the dial plans and mailbox policies of a world.
-#[derive(Debug, Default)]
-pub(crate) struct Guards {
+#[derive(Debug)]
+pub(crate) struct Guards<'m> {
     dial_plans: BTreeMap<Key, Users>,
-    policies: BTreeMap<Key, Users>,
+    policies: &'m BTreeMap<Key, Users>,
 }
 
-impl Guards {
-    pub(crate) fn of(world: &World, defaults: &Defaults) -> Guards {
-        let mut guards = Guards::default();
-        for (key, mailbox) in &world.mailboxes {
-            let policy = key.beside(&mailbox.spec.um_mailbox_policy);
-            guards.policies.entry(policy).or_default().add(Kind::UMMailbox, &key.name);
-        }
+impl Guards<'_> {
+    /// Where `policies` says which mailboxes refer to policies.
+    pub(crate) fn of<'m>(
+        world: &World,
+        defaults: &Defaults,
+        policies: &'m BTreeMap<Key, Users>,
+    ) -> Guards<'m> {
+        let mut dial_plans: BTreeMap<Key, Users> = BTreeMap::new();
         let mut refers = |from: Kind, key: &Key, dial_plan: &str| {
-            guards.dial_plans.entry(key.beside(dial_plan)).or_default().add(from, &key.name);
+            dial_plans.entry(key.beside(dial_plan)).or_default().add(from, &key.name);
         };
         for (key, gateway) in &world.gateways {
             if let Some(dial_plan) = &gateway.spec.um_dial_plan {
@@ -86,25 +97,21 @@ impl Guards {
         for (key, policy) in &world.policies {
             let dial_plan = ObjectRef::new(Kind::UMDialPlan, &key.beside(&policy.spec.um_dial_plan));
             let goes_with_it = defaults.made.get(&dial_plan) == Some(&key.name);
-            if !goes_with_it || guards.policies.contains_key(key) {
+            if !goes_with_it || policies.contains_key(key) {
                 refers(Kind::UMMailboxPolicy, key, &policy.spec.um_dial_plan);
             }
         }
-        guards
+        Guards { dial_plans, policies }
     }
 
-    /// The condition `InUse`, for an object that has it.
-    pub(crate) fn in_use(&self, object: &ObjectRef) -> Option<Statement> {
-        let users = match Kind::of(&object.kind)? {
-            Kind::UMDialPlan => self.dial_plans.get(&object.key),
-            Kind::UMMailboxPolicy => self.policies.get(&object.key),
-            Kind::UMIPGateway
-            | Kind::UMHuntGroup
-            | Kind::UMMailbox
-            | Kind::UMCallRouter
-            | Kind::UMService => return None,
-        };
-        Some(users.map_or_else(|| Users::default().statement(), Users::statement))
+    /// The condition `InUse` of the dial plan `key`.
+    pub(crate) fn of_dial_plan(&self, key: &Key) -> Statement<'static> {
+        self.dial_plans.get(key).map_or_else(|| Users::default().statement(), Users::statement)
+    }
+
+    /// The condition `InUse` of the mailbox policy `key`.
+    pub(crate) fn of_policy(&self, key: &Key) -> Statement<'static> {
+        self.policies.get(key).map_or_else(|| Users::default().statement(), Users::statement)
     }
 
     /// How many mailboxes belong to the mailbox policy `key`.
@@ -120,7 +127,7 @@ mod tests {
     fn message(names: &[&str]) -> String {
         let mut users = Users::default();
         names.iter().for_each(|name| users.add(Kind::UMMailbox, name));
-        users.statement().message
+        users.statement().message.into_owned()
     }
 
     #[test]

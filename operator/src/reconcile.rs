@@ -2,7 +2,8 @@
 //!
 //! Decides the order of the steps, and that only differences are written. Every step is pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use config::Code;
 use config::parts::TOKEN_KEYS_FILE;
@@ -11,14 +12,16 @@ use crate::build::{Wanted, build, servers_of};
 use crate::check::check_each;
 use crate::defaults::defaults;
 use crate::dereference::dereference;
+use crate::mailboxes::{Effort, Policies};
 use crate::memory::Memory;
 use crate::plan::{PartWrite, Plan, Write};
 use crate::problem::Problem;
 use crate::rotation::rotate;
-use crate::status::{ObjectStatus, awaited, statuses};
+use crate::served::Servers;
+use crate::status::{Round, statuses};
 use crate::validate::validate_together;
 use crate::workloads::{TOKEN_SECRET, Workload, WorkloadRef, holds, stale, workloads};
-use crate::world::{ObjectRef, PartName, World, WrittenKeys};
+use crate::world::{PartName, World, WrittenKeys};
 
 /// What should be written in this world, and what is wrong in it.
 ///
@@ -40,6 +43,11 @@ impl Reconciler {
     pub fn reconcile(&mut self, world: &World) -> Plan {
         plan(world, &mut self.memory)
     }
+
+    /// What the last plan took to be made.
+    pub fn effort(&self) -> Effort {
+        self.memory.mailboxes.effort()
+    }
 }
 
 fn plan(world: &World, memory: &mut Memory) -> Plan {
@@ -47,6 +55,7 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     let names = check_each(world, &mut problems);
     let mut linked = dereference(world, names, &mut problems);
     validate_together(world, &mut linked, &mut problems);
+    memory.mailboxes.look(world, Policies::of(world, &linked));
     let keys = token_keys(world, &mut problems);
     let known = match &keys {
         Some(keys) => Some(keys.keys.as_slice()),
@@ -54,12 +63,21 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     };
     let wanted = build(world, &linked, known, memory, &mut problems);
     let defaults = defaults(world);
-    let statuses = statuses(world, &linked, &wanted, &defaults, &problems);
+    let generations = Arc::new(wanted.generations());
+    let servers = Arc::new(Servers::of(world, &wanted));
+    let round = Round { servers: &servers, wanted: &generations, now: world.now };
+    let totals = memory.mailboxes.totals();
+    let (mut statuses, mut awaited) = statuses(world, &linked, &round, totals, &defaults, &problems);
+    let (of_mailboxes, waiting) = memory.mailboxes.statuses(world, &round);
+    statuses.extend(of_mailboxes);
+    *awaited.mailboxes_mut() = waiting;
+    problems.extend(memory.mailboxes.found().flat_map(|found| found.problems.iter().cloned()));
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
     let stale = stale(&world.observed.workloads, &workloads);
-    let mut plan = differences(world, keys, wanted, (workloads, stale), statuses, problems);
-    plan.writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
-    plan
+    let mut writes = differences(world, keys, wanted, (workloads, stale));
+    writes.extend(statuses);
+    writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
+    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited }
 }
 
 /// The keys of the redirect token as they should be written; `None` where there are none to write.
@@ -95,12 +113,8 @@ fn differences(
     keys: Option<WrittenKeys>,
     wanted: Wanted,
     (workloads, stale): (Vec<Workload>, Vec<WorkloadRef>),
-    statuses: BTreeMap<ObjectRef, ObjectStatus>,
-    problems: Vec<Problem>,
-) -> Plan {
-    let generations = wanted.generations();
+) -> Vec<Write> {
     let observed = &world.observed;
-    let awaited = awaited(&statuses, &observed.awaited, &generations);
     let mut writes = Vec::new();
     if let Some(keys) = keys.filter(|keys| observed.token_keys.as_ref() != Some(keys)) {
         let namespace = world.routers.keys().chain(world.services.keys()).map(|key| &key.namespace).next();
@@ -132,10 +146,5 @@ fn differences(
     };
     writes.extend(workloads.into_iter().filter(differs).map(|workload| Write::Workload(Box::new(workload))));
     writes.extend(stale.into_iter().map(Write::Remove));
-    let gone = observed.statuses.keys().filter(|object| !statuses.contains_key(object));
-    writes.extend(gone.map(|object| Write::Forget(object.clone())));
-    let changed =
-        statuses.into_iter().filter(|(object, status)| observed.statuses.get(object) != Some(status));
-    writes.extend(changed.map(|(object, status)| Write::Status(object, status)));
-    Plan { writes, problems, wanted: generations, awaited }
+    writes
 }

@@ -1,26 +1,24 @@
 //! Fifth step: what to say about each object.
 //!
-//! Decides the conditions `Ready`, whether the object can be used as it is written, and `Served`,
-//! whether every server that needs it says that it serves it and calls were answered then; `InUse`
-//! comes from the guards. They say what was observed, never what is hoped, and a condition's time
+//! Decides the condition `Ready`, whether the object can be used as it is written; `Served` and `InUse`
+//! come from who knows them. They say what was observed, never what is hoped, and a condition's time
 //! moves only when its status does.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use config::ServerStatus;
 use crds::{Condition, ConditionStatus, Kind};
 use serde::{Deserialize, Serialize};
 
-use crate::build::Wanted;
 use crate::defaults::Defaults;
 use crate::dereference::Linked;
 use crate::guards::Guards;
+use crate::mailboxes::Totals;
+use crate::plan::Write;
 use crate::problem::Problem;
-use crate::world::{Awaited, Generations, Key, ObjectRef, Waits, World};
-
-/// The reason of an object that stands in the configuration of each server, and is not served by all.
-const WAITING: &str = "Waiting";
+use crate::served::{Needing, Servers, WAITING};
+use crate::world::{Awaited, Generations, Key, Object, ObjectRef, Waits, World};
 
 /// Problems that one condition spells out; the others are counted.
 const MAX_PROBLEMS_IN_A_MESSAGE: usize = 10;
@@ -59,80 +57,195 @@ impl ObjectStatus {
     }
 }
 
-/// The status of every object, and of those that were refused from the beginning.
+/// What the conditions of all objects follow from.
+pub(crate) struct Round<'r> {
+    /// The servers that there are.
+    pub(crate) servers: &'r Arc<Servers>,
+    /// The generations that they have once the plan is carried out.
+    pub(crate) wanted: &'r Arc<Generations>,
+    /// The time that a condition which changes now is given.
+    pub(crate) now: jiff::Timestamp,
+}
+
+/// Objects of one kind, and what was said of them.
+pub(crate) struct Group<'g> {
+    kind: Kind,
+    observed: &'g BTreeMap<Key, ObjectStatus>,
+    awaited: &'g BTreeMap<Key, Waits>,
+    problems: BTreeMap<&'g Key, Vec<&'g Problem>>,
+    /// Those of which the newest edit was refused.
+    refused: BTreeSet<&'g Key>,
+}
+
+/// What is to be said of a group.
+#[derive(Default)]
+pub(crate) struct Compared {
+    /// Only what differs from what was said.
+    pub(crate) writes: Vec<Write>,
+    /// Those that wait for servers, those that did before as they did.
+    pub(crate) awaited: BTreeMap<Key, Waits>,
+    /// Whether any of them stands in a configuration and is not served: what servers say next may be
+    /// news of it.
+    pub(crate) waits: bool,
+}
+
+/// What only objects of some kinds say of themselves.
+#[derive(Default)]
+pub(crate) struct Details<'d> {
+    pub(crate) in_use: Option<Statement<'static>>,
+    pub(crate) gateways: Option<i64>,
+    pub(crate) mailboxes: Option<i64>,
+    pub(crate) default_mailbox_policy: Option<&'d str>,
+    pub(crate) default_hunt_group: Option<&'d str>,
+}
+
+impl<'g> Group<'g> {
+    /// Objects of `kind`, given everything that is wrong with any of them: edits that were refused,
+    /// and what was found.
+    pub(crate) fn new(
+        kind: Kind,
+        observed: &'g BTreeMap<Key, ObjectStatus>,
+        awaited: &'g BTreeMap<Key, Waits>,
+        refused: impl Iterator<Item = &'g Problem>,
+        found: impl IntoIterator<Item = &'g Problem>,
+    ) -> Self {
+        let mut group =
+            Group { kind, observed, awaited, problems: BTreeMap::new(), refused: BTreeSet::new() };
+        let key = |problem: &'g Problem| {
+            problem.object.as_ref().filter(|object| object.kind == kind.name()).map(|object| &object.key)
+        };
+        for problem in refused {
+            if let Some(key) = key(problem) {
+                group.refused.insert(key);
+                group.problems.entry(key).or_default().push(problem);
+            }
+        }
+        for problem in found {
+            if let Some(key) = key(problem) {
+                group.problems.entry(key).or_default().push(problem);
+            }
+        }
+        group
+    }
+
+    /// What is to be said of `objects`, which are all of the group; `is_held` are those that stand in
+    /// the configurations of the servers of their namespace.
+    pub(crate) fn compare<'d, S>(
+        &self,
+        round: &Round<'_>,
+        objects: &BTreeMap<Key, Object<S>>,
+        is_held: impl Fn(&Key) -> bool,
+        details: impl Fn(&Key) -> Details<'d>,
+    ) -> Compared {
+        let mut compared = Compared::default();
+        // Those that were refused from the beginning. What has no name can have no status.
+        let never = self.problems.keys().copied();
+        let never: BTreeSet<&Key> =
+            never.filter(|key| !objects.contains_key(*key) && !key.name.is_empty()).collect();
+        let gone = self.observed.keys().filter(|key| !objects.contains_key(*key) && !never.contains(key));
+        compared.writes.extend(gone.map(|key| Write::Forget(ObjectRef::new(self.kind, key))));
+        for (key, object) in objects {
+            let (generation, is_held) = (object.generation, is_held(key));
+            self.say(round, (key, generation, is_held), details(key), &mut compared);
+        }
+        for key in never {
+            self.say(round, (key, 0, false), details(key).of_nobody(), &mut compared);
+        }
+        compared
+    }
+
+    /// What is to be said of one object.
+    fn say(
+        &self,
+        round: &Round<'_>,
+        (key, generation, is_held): (&Key, i64, bool),
+        details: Details<'_>,
+        compared: &mut Compared,
+    ) {
+        let previous = self.observed.get(key);
+        let waits = self.awaited.get(key).filter(|waits| waits.generation == generation);
+        let since = waits.map(|waits| &*waits.since);
+        let needing = Needing { kind: self.kind, key, generation, is_held, previous, since };
+        let served = round.servers.served(&needing, round.now);
+        compared.waits |= is_held && needing.already().is_none();
+        if served.reason == WAITING {
+            let new = || Waits { generation, since: Arc::clone(round.wanted) };
+            compared.awaited.insert(key.clone(), waits.cloned().unwrap_or_else(new));
+        }
+        let problems = self.problems.get(key).map(Vec::as_slice).unwrap_or_default();
+        let ready = ready(problems, generation > 0 && self.refused.contains(key));
+        let said = Said { generation, ready, served, details };
+        if !previous.is_some_and(|previous| said.stands(previous)) {
+            let status = said.status(previous, round.now);
+            compared.writes.push(Write::Status(ObjectRef::new(self.kind, key), status));
+        }
+    }
+}
+
+impl Details<'_> {
+    /// The same of an object that was never there: nobody can refer to it.
+    fn of_nobody(self) -> Self {
+        Details { in_use: None, ..self }
+    }
+}
+
+/// What is to be said of every object but mailboxes, and which of them wait for servers.
 pub(crate) fn statuses(
     world: &World,
     linked: &Linked<'_>,
-    wanted: &Wanted,
+    round: &Round<'_>,
+    totals: &Totals,
     defaults: &Defaults,
     problems: &[Problem],
-) -> BTreeMap<ObjectRef, ObjectStatus> {
-    let mut of_object: BTreeMap<&ObjectRef, Vec<&Problem>> = BTreeMap::new();
-    for problem in problems {
-        if let Some(object) = &problem.object {
-            of_object.entry(object).or_default().push(problem);
-        }
-    }
-    let mut generations: BTreeMap<ObjectRef, i64> =
-        of_object.keys().filter(|object| has_status(object)).map(|object| ((*object).clone(), 0)).collect();
-    generations.extend(world.objects());
-    let refused: BTreeSet<&ObjectRef> =
-        world.refused.iter().filter_map(|problem| problem.object.as_ref()).collect();
-    let servers = Servers::of(world, linked, wanted);
-    let mut counts = Counts::of(linked);
-    let guards = Guards::of(world, defaults);
-    generations
-        .into_iter()
-        .map(|(object, generation)| {
-            let problems = of_object.get(&object).map(Vec::as_slice).unwrap_or_default();
-            let previous = world.observed.statuses.get(&object);
-            let waits = world.observed.awaited.get(&object).filter(|waits| waits.generation == generation);
-            let since = waits.map(|waits| &*waits.since);
-            let served = servers.served(&object, generation, previous, since, world.now);
-            let is_served = served.status == ConditionStatus::True;
-            let statements = [
-                Some(ready(problems, generation > 0 && refused.contains(&object))),
-                Some(served),
-                guards.in_use(&object).filter(|_| generation > 0),
-            ];
-            let conditions = statements.into_iter().flatten();
-            let conditions =
-                conditions.map(|statement| statement.condition(world.now, generation, previous)).collect();
-            let mut status =
-                ObjectStatus { observed_generation: generation, conditions, ..ObjectStatus::default() };
-            status.waiting_since = (!is_served).then(|| waiting_since(previous, generation, world.now));
-            let made = defaults.made.get(&object).cloned();
-            match Kind::of(&object.kind) {
-                Some(Kind::UMDialPlan) => {
-                    (status.gateways, status.mailboxes) = counts.take(&object);
-                    status.default_mailbox_policy = made;
-                }
-                Some(Kind::UMIPGateway) => status.default_hunt_group = made,
-                Some(Kind::UMMailboxPolicy) => status.mailboxes = Some(guards.mailboxes(&object.key)),
-                Some(Kind::UMHuntGroup | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService) | None => {}
-            }
-            (object, status)
-        })
-        .collect()
-}
-
-/// The objects that wait for servers, those that did before as they did.
-pub(crate) fn awaited(
-    statuses: &BTreeMap<ObjectRef, ObjectStatus>,
-    before: &Awaited,
-    wanted: &Generations,
-) -> Awaited {
-    let waiting = statuses.iter().filter(|(_, status)| {
-        status.condition("Served").is_some_and(|condition| condition.reason == WAITING)
-    });
-    let since = Arc::new(wanted.clone());
-    let waits = |(object, status): (&ObjectRef, &ObjectStatus)| {
-        let generation = status.observed_generation;
-        let same = before.get(object).filter(|waits| waits.generation == generation);
-        let new = || Waits { generation, since: Arc::clone(&since) };
-        (object.clone(), same.cloned().unwrap_or_else(new))
+) -> (Vec<Write>, Awaited) {
+    let (refused, found) = problems.split_at(world.refused.len());
+    let gateways = gateways(linked);
+    let guards = Guards::of(world, defaults, totals.users());
+    let (mut writes, mut awaited) = (Vec::new(), Awaited::default());
+    let made = |kind: Kind, key: &Key| defaults.made.get(&ObjectRef::new(kind, key)).map(String::as_str);
+    let of_plan = |key: &Key| Details {
+        in_use: Some(guards.of_dial_plan(key)),
+        gateways: Some(gateways.get(key).map_or(0, |gateways| whole(gateways.len()))),
+        mailboxes: Some(totals.reached(key)),
+        default_mailbox_policy: made(Kind::UMDialPlan, key),
+        ..Details::default()
     };
-    waiting.map(waits).collect()
+    let of_gateway =
+        |key: &Key| Details { default_hunt_group: made(Kind::UMIPGateway, key), ..Details::default() };
+    let of_policy = |key: &Key| Details {
+        in_use: Some(guards.of_policy(key)),
+        mailboxes: Some(guards.mailboxes(key)),
+        ..Details::default()
+    };
+    for kind in Kind::ALL {
+        let (observed, waiting) = (&world.observed.statuses, &world.observed.awaited);
+        let group = Group::new(kind, observed.of_kind(kind), waiting.of_kind(kind), refused.iter(), found);
+        let none = |_: &Key| Details::default();
+        let compared = match kind {
+            Kind::UMDialPlan => {
+                group.compare(round, &world.dial_plans, |key| linked.dial_plans.contains_key(key), of_plan)
+            }
+            Kind::UMIPGateway => {
+                group.compare(round, &world.gateways, |key| linked.gateways.contains_key(key), of_gateway)
+            }
+            Kind::UMHuntGroup => {
+                group.compare(round, &world.hunt_groups, |key| linked.hunt_groups.contains_key(key), none)
+            }
+            Kind::UMMailboxPolicy => {
+                group.compare(round, &world.policies, |key| linked.policies.contains_key(key), of_policy)
+            }
+            Kind::UMCallRouter => {
+                group.compare(round, &world.routers, |key| linked.routers.contains_key(key), none)
+            }
+            Kind::UMService => {
+                group.compare(round, &world.services, |key| linked.services.contains_key(key), none)
+            }
+            Kind::UMMailbox => Compared::default(),
+        };
+        writes.extend(compared.writes);
+        *awaited.of_kind_mut(kind) = compared.awaited.into();
+    }
+    (writes, awaited)
 }
 
 /// Since when an object waits to be served in this generation.
@@ -142,20 +255,24 @@ fn waiting_since(previous: Option<&ObjectStatus>, generation: i64, now: jiff::Ti
     since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
 }
 
-/// Whether an object of this kind and name can have a status at all.
-fn has_status(object: &ObjectRef) -> bool {
-    Kind::of(&object.kind).is_some() && !object.key.name.is_empty()
-}
-
 /// A condition without its times.
-pub(crate) struct Statement {
+pub(crate) struct Statement<'s> {
     pub(crate) type_: &'static str,
     pub(crate) status: ConditionStatus,
-    pub(crate) reason: String,
-    pub(crate) message: String,
+    pub(crate) reason: &'static str,
+    pub(crate) message: Cow<'s, str>,
 }
 
-impl Statement {
+impl Statement<'_> {
+    /// Whether a condition says so, of this generation.
+    fn is(&self, condition: &Condition, generation: i64) -> bool {
+        condition.observed_generation == generation
+            && condition.status == self.status
+            && condition.type_ == self.type_
+            && condition.reason == self.reason
+            && condition.message == self.message
+    }
+
     fn condition(self, now: jiff::Timestamp, generation: i64, previous: Option<&ObjectStatus>) -> Condition {
         let previous = previous.and_then(|status| status.condition(self.type_));
         let last_transition_time = match previous {
@@ -171,21 +288,70 @@ impl Statement {
         Condition {
             type_: self.type_.into(),
             status: self.status,
-            reason: self.reason,
-            message: self.message,
+            reason: self.reason.into(),
+            message: self.message.into(),
             observed_generation: generation,
             last_transition_time,
         }
     }
 }
 
+/// What there is to say of one object.
+struct Said<'s> {
+    generation: i64,
+    ready: Statement<'s>,
+    served: Statement<'s>,
+    details: Details<'s>,
+}
+
+impl Said<'_> {
+    fn is_served(&self) -> bool {
+        self.served.status == ConditionStatus::True
+    }
+
+    /// Whether that is what was said before: most of it is, and is not even put together.
+    fn stands(&self, previous: &ObjectStatus) -> bool {
+        let conditions = [Some(&self.ready), Some(&self.served), self.details.in_use.as_ref()];
+        let mut known = previous.conditions.iter();
+        let same = conditions
+            .into_iter()
+            .flatten()
+            .all(|statement| known.next().is_some_and(|condition| statement.is(condition, self.generation)));
+        let Details { gateways, mailboxes, default_mailbox_policy, default_hunt_group, .. } = &self.details;
+        same && known.next().is_none()
+            && previous.observed_generation == self.generation
+            && previous.waiting_since.is_none() == self.is_served()
+            && (previous.gateways, previous.mailboxes) == (*gateways, *mailboxes)
+            && previous.default_mailbox_policy.as_deref() == *default_mailbox_policy
+            && previous.default_hunt_group.as_deref() == *default_hunt_group
+    }
+
+    /// The status that says so.
+    fn status(self, previous: Option<&ObjectStatus>, now: jiff::Timestamp) -> ObjectStatus {
+        let waiting_since = (!self.is_served()).then(|| waiting_since(previous, self.generation, now));
+        let Said { generation, ready, served, details } = self;
+        let statements = [Some(ready), Some(served), details.in_use];
+        let conditions = statements.into_iter().flatten();
+        let conditions = conditions.map(|statement| statement.condition(now, generation, previous));
+        ObjectStatus {
+            observed_generation: generation,
+            conditions: conditions.collect(),
+            waiting_since,
+            gateways: details.gateways,
+            mailboxes: details.mailboxes,
+            default_mailbox_policy: details.default_mailbox_policy.map(str::to_owned),
+            default_hunt_group: details.default_hunt_group.map(str::to_owned),
+        }
+    }
+}
+
 /// Whether an object can be used; `retained` is one whose newest edit was refused.
-fn ready(problems: &[&Problem], retained: bool) -> Statement {
+fn ready(problems: &[&Problem], retained: bool) -> Statement<'static> {
     let Some(first) = problems.first() else {
         return Statement {
             type_: "Ready",
             status: ConditionStatus::True,
-            reason: "Accepted".into(),
+            reason: "Accepted",
             message: "Everything that it says can be used.".into(),
         };
     };
@@ -197,254 +363,23 @@ fn ready(problems: &[&Problem], retained: bool) -> Statement {
     if retained {
         message += "\nthe version before this edit goes on being used";
     }
-    Statement { type_: "Ready", status: ConditionStatus::False, reason: first.code.name().into(), message }
-}
-
-/// What the servers of one server object have and say.
-struct Server<'w> {
-    /// Which server object.
-    key: &'w Key,
-    wanted: u64,
-    serves: Option<u64>,
-    /// How many servers it runs that say what they serve.
-    running: usize,
-    /// Whether it runs a server at all.
-    is_present: bool,
-    /// Whether its servers should take calls.
-    is_enabled: bool,
-    /// Whether one of them does.
-    takes_calls: bool,
-}
-
-/// The server objects that there are, and what stands in their configurations.
-struct Servers<'w> {
-    routers: Vec<Server<'w>>,
-    services: Vec<Server<'w>>,
-    linked: &'w Linked<'w>,
-}
-
-impl<'w> Servers<'w> {
-    fn of(world: &World, linked: &'w Linked<'w>, wanted: &'w Wanted) -> Servers<'w> {
-        let server = |kind: Kind, key: &'w Key, wanted: u64, status: ServerStatus| {
-            let object = ObjectRef::new(kind, key);
-            let serves = world.observed.served.get(&object).copied();
-            // On one machine there is one server, and it is asked when it runs.
-            let cluster = world.cluster.as_ref();
-            Server {
-                key,
-                wanted,
-                serves,
-                running: cluster.map_or(1, |cluster| cluster.running(&object)),
-                is_present: cluster.is_none_or(|cluster| cluster.present(&object) > 0),
-                is_enabled: status == ServerStatus::Enabled,
-                takes_calls: cluster.is_none_or(|cluster| cluster.ready(&object) > 0),
-            }
-        };
-        // A server that was withdrawn serves nobody.
-        let routers = wanted.routers.iter().filter(|(_, document)| !document.withdrawn);
-        let services = wanted.services.iter().filter(|(_, document)| !document.withdrawn);
-        Servers {
-            routers: routers
-                .map(|(key, document)| {
-                    let index = &document.index;
-                    server(Kind::UMCallRouter, key, index.generation, index.server.status)
-                })
-                .collect(),
-            services: services
-                .map(|(key, document)| {
-                    let index = &document.index;
-                    server(Kind::UMService, key, index.generation, index.server.status)
-                })
-                .collect(),
-            linked,
-        }
-    }
-
-    /// Whether an object stands in the configurations of the servers of its namespace.
-    fn hold(&self, kind: Kind, key: &Key) -> bool {
-        let linked = self.linked;
-        match kind {
-            Kind::UMDialPlan => linked.dial_plans.contains_key(key),
-            Kind::UMIPGateway => linked.gateways.contains_key(key),
-            Kind::UMHuntGroup => linked.hunt_groups.contains_key(key),
-            Kind::UMMailboxPolicy => linked.policies.contains_key(key),
-            Kind::UMMailbox => linked.mailboxes.contains_key(key),
-            Kind::UMCallRouter => linked.routers.contains_key(key),
-            Kind::UMService => linked.services.contains_key(key),
-        }
-    }
-
-    fn served(
-        &self,
-        object: &ObjectRef,
-        generation: i64,
-        previous: Option<&ObjectStatus>,
-        since: Option<&Generations>,
-        now: jiff::Timestamp,
-    ) -> Statement {
-        let already = previous.and_then(|status| status.condition("Served")).filter(|condition| {
-            condition.status == ConditionStatus::True && condition.observed_generation == generation
-        });
-        let Some(kind) = Kind::of(&object.kind) else {
-            return statement(ConditionStatus::False, "LeftOut", "There is no such kind.".into());
-        };
-        let needs_router = !matches!(kind, Kind::UMMailboxPolicy | Kind::UMService);
-        let needs_service = kind != Kind::UMCallRouter;
-        let routers = (Kind::UMCallRouter, self.routers.as_slice());
-        let services = (Kind::UMService, self.services.as_slice());
-        let needed: Vec<_> = [needs_router.then_some(routers), needs_service.then_some(services)]
-            .into_iter()
-            .flatten()
-            .collect();
-        let missing = |(of, servers)| self.missing(of, servers, object, already.is_some());
-        // Who takes calls stands in the next generation: nobody waits for an earlier one before.
-        let behind = |(of, servers)| self.behind(of, servers, object, since, already.is_some());
-        let is_missing = needed.iter().copied().find_map(missing);
-        if let Some(why) = is_missing.or_else(|| needed.iter().copied().find_map(behind)) {
-            return why;
-        }
-        // What was said when it came to be served stands.
-        let message = already.map_or_else(
-            || {
-                let of = |(of, servers): (Kind, &[Server<'_>])| {
-                    let needing = servers.iter().filter(|server| server.serves_for(of, kind, &object.key));
-                    (of, needing.map(|server| server.running).sum())
-                };
-                let counts: Vec<(Kind, usize)> = needed.iter().copied().map(of).collect();
-                serving(&counts, waited_ms(previous, generation, now))
-            },
-            |condition| condition.message.clone(),
-        );
-        statement(ConditionStatus::True, "Serving", message)
-    }
-
-    /// Why an object is not served by the server objects of kind `of`, if none of them can.
-    fn missing(
-        &self,
-        of: Kind,
-        servers: &[Server<'_>],
-        object: &ObjectRef,
-        already: bool,
-    ) -> Option<Statement> {
-        let (kind, key) = (Kind::of(&object.kind)?, &object.key);
-        let name = server_name(of);
-        if servers.is_empty() {
-            let message = format!("There is no {of} to serve it.");
-            return Some(statement(ConditionStatus::False, "NoServer", message));
-        }
-        let needing = || servers.iter().filter(|server| server.serves_for(of, kind, key));
-        if needing().next().is_none() || !self.hold(kind, key) {
-            let message = format!("It is not in the configuration of the {name}.");
-            return Some(statement(ConditionStatus::False, "LeftOut", message));
-        }
-        let enabled = || needing().filter(|server| server.is_enabled);
-        let nobody_takes_calls = enabled().next().is_some() && !enabled().any(|server| server.takes_calls);
-        (nobody_takes_calls && !stands(already, kind, of)).then(|| {
-            let message = format!("It waits for a {name} to take calls.");
-            statement(ConditionStatus::False, "NotReady", message)
-        })
-    }
-
-    /// Why an object is not served by the server objects of kind `of`, if one of them is late.
-    fn behind(
-        &self,
-        of: Kind,
-        servers: &[Server<'_>],
-        object: &ObjectRef,
-        since: Option<&Generations>,
-        already: bool,
-    ) -> Option<Statement> {
-        let (kind, key) = (Kind::of(&object.kind)?, &object.key);
-        if stands(already, kind, of) {
-            return None;
-        }
-        let needing = || servers.iter().filter(|server| server.serves_for(of, kind, key));
-        // One without servers keeps nobody waiting, unless nobody else has any.
-        let all_absent = needing().all(|server| !server.is_present);
-        needing().filter(|server| all_absent || server.is_present).find_map(|server| {
-            let name = server_name(of);
-            let name = if servers.len() > 1 { format!("{name} {}", server.key.name) } else { name.into() };
-            let first = since.and_then(|since| since.get(&ObjectRef::new(of, server.key)).copied());
-            let first = first.unwrap_or(server.wanted);
-            match server.serves {
-                None => {
-                    let message = format!("The {name} has not said what it serves.");
-                    Some(statement(ConditionStatus::Unknown, "ServerSilent", message))
-                }
-                // What else changed since does not make it less served.
-                Some(serves) if !(first..=server.wanted).contains(&serves) && !already => {
-                    let message = format!("It waits for the {name} to serve generation {first}.");
-                    Some(statement(ConditionStatus::False, WAITING, message))
-                }
-                Some(_) => None,
-            }
-        })
+    Statement {
+        type_: "Ready",
+        status: ConditionStatus::False,
+        reason: first.code.name(),
+        message: message.into(),
     }
 }
 
-/// Whether it stands that an object of `kind` is served by servers of kind `of`, which `already` did.
-/// They go on, whatever changes beside it: one that starts anew has all of it before it takes calls.
-/// Of those who fall silent or take no calls only the object of the server itself tells, or all
-/// objects would tell it.
-fn stands(already: bool, kind: Kind, of: Kind) -> bool {
-    already && kind != of
-}
-
-impl Server<'_> {
-    /// Whether this server object, of kind `of`, is one that the object `key` of `kind` needs.
-    fn serves_for(&self, of: Kind, kind: Kind, key: &Key) -> bool {
-        if kind == of { self.key == key } else { self.key.namespace == key.namespace }
+/// The gateways that lead to each dial plan.
+fn gateways<'l>(linked: &'l Linked<'_>) -> BTreeMap<&'l Key, BTreeSet<&'l Key>> {
+    let mut gateways: BTreeMap<&Key, BTreeSet<&Key>> = BTreeMap::new();
+    for hunt_group in linked.hunt_groups.values() {
+        gateways.entry(&hunt_group.dial_plan).or_default().insert(&hunt_group.gateway);
     }
+    gateways
 }
 
-/// How messages call a server of this kind.
-fn server_name(of: Kind) -> &'static str {
-    if of == Kind::UMCallRouter { "call router" } else { "mailbox server" }
-}
-
-/// That an object is served by so many servers, and how long that took, if that is known.
-fn serving(counts: &[(Kind, usize)], waited_ms: Option<i64>) -> String {
-    let number = |(of, count): &(Kind, usize)| {
-        format!("{count} {}{}", server_name(*of), if *count == 1 { "" } else { "s" })
-    };
-    let servers = counts.iter().map(number).collect::<Vec<_>>().join(" and ");
-    let verb = if counts.iter().map(|(_, count)| count).sum::<usize>() == 1 { "serves" } else { "serve" };
-    match waited_ms {
-        Some(ms) => format!("{servers} {verb} it, for which it waited {ms} ms."),
-        None => format!("{servers} {verb} it."),
-    }
-}
-
-/// How long an object has waited to be served in this generation, milliseconds.
-fn waited_ms(previous: Option<&ObjectStatus>, generation: i64, now: jiff::Timestamp) -> Option<i64> {
-    let same = previous.filter(|status| status.observed_generation == generation)?;
-    let since: jiff::Timestamp = same.waiting_since.as_ref()?.parse().ok()?;
-    Some((now.as_millisecond() - since.as_millisecond()).max(0))
-}
-
-fn statement(status: ConditionStatus, reason: &str, message: String) -> Statement {
-    Statement { type_: "Served", status, reason: reason.into(), message }
-}
-
-/// What the status of a dial plan counts.
-struct Counts(BTreeMap<ObjectRef, (BTreeSet<Key>, i64)>);
-
-impl Counts {
-    fn of(linked: &Linked<'_>) -> Counts {
-        let mut counts: BTreeMap<ObjectRef, (BTreeSet<Key>, i64)> = BTreeMap::new();
-        for hunt_group in linked.hunt_groups.values() {
-            let plan = ObjectRef::new(Kind::UMDialPlan, &hunt_group.dial_plan);
-            counts.entry(plan).or_default().0.insert(hunt_group.gateway.clone());
-        }
-        for mailbox in linked.mailboxes.values() {
-            counts.entry(ObjectRef::new(Kind::UMDialPlan, &mailbox.plan_key)).or_default().1 += 1;
-        }
-        Counts(counts)
-    }
-
-    /// Gateways and mailboxes of a dial plan.
-    fn take(&mut self, object: &ObjectRef) -> (Option<i64>, Option<i64>) {
-        let (gateways, mailboxes) = self.0.remove(object).unwrap_or_default();
-        (Some(i64::try_from(gateways.len()).unwrap_or(i64::MAX)), Some(mailboxes))
-    }
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

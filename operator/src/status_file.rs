@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crds::{GROUP, VERSION};
 use serde::{Deserialize, Serialize};
 
+use crate::shared::PerObject;
 use crate::status::ObjectStatus;
 use crate::world::{Key, ObjectRef};
 
@@ -38,20 +39,19 @@ struct Metadata {
 }
 
 /// Writes the file.
-pub(crate) fn to_yaml(
-    statuses: &BTreeMap<ObjectRef, ObjectStatus>,
-) -> Result<String, serde_yaml::SerializeError> {
-    let items = statuses.iter().map(|(object, status)| Item {
+pub(crate) fn to_yaml(statuses: &PerObject<ObjectStatus>) -> Result<String, serde_yaml::SerializeError> {
+    let sorted: BTreeMap<ObjectRef, &ObjectStatus> = statuses.iter().collect();
+    let items = sorted.into_iter().map(|(object, status)| Item {
         api_version: format!("{GROUP}/{VERSION}"),
-        kind: object.kind.clone(),
-        metadata: Metadata { namespace: object.key.namespace.clone(), name: object.key.name.clone() },
+        kind: object.kind,
+        metadata: Metadata { namespace: object.key.namespace, name: object.key.name },
         status: status.clone(),
     });
     serde_yaml::to_string(&List { api_version: "v1".into(), kind: "List".into(), items: items.collect() })
 }
 
 /// Reads the file.
-pub(crate) fn from_yaml(text: &str) -> Result<BTreeMap<ObjectRef, ObjectStatus>, serde_yaml::Error> {
+pub(crate) fn from_yaml(text: &str) -> Result<PerObject<ObjectStatus>, serde_yaml::Error> {
     let options = serde_yaml::options! {
         with_snippet: false,
         budget: serde_yaml::budget! {

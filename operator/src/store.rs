@@ -206,13 +206,13 @@ impl Store {
     pub(crate) fn populate(&self, world: &mut World) {
         for (object, stored) in &self.objects {
             match Kind::of(&object.kind) {
-                Some(Kind::UMDialPlan) => stored.put(object, &mut world.dial_plans),
-                Some(Kind::UMIPGateway) => stored.put(object, &mut world.gateways),
-                Some(Kind::UMHuntGroup) => stored.put(object, &mut world.hunt_groups),
-                Some(Kind::UMMailboxPolicy) => stored.put(object, &mut world.policies),
-                Some(Kind::UMMailbox) => stored.put(object, &mut world.mailboxes),
-                Some(Kind::UMCallRouter) => stored.put(object, &mut world.routers),
-                Some(Kind::UMService) => stored.put(object, &mut world.services),
+                Some(Kind::UMDialPlan) => world.dial_plans.extend(stored.read(object)),
+                Some(Kind::UMIPGateway) => world.gateways.extend(stored.read(object)),
+                Some(Kind::UMHuntGroup) => world.hunt_groups.extend(stored.read(object)),
+                Some(Kind::UMMailboxPolicy) => world.policies.extend(stored.read(object)),
+                Some(Kind::UMMailbox) => world.mailboxes.extend(stored.read(object)),
+                Some(Kind::UMCallRouter) => world.routers.extend(stored.read(object)),
+                Some(Kind::UMService) => world.services.extend(stored.read(object)),
                 None if object.kind == SECRET => {
                     let text = |field: &str| stored.spec[field].as_str().map(str::to_owned);
                     let secret = TlsSecret { chain: text("chain"), key: text("key") };
@@ -226,12 +226,11 @@ impl Store {
 }
 
 impl Stored {
-    /// Puts the object beside others of its kind. One that another version of the program kept and
-    /// this one cannot read is left out, until its source is read again.
-    fn put<S: DeserializeOwned>(&self, object: &ObjectRef, among: &mut BTreeMap<Key, Object<S>>) {
-        if let Ok(spec) = serde_json::from_value(self.spec.clone()) {
-            among.insert(object.key.clone(), Object { generation: self.generation, spec });
-        }
+    /// The object as one of its kind. One that another version of the program kept and this one
+    /// cannot read is left out, until its source is read again.
+    fn read<S: DeserializeOwned>(&self, object: &ObjectRef) -> Option<(Key, Object<S>)> {
+        let spec = S::deserialize(&self.spec).ok()?;
+        Some((object.key.clone(), Object { generation: self.generation, spec }))
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod exposure;
 mod gateways;
-mod mailboxes;
 mod servers;
 mod stores;
 
@@ -20,8 +19,6 @@ pub(crate) fn validate_together(world: &World, linked: &mut Linked<'_>, problems
     gateways::pilots(linked, problems);
     gateways::gateways_per_dial_plan(linked, problems);
     gateways::gateways_without_hunt_group(world, linked, problems);
-    mailboxes::extension_lengths(linked, problems);
-    mailboxes::extensions_taken(linked, problems);
     servers::certificates(linked, problems);
     stores::stores(world, linked, problems);
     if world.cluster.is_some() {

@@ -20,6 +20,7 @@ use crds::{
 use crate::defaults::{DefaultObject, DefaultSpec};
 use crate::plan::Write;
 use crate::problem::Problem;
+use crate::shared::{ByDatabase, PerObject, Shared};
 use crate::site::Cluster;
 use crate::status::ObjectStatus;
 use crate::store_keys::StoreKeys;
@@ -29,19 +30,19 @@ use crate::workloads::{WorkloadKind, WorkloadRef};
 #[derive(Clone, Debug)]
 pub struct World {
     /// Numbering plans.
-    pub dial_plans: BTreeMap<Key, Object<UMDialPlanSpec>>,
+    pub dial_plans: Shared<BTreeMap<Key, Object<UMDialPlanSpec>>>,
     /// Peers that may call us.
-    pub gateways: BTreeMap<Key, Object<UMIPGatewaySpec>>,
+    pub gateways: Shared<BTreeMap<Key, Object<UMIPGatewaySpec>>>,
     /// Which calls of a gateway belong to which dial plan.
-    pub hunt_groups: BTreeMap<Key, Object<UMHuntGroupSpec>>,
+    pub hunt_groups: Shared<BTreeMap<Key, Object<UMHuntGroupSpec>>>,
     /// What mailboxes have in common.
-    pub policies: BTreeMap<Key, Object<UMMailboxPolicySpec>>,
+    pub policies: Shared<BTreeMap<Key, Object<UMMailboxPolicySpec>>>,
     /// Users.
-    pub mailboxes: BTreeMap<Key, Object<UMMailboxSpec>>,
+    pub mailboxes: ByDatabase<Object<UMMailboxSpec>>,
     /// Servers that redirect calls.
-    pub routers: BTreeMap<Key, Object<UMCallRouterSpec>>,
+    pub routers: Shared<BTreeMap<Key, Object<UMCallRouterSpec>>>,
     /// Servers that answer calls.
-    pub services: BTreeMap<Key, Object<UMServiceSpec>>,
+    pub services: Shared<BTreeMap<Key, Object<UMServiceSpec>>>,
     /// Secrets that a server may take its certificate from.
     pub secrets: BTreeMap<Key, TlsSecret>,
     /// Secrets that a mailbox server may take the keys of a bucket from.
@@ -82,7 +83,7 @@ pub struct Observed {
     /// The objects that run the servers, as they are.
     pub workloads: BTreeMap<WorkloadRef, serde_json::Value>,
     /// The status of each object as it is written.
-    pub statuses: BTreeMap<ObjectRef, ObjectStatus>,
+    pub statuses: PerObject<ObjectStatus>,
     /// What the servers say that they serve.
     pub served: Generations,
     /// What the last plan said of the objects that wait to be served. Whoever does not remember it
@@ -92,7 +93,7 @@ pub struct Observed {
 
 /// Objects that wait to be served, and since which generations of configuration they stand there as
 /// they are written. Who changes something every moment is served all the same.
-pub type Awaited = BTreeMap<ObjectRef, Waits>;
+pub type Awaited = PerObject<Waits>;
 
 /// How long an object waits already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -303,13 +304,13 @@ impl World {
     /// A world with nothing in it.
     pub fn empty(address: IpAddr, now: jiff::Timestamp) -> World {
         World {
-            dial_plans: BTreeMap::new(),
-            gateways: BTreeMap::new(),
-            hunt_groups: BTreeMap::new(),
-            policies: BTreeMap::new(),
-            mailboxes: BTreeMap::new(),
-            routers: BTreeMap::new(),
-            services: BTreeMap::new(),
+            dial_plans: Shared::default(),
+            gateways: Shared::default(),
+            hunt_groups: Shared::default(),
+            policies: Shared::default(),
+            mailboxes: ByDatabase::default(),
+            routers: Shared::default(),
+            services: Shared::default(),
             secrets: BTreeMap::new(),
             store_keys: BTreeMap::new(),
             refused: Vec::new(),
@@ -357,19 +358,5 @@ impl World {
     /// Whether something was written of which nobody can tell which object it is.
     pub(crate) fn has_unread(&self) -> bool {
         self.refused.iter().any(|problem| problem.object.is_none())
-    }
-
-    /// Every object, with its generation.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectRef, i64)> {
-        fn of<S>(kind: Kind, objects: &BTreeMap<Key, Object<S>>) -> impl Iterator<Item = (ObjectRef, i64)> {
-            objects.iter().map(move |(key, object)| (ObjectRef::new(kind, key), object.generation))
-        }
-        of(Kind::UMDialPlan, &self.dial_plans)
-            .chain(of(Kind::UMIPGateway, &self.gateways))
-            .chain(of(Kind::UMHuntGroup, &self.hunt_groups))
-            .chain(of(Kind::UMMailboxPolicy, &self.policies))
-            .chain(of(Kind::UMMailbox, &self.mailboxes))
-            .chain(of(Kind::UMCallRouter, &self.routers))
-            .chain(of(Kind::UMService, &self.services))
     }
 }

@@ -187,8 +187,8 @@ fn a_condition_that_stays_keeps_its_time_and_one_that_moves_gets_a_new_one() {
 fn a_status_has_the_shape_that_the_definition_of_its_kind_gives_it() {
     let mut observed = Observed::default();
     apply(&mut observed, reconcile(&company()), usize::MAX);
-    for (object, status) in observed.statuses {
-        let json = serde_json::to_value(&status).unwrap();
+    for (object, status) in observed.statuses.iter() {
+        let json = serde_json::to_value(status).unwrap();
         match Kind::of(&object.kind).unwrap() {
             Kind::UMDialPlan => drop(serde_json::from_value::<crds::UMDialPlanStatus>(json).unwrap()),
             Kind::UMIPGateway => drop(serde_json::from_value::<crds::UMIPGatewayStatus>(json).unwrap()),
@@ -411,8 +411,10 @@ prop_compose! {
         let (token_keys, spare_key) = (vec![token_key()], Some(token_key()));
         let observed = Observed { served, ..Observed::default() };
         World {
-            dial_plans, gateways, hunt_groups, policies, mailboxes, routers, services, secrets, refused,
-            token_keys, spare_key, observed, cluster, ..empty()
+            dial_plans: dial_plans.into(), gateways: gateways.into(), hunt_groups: hunt_groups.into(),
+            policies: policies.into(), mailboxes: mailboxes.into_iter().collect(),
+            routers: routers.into(), services: services.into(),
+            secrets, refused, token_keys, spare_key, observed, cluster, ..empty()
         }
     }
 }
@@ -472,9 +474,9 @@ proptest! {
         let named: Vec<ObjectRef> = plan.problems.iter().filter_map(|problem| problem.object.clone()).collect();
         let mut observed = Observed::default();
         apply(&mut observed, plan, usize::MAX);
-        for (object, status) in &observed.statuses {
+        for (object, status) in observed.statuses.iter() {
             let ready = status.condition("Ready").unwrap().status == crds::ConditionStatus::True;
-            prop_assert_eq!(ready, !named.contains(object), "{}", object);
+            prop_assert_eq!(ready, !named.contains(&object), "{}", object);
         }
     }
 

@@ -251,7 +251,8 @@ fn a_namespace_may_have_several_servers_of_each_kind() {
 fn an_object_is_served_when_every_server_of_its_namespace_serves_it() {
     let mut world = world();
     let second = Key::new("default", "second");
-    world.routers.insert(second.clone(), world.routers[&key()].clone());
+    let router = world.routers[&key()].clone();
+    world.routers.insert(second.clone(), router);
     let plan = serde_json::from_value(json!({ "numberOfDigitsInExtension": 3 })).unwrap();
     world.dial_plans.insert(key(), Object { generation: 1, spec: plan });
     let routers = [&key(), &second].map(|key| ObjectRef::new(Kind::UMCallRouter, key));

@@ -2,7 +2,7 @@
 //!
 //! Decides how an object of the API server is read, and which pods count. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -63,24 +63,22 @@ pub(super) fn world(
 
 /// Puts an object beside others of its kind, with its status.
 fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
-    fn among<S: DeserializeOwned>(
-        objects: &mut BTreeMap<Key, Object<S>>,
+    fn read<S: DeserializeOwned>(
         key: &Key,
         object: &Json,
-    ) -> Result<(), serde_json::Error> {
+    ) -> Result<Option<(Key, Object<S>)>, serde_json::Error> {
         let spec = S::deserialize(&object["spec"])?;
         let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
-        objects.insert(key.clone(), Object { generation, spec });
-        Ok(())
+        Ok(Some((key.clone(), Object { generation, spec })))
     }
     let read = match kind {
-        Kind::UMDialPlan => among(&mut world.dial_plans, key, object),
-        Kind::UMIPGateway => among(&mut world.gateways, key, object),
-        Kind::UMHuntGroup => among(&mut world.hunt_groups, key, object),
-        Kind::UMMailboxPolicy => among(&mut world.policies, key, object),
-        Kind::UMMailbox => among(&mut world.mailboxes, key, object),
-        Kind::UMCallRouter => among(&mut world.routers, key, object),
-        Kind::UMService => among(&mut world.services, key, object),
+        Kind::UMDialPlan => read(key, object).map(|read| world.dial_plans.extend(read)),
+        Kind::UMIPGateway => read(key, object).map(|read| world.gateways.extend(read)),
+        Kind::UMHuntGroup => read(key, object).map(|read| world.hunt_groups.extend(read)),
+        Kind::UMMailboxPolicy => read(key, object).map(|read| world.policies.extend(read)),
+        Kind::UMMailbox => read(key, object).map(|read| world.mailboxes.extend(read)),
+        Kind::UMCallRouter => read(key, object).map(|read| world.routers.extend(read)),
+        Kind::UMService => read(key, object).map(|read| world.services.extend(read)),
     };
     let named = ObjectRef::new(kind, key);
     // The API server refuses such an object, unless its definitions are those of another version.

@@ -7,7 +7,7 @@ use config::TokenKey;
 use crds::Kind;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use umbriel_operator::{Cluster, Key, Object, ObjectRef, Plan, World};
+use umbriel_operator::{Cluster, Instance, Key, Object, ObjectRef, Plan, World};
 
 /// Gateways that lead to one dial plan, at most.
 const GATEWAYS_PER_DIAL_PLAN: u32 = 200;
@@ -61,6 +61,21 @@ pub(crate) fn world(mailboxes: u32, others: u32) -> World {
     }
     (0..mailboxes).for_each(|number| put(&mut world, number, &format!("User Number {number}")));
     world
+}
+
+/// The pods of both servers are ready and serve what is written.
+pub(crate) fn serve(world: &mut World) {
+    let router = world.observed.routers.values().next().map(|index| index.generation);
+    let service = world.observed.services.values().next().map(|index| index.generation);
+    for (kind, serves) in [(Kind::UMCallRouter, router), (Kind::UMService, service)] {
+        let server = ObjectRef::new(kind, &key("main"));
+        let (name, address) = ("main-mailbox-0".into(), Some(IpAddr::from([10, 244, 0, 7])));
+        let pod = Instance { name, address, node_address: None, ready: true, ends: false, serves };
+        if let Some(cluster) = &mut world.cluster {
+            cluster.instances.insert(server.clone(), vec![pod]);
+        }
+        world.observed.served.extend(serves.map(|serves| (server, serves)));
+    }
 }
 
 /// Carries a plan out.

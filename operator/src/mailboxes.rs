@@ -1,0 +1,225 @@
+//! [`Mailboxes`]: from the mailboxes of a world to what servers read and people are told of them.
+//!
+//! Decides that a database is looked at again only if its mailboxes changed, if a policy that they
+//! name leads elsewhere, or if they lose or gain an extension; and its statuses only if something
+//! changed that they say. What followed from the rest is remembered, and is what would follow anew.
+//!
+//! ```text
+//! mailboxes, policies -> Asked -> Claims of all databases -> Lost -> Found: parts and problems
+//! Found, statuses, servers -> what is to be written about them
+//! ```
+
+mod asked;
+mod found;
+mod policies;
+mod taken;
+mod totals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use config::{DATABASES, database_of};
+use crds::{Kind, UMMailboxSpec};
+
+use crate::plan::Write;
+use crate::problem::Problem;
+use crate::served::Servers;
+use crate::shared::{ByDatabase, Shared};
+use crate::status::{Details, Group, ObjectStatus, Round};
+use crate::world::{Key, Object, Waits, World};
+use asked::{Asked, Names, asked, names};
+use found::found;
+use taken::{Claims, Lost, lost};
+
+pub(crate) use found::Found;
+pub(crate) use policies::Policies;
+pub(crate) use totals::Totals;
+
+/// The mailboxes of one database.
+pub(crate) type Database = BTreeMap<Key, Object<UMMailboxSpec>>;
+
+/// What a plan took to be made, counted: how much of a world was looked at again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Databases whose parts and problems were found out.
+    pub databases: usize,
+    /// Mailboxes that were looked at for that.
+    pub mailboxes: usize,
+    /// Databases whose statuses were compared.
+    pub statuses: usize,
+}
+
+/// What followed from the mailboxes of the last world.
+#[derive(Debug, Default)]
+pub(crate) struct Mailboxes {
+    policies: Policies,
+    databases: Vec<Memory>,
+    claims: Claims,
+    totals: Totals,
+    effort: Effort,
+}
+
+/// What followed from one database.
+#[derive(Debug, Default)]
+struct Memory {
+    objects: Shared<Database>,
+    names: Arc<Names>,
+    lost: Lost,
+    found: Found,
+    settled: Option<Settled>,
+}
+
+/// What it followed from that nothing is to be written about the mailboxes of a database.
+#[derive(Debug)]
+struct Settled {
+    statuses: Shared<BTreeMap<Key, ObjectStatus>>,
+    awaited: Shared<BTreeMap<Key, Waits>>,
+    refused: Vec<Problem>,
+    servers: Arc<Servers>,
+    /// Whether it depends on what servers say, because somebody waits for them.
+    waits: bool,
+}
+
+impl Settled {
+    fn holds(&self, now: &Settled) -> bool {
+        self.statuses.is(&now.statuses)
+            && self.awaited == now.awaited
+            && self.refused == now.refused
+            && if self.waits { self.servers == now.servers } else { self.servers.stand_as(&now.servers) }
+    }
+}
+
+impl Mailboxes {
+    /// What followed from each database, by number.
+    pub(crate) fn found(&self) -> impl Iterator<Item = &Found> {
+        self.databases.iter().map(|memory| &memory.found)
+    }
+
+    /// What they come to together.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// What the last plan took.
+    pub(crate) fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// Looks at the mailboxes of `world`, of which the policies lead to `policies`.
+    pub(crate) fn look(&mut self, world: &World, policies: Policies) {
+        self.effort = Effort::default();
+        self.databases.resize_with(DATABASES, Memory::default);
+        let databases = world.mailboxes.databases();
+        let (changed, news) = self.take_up(databases, &policies);
+        self.policies = policies;
+        let all_names: Vec<Arc<Names>> =
+            self.databases.iter().map(|memory| Arc::clone(&memory.names)).collect();
+        let ask = |number: usize| asked(&databases[number], &all_names[number]);
+        let mut all_asked: BTreeMap<usize, Asked<'_>> =
+            changed.iter().map(|number| (*number, ask(*number))).collect();
+        let mut contested = BTreeSet::new();
+        for hash in &news {
+            for number in self.claims.contested(*hash) {
+                contested.insert(*hash);
+                all_asked.entry(number).or_insert_with(|| ask(number));
+            }
+        }
+        self.effort.mailboxes = all_asked.keys().map(|number| databases[*number].len()).sum();
+        let again = self.lose(&news, lost(&contested, all_asked.iter()));
+        for number in changed.union(&again).copied() {
+            let asked = all_asked.remove(&number).unwrap_or_else(|| {
+                self.effort.mailboxes += databases[number].len();
+                ask(number)
+            });
+            let memory = &mut self.databases[number];
+            let found = found(&databases[number], asked, &memory.lost);
+            self.totals.count(&memory.found.counts, &found.counts);
+            memory.found = found;
+            memory.settled = None;
+            self.effort.databases += 1;
+        }
+    }
+
+    /// Takes up the databases that changed, or of which a policy leads elsewhere: which they are, and
+    /// the hashes of the extensions that somebody began or ceased to ask for.
+    fn take_up(
+        &mut self,
+        databases: &[Shared<Database>],
+        policies: &Policies,
+    ) -> (BTreeSet<usize>, BTreeSet<u64>) {
+        let same_policies = self.policies == *policies;
+        let (mut changed, mut news) = (BTreeSet::new(), BTreeSet::new());
+        for (number, (memory, objects)) in self.databases.iter_mut().zip(databases).enumerate() {
+            let same_objects = memory.objects.is(objects);
+            if same_objects && same_policies {
+                continue;
+            }
+            let names = if same_objects {
+                memory.names.keys().map(|key| (key.clone(), policies.named(key))).collect()
+            } else {
+                names(objects, policies)
+            };
+            if same_objects && names == *memory.names {
+                continue;
+            }
+            news.extend(self.claims.change(number, (&memory.objects, &memory.names), (objects, &names)));
+            self.totals.refer(number, objects);
+            memory.objects = objects.clone();
+            memory.names = Arc::new(names);
+            changed.insert(number);
+        }
+        (changed, news)
+    }
+
+    /// Takes up who lost what of the extensions in `news`; gives the databases for which that is new.
+    fn lose(&mut self, news: &BTreeSet<u64>, mut lost: BTreeMap<usize, Lost>) -> BTreeSet<usize> {
+        let mut again = BTreeSet::new();
+        for (number, memory) in self.databases.iter_mut().enumerate() {
+            let now = lost.remove(&number).unwrap_or_default();
+            let before: Lost = memory.lost.extract_if(.., |_, (hash, _)| news.contains(hash)).collect();
+            if before != now {
+                again.insert(number);
+            }
+            memory.lost.extend(now);
+        }
+        again
+    }
+
+    /// What is to be written about the mailboxes of `world`, and which of them wait for servers.
+    pub(crate) fn statuses(&mut self, world: &World, round: &Round<'_>) -> (Vec<Write>, ByDatabase<Waits>) {
+        let mut refused: BTreeMap<usize, Vec<&Problem>> = BTreeMap::new();
+        for problem in &world.refused {
+            let object = problem.object.as_ref().filter(|object| object.kind == Kind::UMMailbox.name());
+            if let Some(object) = object {
+                refused.entry(database_of(&object.key.name)).or_default().push(problem);
+            }
+        }
+        let (mut writes, mut awaited) = (Vec::new(), ByDatabase::default());
+        for (number, memory) in self.databases.iter_mut().enumerate() {
+            let refused = refused.remove(&number).unwrap_or_default();
+            let mut now = Settled {
+                statuses: world.observed.statuses.mailboxes().databases()[number].clone(),
+                awaited: world.observed.awaited.mailboxes().databases()[number].clone(),
+                refused: refused.iter().copied().cloned().collect(),
+                servers: Arc::clone(round.servers),
+                waits: false,
+            };
+            if memory.settled.as_ref().is_some_and(|settled| settled.holds(&now)) {
+                awaited.put(number, now.awaited);
+                continue;
+            }
+            self.effort.statuses += 1;
+            let Found { problems, left_out, .. } = &memory.found;
+            let group =
+                Group::new(Kind::UMMailbox, &now.statuses, &now.awaited, refused.iter().copied(), problems);
+            let compared =
+                group.compare(round, &memory.objects, |key| !left_out.contains(key), |_| Details::default());
+            let settles = compared.writes.is_empty() && *now.awaited == compared.awaited;
+            writes.extend(compared.writes);
+            awaited.put(number, if settles { now.awaited.clone() } else { compared.awaited.into() });
+            now.waits = compared.waits;
+            memory.settled = settles.then_some(now);
+        }
+        (writes, awaited)
+    }
+}

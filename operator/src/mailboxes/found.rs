@@ -1,0 +1,85 @@
+//! Third: what follows from the mailboxes of one database.
+//!
+//! Decides which of them calls can reach, what servers read of them, and what is said about the
+//! others. A mailbox loses only the extensions that it cannot have; without any it cannot be reached
+//! and is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::parts::{DatabasePart, Part};
+use config::{Code, Mailbox, Owner};
+
+use super::Database;
+use super::asked::{Asked, Asking, named};
+use super::taken::Lost;
+use crate::problem::Problem;
+use crate::world::Key;
+
+/// What follows from the mailboxes of one database.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Everything that is wrong with them.
+    pub(crate) problems: Vec<Problem>,
+    /// Those that calls cannot reach.
+    pub(crate) left_out: BTreeSet<Key>,
+    /// How many can be reached in each dial plan.
+    pub(crate) counts: BTreeMap<Key, i64>,
+    /// What servers of each namespace read; nothing if it cannot be written.
+    pub(crate) parts: BTreeMap<String, Option<Part>>,
+}
+
+/// What follows from what is `asked` where `lost` goes to others.
+pub(super) fn found(database: &Database, asked: Asked<'_>, lost: &Lost) -> Found {
+    let mut contents: BTreeMap<&str, DatabasePart> = BTreeMap::new();
+    let mut found = Found { problems: asked.problems, ..Found::default() };
+    let mut reached = BTreeSet::new();
+    for asking in &asked.mailboxes {
+        let (key, policy) = (asking.key, asking.policy);
+        let mut extensions = Vec::with_capacity(asking.extensions.len());
+        for (index, extension) in &asking.extensions {
+            let keeper = if lost.is_empty() { None } else { lost.get(&(key.clone(), *index)) };
+            match keeper {
+                Some((_, keeper)) => found.problems.push(taken(asking, *index, extension, keeper)),
+                None => extensions.push((*extension).to_owned()),
+            }
+        }
+        if extensions.is_empty() {
+            continue;
+        }
+        reached.insert(key);
+        if let Some(count) = found.counts.get_mut(&policy.dial_plan) {
+            *count += 1;
+        } else {
+            found.counts.insert(policy.dial_plan.clone(), 1);
+        }
+        let owner = Owner {
+            display_name: asking.spec.display_name.clone(),
+            primary_smtp_address: asking.spec.primary_smtp_address.clone(),
+            voice_mail_text: policy.voice_mail_text.clone(),
+        };
+        let content = contents.entry(&key.namespace).or_default();
+        let (name, dial_plan) = (key.name.clone(), policy.dial_plan.name.clone());
+        content.owners.insert(name.clone(), owner);
+        content.mailboxes.push(Mailbox { name, dial_plan, extensions });
+    }
+    if reached.len() < database.len() {
+        found.left_out = database.keys().filter(|key| !reached.contains(key)).cloned().collect();
+    }
+    found.parts =
+        contents.into_iter().map(|(namespace, content)| (namespace.into(), content.to_part().ok())).collect();
+    found
+}
+
+/// Two mailboxes with one extension in a dial plan.
+fn taken(asking: &Asking<'_>, index: usize, extension: &str, keeper: &Key) -> Problem {
+    let plan = &asking.policy.dial_plan;
+    Problem {
+        code: Code::ExtensionTaken,
+        object: Some(named(asking.key)),
+        field: format!("spec.extensions[{index}]"),
+        value: extension.into(),
+        rule: format!("one mailbox for each extension of UMDialPlan {plan}; {keeper} has it already"),
+        fix: format!("write an extension that is free, or take {extension} from UMMailbox {keeper}"),
+        waits_for: None,
+    }
+}

@@ -1,0 +1,69 @@
+//! [`Totals`]: what the mailboxes of all databases come to together.
+//!
+//! Decides who is counted where: the mailboxes that refer to each policy, and those that calls reach
+//! in each dial plan. What a database adds is taken up when it changes, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::Kind;
+
+use super::Database;
+use crate::guards::Users;
+use crate::world::Key;
+
+/// What the mailboxes of all databases come to.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Who refers to each policy, in each database.
+    users_in: BTreeMap<usize, BTreeMap<Key, Users>>,
+    /// Who refers to each policy.
+    users: BTreeMap<Key, Users>,
+    /// How many mailboxes calls reach in each dial plan.
+    reached: BTreeMap<Key, i64>,
+}
+
+impl Totals {
+    /// Who refers to each policy.
+    pub(crate) fn users(&self) -> &BTreeMap<Key, Users> {
+        &self.users
+    }
+
+    /// How many mailboxes calls reach in the dial plan `key`.
+    pub(crate) fn reached(&self, key: &Key) -> i64 {
+        self.reached.get(key).copied().unwrap_or_default()
+    }
+
+    /// Takes up who refers to what in a database that changed.
+    pub(super) fn refer(&mut self, number: usize, database: &Database) {
+        let mut now: BTreeMap<Key, Users> = BTreeMap::new();
+        for (key, mailbox) in database {
+            let policy = key.beside(&mailbox.spec.um_mailbox_policy);
+            now.entry(policy).or_default().add(Kind::UMMailbox, &key.name);
+        }
+        let before = self.users_in.insert(number, now).unwrap_or_default();
+        let now = &self.users_in[&number];
+        let both: BTreeSet<&Key> = before.keys().chain(now.keys()).collect();
+        for policy in both.into_iter().filter(|policy| before.get(policy) != now.get(policy)) {
+            let mut all = Users::default();
+            self.users_in.values().filter_map(|users| users.get(policy)).for_each(|users| all.merge(users));
+            if all.count() == 0 {
+                self.users.remove(policy);
+            } else {
+                self.users.insert(policy.clone(), all);
+            }
+        }
+    }
+
+    /// Takes up that a database reaches `now` mailboxes of each dial plan, after `before`.
+    pub(super) fn count(&mut self, before: &BTreeMap<Key, i64>, now: &BTreeMap<Key, i64>) {
+        for (plan, count) in before {
+            if let Some(total) = self.reached.get_mut(plan) {
+                *total -= count;
+            }
+        }
+        for (plan, count) in now {
+            *self.reached.entry(plan.clone()).or_default() += count;
+        }
+        self.reached.retain(|_, total| *total != 0);
+    }
+}
