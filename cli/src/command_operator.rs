@@ -33,7 +33,9 @@ pub(crate) fn run(arguments: &OperatorArguments) -> Result<bool> {
         resync_interval: arguments.resync_interval,
     };
     let health = Arc::new(cluster::Health::default());
-    let _admin = admin::serve(arguments.admin, metrics::registry(), vec![Arc::clone(&health) as _])
+    let registry = metrics::registry();
+    health.publish(&mut metrics::lock(&registry));
+    let _admin = admin::serve(arguments.admin, registry, vec![Arc::clone(&health) as _])
         .map_err(|error| admin_not_opened(&error))?;
     cluster::run(&settings, &health, &drain).into_diagnostic().wrap_err("the operator ends")?;
     Ok(true)

@@ -15,6 +15,7 @@ pub mod image;
 pub mod installed;
 pub mod load;
 pub mod mail;
+pub mod monitor;
 mod need;
 pub mod office;
 pub mod operator;

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use umbriel_tests::audio::{self, Law};
 use umbriel_tests::audit::{Audit, Request, Right, denied_to, granted, used_by};
 use umbriel_tests::callers::{Sipp, baresip};
+use umbriel_tests::cluster::root;
 use umbriel_tests::installed::{
     Tenant, Volume, checkout, commands_of_readme, helm, let_strangers_in, type_in,
 };
 use umbriel_tests::mail::{AIOSMTPD, Mail};
+use umbriel_tests::monitor;
 use umbriel_tests::phone::Phone;
 use umbriel_tests::scenarios::ALL;
 use umbriel_tests::{Cluster, Site, has, image, wait_until};
@@ -92,7 +94,11 @@ fn story(cluster: &Cluster, before: &BTreeSet<String>, clock: &Clock) {
     the_operator_uses_its_rights(cluster, "role --namespace phones", &audit.since(start));
 
     let start = audit.length();
-    let _said = type_in(&format!("{upgrade} --set operator.namespace="));
+    let fixture = root().join("tests/fixtures/podmonitors.yaml");
+    let _defined = cluster.kubectl(&["apply", "--filename", fixture.to_str().expect("a path")]);
+    let monitored = "podMonitor.enabled=true,podMonitor.labels.release=prometheus";
+    let _said = type_in(&format!("{upgrade} --set operator.namespace=,{monitored}"));
+    what_is_monitored_answers(cluster);
     scenarios_hold(cluster, clock);
     requests.extend(audit.since(start));
     the_operator_uses_its_rights(cluster, "clusterrole", &requests);
@@ -107,6 +113,27 @@ fn is_answered(quickstart: &mut Tenant<'_>, begun: Instant, clock: &Clock) {
     clock.tell(&format!("{seconds:.1} s from `helm install` to the first answered call"));
     phone.hang_up();
     messages_arrive(quickstart, &phone.call_id);
+}
+
+/// Everything that the release has made says what the API server's definitions know, and whoever
+/// collects metrics by its PodMonitor has those of every program.
+fn what_is_monitored_answers(cluster: &Cluster) {
+    let manifest = "helm get manifest umbriel --namespace umbriel-system";
+    let strictly = "kubectl apply --dry-run=server --validate=strict --filename=-";
+    let said = type_in(cluster, &root(), &format!("{manifest} | {strictly}"));
+    assert!(said.contains("podmonitor.monitoring.coreos.com/umbriel configured"), "{said}");
+    let release = "--output=jsonpath={.metadata.labels.release}";
+    let release = cluster.kubectl(&["get", "podmonitor", "umbriel", "--namespace=umbriel-system", release]);
+    assert_eq!(release, "prometheus", "Prometheus finds it by this");
+    let mut components = BTreeSet::new();
+    for (labels, head, body) in monitor::ask_all(cluster, "umbriel-system", "umbriel") {
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("openmetrics-text"), "{labels:?}: {head}");
+        assert!(body.contains("\n# TYPE um_") && body.ends_with("# EOF\n"), "{labels:?}: {body}");
+        let component = &labels["app.kubernetes.io/component"];
+        assert!(component != "operator" || body.contains("\num_operator_leads 1\n"), "{body}");
+        components.insert(component.clone());
+    }
+    assert_eq!(components.into_iter().collect::<Vec<_>>(), ["mailbox", "operator", "router"]);
 }
 
 /// A gateway that names a dial plan is given a hunt group, and a mailbox server before which a load

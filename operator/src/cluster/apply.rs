@@ -119,7 +119,9 @@ impl Desk<'_> {
                 outcome.failed.insert(what);
                 continue;
             }
-            let Err(error) = self.send(world, &write).await else {
+            let sent = self.send(world, &write).await;
+            self.health.count_write(sent.is_ok());
+            let Err(error) = sent else {
                 for event in events(world, &write) {
                     if !(is_configuration && outcome.events.contains(&event)) {
                         outcome.events.push(event);

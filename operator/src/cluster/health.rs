@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use runtime::admin::Component;
+use runtime::metrics::Registry;
 
 /// Whatever is in trouble tries again within half a minute; a trouble that was not seen for longer
 /// than that is over.
@@ -36,9 +37,30 @@ pub struct Health {
     turned: Mutex<Option<Instant>>,
     stands_by: AtomicBool,
     synced: AtomicBool,
+    leads: AtomicBool,
     rounds: AtomicU64,
+    writes: AtomicU64,
+    refused: AtomicU64,
+    problems: AtomicU64,
     /// What is wrong, by what it is about.
     troubles: Mutex<BTreeMap<String, Trouble>>,
+}
+
+/// What there is to count, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    /// It holds the Lease.
+    pub(super) leads: bool,
+    /// It can do its work, or stands by.
+    pub(super) is_ready: bool,
+    /// What is wrong with objects.
+    pub(super) problems: u64,
+    /// Times that a namespace was looked at.
+    pub(super) rounds: u64,
+    /// What was written.
+    pub(super) writes: u64,
+    /// What could not be written.
+    pub(super) refused: u64,
 }
 
 /// Something that goes wrong each time that it is tried.
@@ -72,6 +94,7 @@ impl Health {
     /// It waits for the Lease, or has it.
     pub(super) fn stand_by(&self, stands_by: bool) {
         self.stands_by.store(stands_by, Ordering::Relaxed);
+        self.leads.store(!stands_by, Ordering::Relaxed);
     }
 
     /// Every object has been seen.
@@ -82,6 +105,35 @@ impl Health {
     /// A namespace was looked at.
     pub(super) fn count_round(&self) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something was written, or could not be.
+    pub(super) fn count_write(&self, was_written: bool) {
+        let count = if was_written { &self.writes } else { &self.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So much is wrong with objects now.
+    pub(super) fn count_problems(&self, problems: usize) {
+        self.problems.store(problems as u64, Ordering::Relaxed);
+    }
+
+    /// What there is to count.
+    pub(super) fn figures(&self) -> Figures {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Figures {
+            leads: self.leads.load(Ordering::Relaxed),
+            is_ready: self.ready().is_ok(),
+            problems: read(&self.problems),
+            rounds: read(&self.rounds),
+            writes: read(&self.writes),
+            refused: read(&self.refused),
+        }
+    }
+
+    /// Has `registry` show what there is to count.
+    pub fn publish(self: &Arc<Self>, registry: &mut Registry) {
+        super::metrics::publish(self, registry);
     }
 
     /// `what` is in trouble; says so in the log when that is news.

@@ -16,6 +16,7 @@ mod connect;
 mod events;
 mod health;
 mod lease;
+mod metrics;
 mod objects;
 mod pods;
 mod populate;
@@ -170,8 +171,8 @@ struct Shell<'a> {
     reconcilers: BTreeMap<String, Reconciler>,
     /// The keys of the redirect token of each namespace, as they were when they could be read.
     token_keys: BTreeMap<String, WrittenKeys>,
-    /// The problems of each namespace, as they were told last.
-    problems: BTreeMap<String, String>,
+    /// The problems of each namespace, as they were told last: how many, and which.
+    problems: BTreeMap<String, (usize, String)>,
 }
 
 /// When everything is listed anew.
@@ -373,15 +374,17 @@ impl<'a> Shell<'a> {
         desk.carry_out(namespace, world, writes, outcome).await;
     }
 
-    /// Logs what is wrong, when that changes.
+    /// Logs what is wrong, when that changes, and counts it.
     fn report(&mut self, namespace: &str, plan: &Plan) {
         let text = plan.problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
         if text.is_empty() {
             self.problems.remove(namespace);
-        } else if self.problems.get(namespace) != Some(&text) {
-            tracing::warn!(namespace, problems = plan.problems.len(), "{text}");
-            self.problems.insert(namespace.into(), text);
+        } else if self.problems.get(namespace).is_none_or(|(_, told)| *told != text) {
+            let problems = plan.problems.len();
+            tracing::warn!(namespace, problems, "{text}");
+            self.problems.insert(namespace.into(), (problems, text));
         }
+        self.health.count_problems(self.problems.values().map(|(problems, _)| problems).sum());
     }
 }
 
