@@ -342,6 +342,8 @@ fn write(
 impl runtime::Core for Router {
     type Note = Infallible;
 
+    const ANY_WORKER: bool = true;
+
     fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox) {
         self.answer(bytes, peer, now.unix_ms / 1000, out);
     }

@@ -266,7 +266,7 @@ impl Shared {
             ..ServeSettings::new(NAME, self.workers)
         };
         let (state, counters) = (Arc::clone(&self.state), self.counters.clone());
-        Ok(serve(&settings, move |_| Router::new(Arc::clone(&state), counters.clone()))?)
+        Ok(serve(&settings, move |place| Router::new(Arc::clone(&state), counters.of(place.index)))?)
     }
 
     fn certificate(&self, identity: &ServerIdentity) -> Result<Certificate, TlsError> {

@@ -2,8 +2,9 @@
 //!
 //! Decides how datagrams are laid out for `recvmmsg` and `sendmmsg`, and that a run of equally long
 //! messages to one peer goes down the network stack as one (`UDP_SEGMENT`), for as long as the way
-//! out can do that. Refuses to know what is in them. The only file of the house with unsafe code:
-//! the kernel is handed pointers, and each of them is made from a live slice just before the call.
+//! out can do that. Refuses to know what is in them. It has unsafe code, as has
+//! `spread.rs` beside it and no other file: the kernel is handed pointers, and each of them is made from
+//! a live slice just before the call.
 
 #![allow(unsafe_code, reason = "recvmmsg and sendmmsg take pointers, and no safe wrapper reuses its memory")]
 #![allow(

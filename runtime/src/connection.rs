@@ -4,37 +4,35 @@
 //! its connection again, and when a connection is closed: too many, too slow, silent for too long,
 //! or no SIP. Refuses to know what the messages mean.
 
-use std::collections::HashMap;
+use std::cell::{OnceCell, RefCell, RefMut};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use sip::{ConnectionId, Frame, Framer, Peer, Transport};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use crate::books::{Books, Open};
 use crate::metrics::{Closed, Lost, ServeMetrics};
-use crate::serve::{Limits, WorkerPlace};
+use crate::outgoing::{Batch, Outgoing};
+use crate::patience::Patience;
+use crate::serve::{Limits, Now, WorkerPlace};
 use crate::socket;
-
-/// Read in one go. Small enough for thousands of connections, and for the answers to one read to
-/// stay far below what may wait to be written.
-const READ_BYTES: usize = 8 * 1024;
 
 /// The answer to a keep-alive of two line ends (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
-
-/// Of what comes in one go and any worker may take, a worker keeps this many messages to itself and
-/// shares the rest, so that one busy peer is not one core's worth. Below that a hand-over costs more
-/// than it saves.
-const SHARE_AFTER: usize = 16;
 
 /// Line ends that wait for the rest of a keep-alive are no message that has begun.
 const HALF_A_PING: usize = b"\r\n\r".len();
@@ -49,24 +47,28 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// The low bits of a connection's number name its worker; see `MAX_WORKERS`.
 const WORKER_BITS: u32 = 8;
 
-/// What workers and connections send to a worker: a message for its core, and whom it came from.
-pub(crate) struct Mail(pub(crate) Vec<u8>, pub(crate) Peer);
-
-/// Another worker for a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Elsewhere {
-    /// The only one that may take it.
-    Owner(usize),
-    /// One that may as well.
-    Helper(usize),
+/// What workers and connections send to a worker.
+pub(crate) enum Mail {
+    /// A message for its core, and whom it came from.
+    Message(Vec<u8>, Peer),
+    /// A new connection, for the worker that has the fewest.
+    Connection(std::net::TcpStream, SocketAddr, Option<TlsAcceptor>),
 }
 
-impl Elsewhere {
-    pub(crate) const fn worker(self) -> usize {
-        match self {
-            Elsewhere::Owner(worker) | Elsewhere::Helper(worker) => worker,
-        }
-    }
+/// The worker as its connections see it.
+pub(crate) trait Desk {
+    /// Lets the core take a message that came by a connection. What it says to that very connection is
+    /// appended to `answers`, and what it says to others is sent. Gives the number of answers.
+    fn handle(&self, bytes: &[u8], peer: Peer, now: Now, answers: &mut Vec<u8>) -> u64;
+
+    /// Where all connections of the worker read into, one after the other.
+    fn read_buffer(&self) -> RefMut<'_, Box<[u8]>>;
+
+    /// An empty buffer for answers.
+    fn lend(&self) -> Vec<u8>;
+
+    /// Takes back a buffer that was lent.
+    fn take_back(&self, buffer: Vec<u8>);
 }
 
 /// A bound listener, in the clear or with what it shows to who connects.
@@ -78,64 +80,54 @@ pub(crate) struct Listening {
 /// The connections of one worker, and the ways to all workers.
 pub(crate) struct Connections {
     place: WorkerPlace,
+    desk: OnceCell<Weak<dyn Desk>>,
     mail: Arc<[mpsc::Sender<Mail>]>,
     steer: fn(&[u8], usize) -> Option<usize>,
     books: Arc<Books>,
     limits: Limits,
     metrics: ServeMetrics,
-    tasks: Mutex<JoinSet<()>>,
-    listeners: Mutex<Vec<AbortHandle>>,
-}
-
-/// The open connections of a whole server. Any worker may answer by any of them: an answer on a
-/// stream is never repeated, so it must not wait behind the messages of a busy worker, or get lost.
-pub(crate) struct Books {
-    total: AtomicUsize,
-    /// By worker, so that they seldom wait for each other.
-    open: Vec<Mutex<HashMap<ConnectionId, Open>>>,
-}
-
-impl Books {
-    pub(crate) fn new(workers: usize) -> Self {
-        Books { total: AtomicUsize::new(0), open: (0..workers).map(|_| Mutex::default()).collect() }
-    }
-
-    fn of(&self, worker: usize) -> MutexGuard<'_, HashMap<ConnectionId, Open>> {
-        lock(&self.open[worker])
-    }
-}
-
-/// The workers' end of an open connection.
-struct Open {
-    transport: Transport,
-    address: SocketAddr,
-    outgoing: mpsc::UnboundedSender<Vec<u8>>,
-    unsent_bytes: Arc<AtomicUsize>,
+    tasks: RefCell<JoinSet<()>>,
+    listeners: RefCell<Vec<AbortHandle>>,
 }
 
 /// The connection's own end; dropping it closes the connection's books.
 struct Ticket {
-    connections: Arc<Connections>,
+    connections: Rc<Connections>,
     peer: Peer,
     id: ConnectionId,
-    outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
-    unsent_bytes: Arc<AtomicUsize>,
-    /// Messages that were handed on, less those that were written since. An ACK stays in it.
-    unanswered: usize,
+    outgoing: Arc<Outgoing>,
+    /// Messages that were handed to other workers, less those that were written for them since. An ACK
+    /// stays in it.
+    unanswered: u64,
+}
+
+/// What one read brought.
+#[derive(Default)]
+struct Read {
+    /// Whole messages.
+    messages: usize,
+    /// What is written for those that this worker took.
+    answers: Vec<u8>,
+    /// How many messages that is.
+    answered: u64,
+    /// Those that belong to other workers.
+    elsewhere: Vec<(usize, Mail)>,
+    /// Why no more is read.
+    end: Option<Option<Closed>>,
 }
 
 /// Numbers of connections are unique in the process.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// Accepts connections until the worker stops.
-pub(crate) fn listen(connections: &Arc<Connections>, listening: Listening) -> io::Result<()> {
+pub(crate) fn listen(connections: &Rc<Connections>, listening: Listening) -> io::Result<()> {
     let listener = TcpListener::from_std(listening.listener)?;
     let acceptor = listening.tls.map(TlsAcceptor::from);
-    let accepting = Arc::clone(connections);
-    let task = tokio::spawn(async move {
+    let accepting = Rc::clone(connections);
+    let task = tokio::task::spawn_local(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, address)) => accept(&accepting, stream, address, acceptor.clone()),
+                Ok((stream, address)) => accepting.give(stream, address, acceptor.clone()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
@@ -143,32 +135,8 @@ pub(crate) fn listen(connections: &Arc<Connections>, listening: Listening) -> io
             }
         }
     });
-    lock(&connections.listeners).push(task.abort_handle());
+    connections.listeners.borrow_mut().push(task.abort_handle());
     Ok(())
-}
-
-fn accept(connections: &Arc<Connections>, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
-    let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
-    // Before its first message nothing can be answered: closing is all that can be said.
-    let Some(mut ticket) = connections.admit(transport, address) else { return };
-    connections.spawn(async move {
-        if socket::prepare_connection(&stream).is_err() {
-            return;
-        }
-        let metrics = ticket.connections.metrics.clone();
-        let closed = match tls {
-            None => ticket.converse(stream).await,
-            Some(tls) => {
-                match timeout(ticket.connections.limits.handshake_timeout, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => ticket.converse(stream).await,
-                    Ok(Err(_)) | Err(_) => Some(Closed::Handshake),
-                }
-            }
-        };
-        if let Some(why) = closed {
-            metrics.count_closed(why);
-        }
-    });
 }
 
 impl Connections {
@@ -182,36 +150,38 @@ impl Connections {
     ) -> Self {
         Connections {
             place,
+            desk: OnceCell::new(),
             mail,
             steer,
             books,
             limits,
             metrics,
-            tasks: Mutex::default(),
-            listeners: Mutex::default(),
+            tasks: RefCell::default(),
+            listeners: RefCell::default(),
         }
     }
 
-    /// The other worker that a message belongs to, or that takes it off this one: it is the
-    /// `number`th of those that came in one go, from 0.
-    pub(crate) fn elsewhere(&self, bytes: &[u8], number: usize) -> Option<Elsewhere> {
-        let WorkerPlace { index, workers, .. } = self.place;
-        let elsewhere = match (self.steer)(bytes, workers) {
-            Some(owner) => Elsewhere::Owner(owner),
-            None if number < SHARE_AFTER => return None,
-            None => Elsewhere::Helper((index + number) % workers),
-        };
-        Some(elsewhere).filter(|elsewhere| elsewhere.worker() != index && elsewhere.worker() < workers)
+    /// Tells who takes the messages, before the first connection comes.
+    pub(crate) fn serve(&self, desk: Weak<dyn Desk>) {
+        // A second desk is not there to be set.
+        let _first = self.desk.set(desk);
     }
 
-    /// Hands something to another worker; false if its queue is full.
-    pub(crate) fn post(&self, worker: usize, mail: Mail) -> bool {
-        self.mail.get(worker).is_some_and(|worker| worker.try_send(mail).is_ok())
+    /// The other worker that a message belongs to.
+    pub(crate) fn owner(&self, bytes: &[u8]) -> Option<usize> {
+        let WorkerPlace { index, workers, .. } = self.place;
+        (self.steer)(bytes, workers).filter(|owner| *owner != index && *owner < workers)
+    }
+
+    /// Hands something to another worker; it comes back if its queue is full.
+    pub(crate) fn post(&self, worker: usize, mail: Mail) -> Result<(), Mail> {
+        let Some(worker) = self.mail.get(worker) else { return Err(mail) };
+        worker.try_send(mail).map_err(mpsc::error::TrySendError::into_inner)
     }
 
     /// Sends a message by the connection that its peer names. If that is gone, or none is named, by
     /// any to the same address, and failing that by a new one (RFC 3261 section 18.2.2).
-    pub(crate) fn send(self: &Arc<Self>, peer: Peer, bytes: &[u8]) {
+    pub(crate) fn send(self: &Rc<Self>, peer: Peer, bytes: &[u8]) {
         if let Some(id) = peer.connection
             && let Some(known) = self.books.of(worker_of(id)).get(&id)
         {
@@ -230,21 +200,86 @@ impl Connections {
 
     /// Lets everything that is queued be written, for at most `patience`, and ends all tasks.
     pub(crate) async fn close_all(&self, patience: Duration) {
-        for listener in lock(&self.listeners).drain(..) {
+        for listener in self.listeners.borrow_mut().drain(..) {
             listener.abort();
         }
-        // Without its sender a connection ends once its queue is empty.
+        // Without its entry a connection ends once its queue is empty.
         self.books.of(self.place.index).clear();
-        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let mut tasks = self.tasks.take();
         let all_ended = async { while tasks.join_next().await.is_some() {} };
         // Those that are left when patience ends are aborted with the set.
         let _in_time = timeout(patience, all_ended).await;
     }
 
-    fn connect(self: &Arc<Self>, peer: Peer, bytes: &[u8]) {
+    /// Gives a new connection to the worker that has the fewest, so that those of one single peer are
+    /// spread evenly too.
+    fn give(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+        let own = self.place.index;
+        let idlest = self.books.give(own);
+        if idlest == own {
+            return self.take(stream, address, tls);
+        }
+        let not_given = match stream.into_std() {
+            Ok(stream) => self.post(idlest, Mail::Connection(stream, address, tls)).err(),
+            Err(error) => {
+                self.books.take_from(idlest);
+                tracing::warn!(%error, "a connection could not be handed over");
+                return;
+            }
+        };
+        if let Some(Mail::Connection(stream, address, tls)) = not_given {
+            self.books.take_from(idlest);
+            self.books.give_to(own);
+            self.take_given(stream, address, tls);
+        }
+    }
+
+    /// Takes a connection that another worker accepted.
+    pub(crate) fn take_given(
+        self: &Rc<Self>,
+        stream: std::net::TcpStream,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+    ) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.take(stream, address, tls),
+            Err(error) => {
+                self.books.take_from(self.place.index);
+                tracing::warn!(%error, "a connection could not be taken over");
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+        let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
+        // Before its first message nothing can be answered: closing is all that can be said.
+        let Some(mut ticket) = self.admit(transport, address) else { return };
+        self.spawn(async move {
+            if socket::prepare_connection(&stream).is_err() {
+                return;
+            }
+            let closed = match tls {
+                None => ticket.converse(stream).await,
+                Some(tls) => {
+                    let limit = ticket.connections.limits.handshake_timeout;
+                    // What a handshake needs is given back once it is over.
+                    match Box::pin(timeout(limit, tls.accept(stream))).await {
+                        Ok(Ok(stream)) => ticket.converse(stream).await,
+                        Ok(Err(_)) | Err(_) => Some(Closed::Handshake),
+                    }
+                }
+            };
+            if let Some(why) = closed {
+                ticket.connections.metrics.count_closed(why);
+            }
+        });
+    }
+
+    fn connect(self: &Rc<Self>, peer: Peer, bytes: &[u8]) {
         if peer.transport != Transport::Tcp {
             return self.metrics.count_lost(Lost::NoConnection);
         }
+        self.books.give_to(self.place.index);
         let Some(mut ticket) = self.admit(Transport::Tcp, peer.address) else {
             return self.metrics.count_lost(Lost::NoConnection);
         };
@@ -252,84 +287,69 @@ impl Connections {
             open.push(bytes, &self.limits, &self.metrics);
         }
         self.spawn(async move {
-            let metrics = ticket.connections.metrics.clone();
             let connecting = TcpStream::connect(ticket.peer.address);
             match timeout(ticket.connections.limits.connect_timeout, connecting).await {
                 Ok(Ok(stream)) if socket::prepare_connection(&stream).is_ok() => {
                     if let Some(why) = ticket.converse(stream).await {
-                        metrics.count_closed(why);
+                        ticket.connections.metrics.count_closed(why);
                     }
                 }
-                Ok(_) | Err(_) => metrics.count_lost(Lost::NoConnection),
+                Ok(_) | Err(_) => ticket.connections.metrics.count_lost(Lost::NoConnection),
             }
         });
     }
 
-    /// Opens the books for one more connection, if there may be one.
-    fn admit(self: &Arc<Self>, transport: Transport, address: SocketAddr) -> Option<Ticket> {
+    /// Opens the books for one more connection that this worker was given, if there may be one.
+    fn admit(self: &Rc<Self>, transport: Transport, address: SocketAddr) -> Option<Ticket> {
         let before = self.books.total.fetch_add(1, Ordering::Relaxed);
         if before >= self.limits.connections {
             self.books.total.fetch_sub(1, Ordering::Relaxed);
+            self.books.take_from(self.place.index);
             self.metrics.count_closed(Closed::Cap);
             return None;
         }
         self.metrics.count_connections(before + 1);
         let serial = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let id = ConnectionId(serial << WORKER_BITS | self.place.index as u64);
-        let (outgoing_in, outgoing) = mpsc::unbounded_channel();
-        let unsent_bytes = Arc::new(AtomicUsize::new(0));
-        let open =
-            Open { transport, address, outgoing: outgoing_in, unsent_bytes: Arc::clone(&unsent_bytes) };
+        let outgoing = Arc::new(Outgoing::default());
+        let open = Open { transport, address, outgoing: Arc::clone(&outgoing) };
         self.books.of(self.place.index).insert(id, open);
         let peer = Peer { transport, address, connection: Some(id) };
-        Some(Ticket { connections: Arc::clone(self), peer, id, outgoing, unsent_bytes, unanswered: 0 })
+        Some(Ticket { connections: Rc::clone(self), peer, id, outgoing, unanswered: 0 })
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = lock(&self.tasks);
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let mut tasks = self.tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
-    }
-}
-
-impl Open {
-    /// Queues a message. What waits is capped in bytes: a reader that falls behind loses the message.
-    fn push(&self, bytes: &[u8], limits: &Limits, metrics: &ServeMetrics) {
-        let waiting = self.unsent_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        if waiting + bytes.len() > limits.unsent_bytes || self.outgoing.send(bytes.to_vec()).is_err() {
-            self.unsent_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-            metrics.count_lost(Lost::PeerTooSlow);
-        }
+        tasks.spawn_local(task);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let books = &self.connections.books;
-        books.of(self.connections.place.index).remove(&self.id);
+        let Connections { books, place, metrics, .. } = &*self.connections;
+        books.of(place.index).remove(&self.id);
+        books.take_from(place.index);
         let before = books.total.fetch_sub(1, Ordering::Relaxed);
-        self.connections.metrics.count_connections(before.saturating_sub(1));
+        metrics.count_connections(before.saturating_sub(1));
     }
 }
 
 impl Ticket {
     /// Reads and writes until either side ends it; `Some` if it was us who closed it.
     async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: S) -> Option<Closed> {
+        let desk = self.connections.desk.get().and_then(Weak::upgrade)?;
         let mut framer = Framer::new();
-        let mut buffer = vec![0; READ_BYTES];
         let mut patience = Patience::new(self.connections.limits);
         loop {
             let went_on = tokio::select! {
                 biased;
-                message = self.outgoing.recv() => self.write_out(&mut stream, message).await,
-                read = timeout_at(patience.until, stream.read(&mut buffer)) => match read {
+                batch = self.outgoing.take() => self.write_out(&mut stream, batch).await,
+                read = timeout_at(patience.until, self.read(&*desk, &mut stream, &mut framer)) => match read {
                     Err(_) => Err(Some(patience.lost())),
-                    Ok(Err(_)) | Ok(Ok(0)) => Err(None),
-                    Ok(Ok(length)) => {
-                        framer.push(&buffer[..length]);
-                        self.take_messages(&mut stream, &mut framer)
-                            .await
-                            .map(|messages| patience.after_read(messages, framer.waiting_bytes() > HALF_A_PING))
+                    Ok(read) => {
+                        patience.after_read(read.messages, framer.waiting_bytes() > HALF_A_PING);
+                        self.answer(&*desk, &mut stream, read).await
                     }
                 },
             };
@@ -342,88 +362,95 @@ impl Ticket {
         }
     }
 
+    /// Waits for bytes, and lets every message that is whole be handled. All connections of a worker
+    /// read into one buffer, so that one that is silent holds none.
+    async fn read<S: AsyncRead + Unpin>(&self, desk: &dyn Desk, stream: &mut S, framer: &mut Framer) -> Read {
+        poll_fn(|context| {
+            let mut buffer = desk.read_buffer();
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(Read { end: Some(None), ..Read::default() });
+            }
+            Poll::Ready(self.handle(desk, framer, buffer.filled()))
+        })
+        .await
+    }
+
+    fn handle(&self, desk: &dyn Desk, framer: &mut Framer, mut bytes: &[u8]) -> Read {
+        let Connections { metrics, .. } = &*self.connections;
+        let mut read = Read { answers: desk.lend(), ..Read::default() };
+        let now = Now::read();
+        loop {
+            match framer.cut(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(Frame::Ping)) => read.answers.extend_from_slice(PONG),
+                Ok(Some(Frame::Message(message))) => {
+                    read.messages += 1;
+                    match self.connections.owner(message) {
+                        Some(owner) => {
+                            read.elsewhere.push((owner, Mail::Message(message.to_vec(), self.peer)));
+                        }
+                        None => read.answered += desk.handle(message, self.peer, now, &mut read.answers),
+                    }
+                }
+                Err(_) => {
+                    read.end = Some(Some(Closed::Malformed));
+                    break;
+                }
+            }
+        }
+        metrics.add_received(self.peer.transport, read.messages as u64);
+        read
+    }
+
+    /// Writes the answers to one read in one go, and hands on what belongs to others. A worker that does
+    /// not keep up makes the connection wait, and so the peer.
+    async fn answer<S>(&mut self, desk: &dyn Desk, stream: &mut S, read: Read) -> Result<(), Option<Closed>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let Read { answers, answered, elsewhere, end, .. } = read;
+        let limits = self.connections.limits;
+        if !answers.is_empty() {
+            write(stream, &answers, limits.write_timeout).await?;
+            self.connections.metrics.add_sent(self.peer.transport, answered);
+        }
+        desk.take_back(answers);
+        for (owner, mail) in elsewhere {
+            self.connections.mail[owner].send(mail).await.map_err(|_| None)?;
+            self.unanswered += 1;
+        }
+        end.map_or(Ok(()), Err)
+    }
+
     /// Writes what answers the messages that were handed on already.
     async fn answer_the_rest<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) {
         while self.unanswered > 0 {
-            let message = self.outgoing.recv().await;
-            if self.write_out(stream, message).await.is_err() {
+            let batch = self.outgoing.take().await;
+            if self.write_out(stream, batch).await.is_err() {
                 return;
             }
         }
     }
 
-    /// Writes one message; `None` means that the worker stops and there will be no other.
-    async fn write_out<S>(&mut self, stream: &mut S, message: Option<Vec<u8>>) -> Result<(), Option<Closed>>
+    /// Writes what was queued; `None` means that the worker stops and there will be no more.
+    async fn write_out<S>(&mut self, stream: &mut S, batch: Option<Batch>) -> Result<(), Option<Closed>>
     where
         S: AsyncWrite + Unpin,
     {
         let write_timeout = self.connections.limits.write_timeout;
-        let Some(message) = message else {
+        let Some(Batch { bytes, messages }) = batch else {
             // A peer that has gone already needs no farewell.
             let _closed = timeout(write_timeout, stream.shutdown()).await;
             return Err(None);
         };
-        let written = write(stream, &message, write_timeout).await;
-        self.unsent_bytes.fetch_sub(message.len(), Ordering::Relaxed);
-        self.unanswered = self.unanswered.saturating_sub(1);
+        let written = write(stream, &bytes, write_timeout).await;
+        self.outgoing.written();
+        self.unanswered = self.unanswered.saturating_sub(messages);
         written?;
-        self.connections.metrics.count_sent(self.peer.transport);
+        self.connections.metrics.add_sent(self.peer.transport, messages);
         Ok(())
-    }
-
-    /// Hands every message that is whole to its worker, and says how many there were. A worker that
-    /// does not keep up makes the connection wait, and so the peer.
-    async fn take_messages<S>(&mut self, stream: &mut S, framer: &mut Framer) -> Result<usize, Option<Closed>>
-    where
-        S: AsyncWrite + Unpin,
-    {
-        let connections = &self.connections;
-        let mut messages = 0;
-        while let Some(frame) = framer.next().map_err(|_| Some(Closed::Malformed))? {
-            match frame {
-                Frame::Ping => write(stream, PONG, connections.limits.write_timeout).await?,
-                Frame::Message(bytes) => {
-                    connections.metrics.count_received(self.peer.transport);
-                    let elsewhere = connections.elsewhere(bytes, messages);
-                    let worker = elsewhere.map_or(connections.place.index, Elsewhere::worker);
-                    let mail = Mail(bytes.to_vec(), self.peer);
-                    connections.mail[worker].send(mail).await.map_err(|_| None)?;
-                    messages += 1;
-                    self.unanswered += 1;
-                }
-            }
-        }
-        Ok(messages)
-    }
-}
-
-/// Until when the far end may be silent.
-struct Patience {
-    limits: Limits,
-    until: Instant,
-    has_spoken: bool,
-    in_message: bool,
-}
-
-impl Patience {
-    fn new(limits: Limits) -> Self {
-        let until = Instant::now() + limits.first_message_timeout;
-        Patience { limits, until, has_spoken: false, in_message: false }
-    }
-
-    /// A message's time runs from its first byte, so that no drip of bytes can stretch it.
-    fn after_read(&mut self, messages: usize, in_message: bool) {
-        self.has_spoken |= messages > 0;
-        if in_message && (messages > 0 || !self.in_message) {
-            self.until = Instant::now() + self.limits.message_timeout;
-        } else if !in_message && self.has_spoken {
-            self.until = Instant::now() + self.limits.idle_timeout;
-        }
-        self.in_message = in_message;
-    }
-
-    fn lost(&self) -> Closed {
-        if self.in_message { Closed::SlowMessage } else { Closed::Idle }
     }
 }
 
@@ -444,8 +471,4 @@ where
 
 fn worker_of(id: ConnectionId) -> usize {
     usize::from(id.0.to_le_bytes()[0])
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,12 +6,16 @@
 //! core is a pure machine that is given bytes, a peer and the time, and is asked for the next
 //! deadline. It knows of SIP only where a stream must be cut into messages.
 
+mod books;
 mod capped;
 mod connection;
 mod gateway;
 mod outbox;
+mod outgoing;
+mod patience;
 mod serve;
 mod socket;
+mod spread;
 mod worker;
 
 pub mod admin;
@@ -20,6 +24,7 @@ pub mod drain;
 pub mod folder;
 pub mod log;
 pub mod metrics;
+pub mod tally;
 pub mod tls;
 pub mod watch;
 

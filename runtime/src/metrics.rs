@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::registry::Registry;
 use sip::Transport;
 
+use crate::tally::{self, By, Tally};
+
 /// A registry that servers fill and the admin port reads.
 pub type SharedRegistry = Arc<Mutex<Registry>>;
 
@@ -72,56 +74,40 @@ pub(crate) enum Closed {
     Malformed,
 }
 
-/// Counters of one server's transports; clones count into the same place.
+/// Counters of one server's transports; clones count into the same place, as the same worker.
 #[derive(Clone, Debug)]
 pub struct ServeMetrics {
-    received: PerTransport,
-    sent: PerTransport,
+    /// What is counted with each message.
+    tally: Tally,
     lost: Family<Label, Counter>,
     closed: Family<Label, Counter>,
     connections: Gauge,
-    media_received: Counter,
-    media_sent: Counter,
     notes_lost: Counter,
     restarts: Counter,
 }
 
-/// A counter for each transport, found once: these count every message.
-#[derive(Clone, Debug)]
-struct PerTransport {
-    all: Family<Label, Counter>,
-    udp: Counter,
-    tcp: Counter,
-    tls: Counter,
-}
+/// Numbers of the counters in the tally: received and sent, each by transport, then media.
+const RECEIVED: usize = 0;
+const SENT: usize = 3;
+const MEDIA_RECEIVED: usize = 6;
+const MEDIA_SENT: usize = 7;
+const TALLIED: usize = 8;
 
-impl PerTransport {
-    fn new() -> Self {
-        let all: Family<Label, Counter> = Family::default();
-        let one = |transport: Transport| all.get_or_create_owned(&[("transport", transport.uri_parameter())]);
-        let (udp, tcp, tls) = (one(Transport::Udp), one(Transport::Tcp), one(Transport::Tls));
-        PerTransport { all, udp, tcp, tls }
-    }
-
-    fn by(&self, transport: Transport) -> &Counter {
-        match transport {
-            Transport::Udp => &self.udp,
-            Transport::Tcp => &self.tcp,
-            Transport::Tls => &self.tls,
-        }
+const fn by_transport(first: usize, transport: Transport) -> usize {
+    match transport {
+        Transport::Udp => first,
+        Transport::Tcp => first + 1,
+        Transport::Tls => first + 2,
     }
 }
 
 impl Default for ServeMetrics {
     fn default() -> Self {
         ServeMetrics {
-            received: PerTransport::new(),
-            sent: PerTransport::new(),
+            tally: Tally::new(TALLIED),
             lost: Family::default(),
             closed: Family::default(),
             connections: Gauge::default(),
-            media_received: Counter::default(),
-            media_sent: Counter::default(),
             notes_lost: Counter::default(),
             restarts: Counter::default(),
         }
@@ -138,17 +124,10 @@ impl ServeMetrics {
     /// Publishes them with the label `server`.
     pub fn register(&self, registry: &mut Registry, server: &'static str) {
         let registry = registry.sub_registry_with_label(("server".into(), server.into()));
-        registry.register("um_sip_messages_received", "SIP messages that arrived", self.received.all.clone());
-        registry.register("um_sip_messages_sent", "SIP messages that were sent", self.sent.all.clone());
+        self.tally.register(registry, families());
         registry.register("um_sip_messages_lost", "SIP messages that were not handed on", self.lost.clone());
         registry.register("um_sip_connections_closed", "Connections that we closed", self.closed.clone());
         registry.register("um_sip_connections", "Connections that are open", self.connections.clone());
-        registry.register(
-            "um_media_packets_received",
-            "Media packets that arrived",
-            self.media_received.clone(),
-        );
-        registry.register("um_media_packets_sent", "Media packets that were sent", self.media_sent.clone());
         let notes = self.notes_lost.clone();
         registry.register("um_worker_notes_lost", "Notes that a worker did not take", notes);
         registry.register(
@@ -158,10 +137,22 @@ impl ServeMetrics {
         );
     }
 
+    /// These counters, as a worker counts them.
+    #[must_use]
+    pub(crate) fn of(&self, worker: usize) -> ServeMetrics {
+        ServeMetrics { tally: self.tally.of(worker), ..self.clone() }
+    }
+
     /// SIP messages that arrived by a transport.
     #[must_use]
     pub fn received(&self, transport: Transport) -> u64 {
-        self.received.by(transport).get()
+        self.tally.sum(by_transport(RECEIVED, transport))
+    }
+
+    /// SIP messages that arrived by a transport at each worker.
+    #[must_use]
+    pub fn received_by_worker(&self, transport: Transport) -> Vec<u64> {
+        self.tally.by_worker(by_transport(RECEIVED, transport)).map(|(_, count)| count).collect()
     }
 
     /// How often a worker failed and was restarted.
@@ -176,12 +167,12 @@ impl ServeMetrics {
         self.connections.get()
     }
 
-    pub(crate) fn count_received(&self, transport: Transport) {
-        self.received.by(transport).inc();
+    pub(crate) fn add_received(&self, transport: Transport, messages: u64) {
+        self.tally.add(by_transport(RECEIVED, transport), messages);
     }
 
-    pub(crate) fn count_sent(&self, transport: Transport) {
-        self.sent.by(transport).inc();
+    pub(crate) fn add_sent(&self, transport: Transport, messages: u64) {
+        self.tally.add(by_transport(SENT, transport), messages);
     }
 
     pub(crate) fn count_lost(&self, why: Lost) {
@@ -197,11 +188,11 @@ impl ServeMetrics {
     }
 
     pub(crate) fn count_media_received(&self) {
-        self.media_received.inc();
+        self.tally.add(MEDIA_RECEIVED, 1);
     }
 
     pub(crate) fn count_media_sent(&self) {
-        self.media_sent.inc();
+        self.tally.add(MEDIA_SENT, 1);
     }
 
     pub(crate) fn count_note_lost(&self) {
@@ -211,6 +202,26 @@ impl ServeMetrics {
     pub(crate) fn count_restart(&self) {
         self.restarts.inc();
     }
+}
+
+fn families() -> Vec<tally::Family> {
+    let transports = |first| {
+        let each = [Transport::Udp, Transport::Tcp, Transport::Tls];
+        let counters = each.map(|transport| (transport.uri_parameter(), by_transport(first, transport)));
+        By::Label("transport", counters.to_vec())
+    };
+    let family = |name, help, by| tally::Family { name, help, by };
+    vec![
+        family("um_sip_messages_received", "SIP messages that arrived", transports(RECEIVED)),
+        family("um_sip_messages_sent", "SIP messages that were sent", transports(SENT)),
+        family(
+            "um_worker_messages_received",
+            "SIP messages that arrived, by worker",
+            By::Worker((RECEIVED..SENT).collect()),
+        ),
+        family("um_media_packets_received", "Media packets that arrived", By::Nothing(MEDIA_RECEIVED)),
+        family("um_media_packets_sent", "Media packets that were sent", By::Nothing(MEDIA_SENT)),
+    ]
 }
 
 fn lost_label(why: Lost) -> Label {
@@ -246,7 +257,7 @@ mod tests {
         let registry = registry();
         let metrics = ServeMetrics::new();
         metrics.register(&mut lock(&registry), "router");
-        metrics.count_received(Transport::Udp);
+        metrics.add_received(Transport::Udp, 1);
         metrics.count_lost(Lost::QueueFull);
         let text = text(&registry).unwrap();
         assert!(

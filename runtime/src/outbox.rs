@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use sip::Peer;
+use sip::{Peer, Transport};
 
 /// Messages and packets that a core wants sent.
 #[derive(Debug, Default)]
@@ -14,6 +14,14 @@ pub struct Outbox {
     buffer: Vec<u8>,
     sip: Vec<(Peer, Range<usize>)>,
     media: Vec<(SocketAddr, Range<usize>)>,
+}
+
+/// A place in an [`Outbox`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    bytes: usize,
+    sip: usize,
+    media: usize,
 }
 
 impl Outbox {
@@ -57,6 +65,34 @@ impl Outbox {
         self.media.iter().map(|(to, range)| (*to, &self.buffer[range.clone()]))
     }
 
+    /// The SIP messages that leave as datagrams, each a range of [`Outbox::bytes`], in order.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, Range<usize>)> {
+        let udp = self.sip.iter().filter(|(peer, _)| peer.transport == Transport::Udp);
+        udp.map(|(peer, range)| (peer.address, range.clone()))
+    }
+
+    /// The SIP messages that leave by streams, in order.
+    pub(crate) fn stream_messages(&self) -> impl Iterator<Item = (Peer, &[u8])> {
+        self.sip_messages().filter(|(peer, _)| peer.transport != Transport::Udp)
+    }
+
+    /// The buffer.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// What is in it so far.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { bytes: self.buffer.len(), sip: self.sip.len(), media: self.media.len() }
+    }
+
+    /// Forgets what was put in since.
+    pub(crate) fn forget_since(&mut self, mark: Mark) {
+        self.buffer.truncate(mark.bytes);
+        self.sip.truncate(mark.sip);
+        self.media.truncate(mark.media);
+    }
+
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -74,7 +110,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sip::Transport;
 
     #[test]
     fn everything_comes_out_in_order_and_an_empty_message_is_none() {

@@ -13,7 +13,8 @@ use rustls::ServerConfig;
 use sip::Peer;
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::{Books, Listening, Mail};
+use crate::books::Books;
+use crate::connection::{Listening, Mail};
 use crate::metrics::ServeMetrics;
 use crate::outbox::Outbox;
 use crate::socket;
@@ -52,6 +53,10 @@ pub trait Core: 'static {
     /// What other threads may tell it.
     type Note: Send + 'static;
 
+    /// Whether any worker may take any message. Datagrams are then spread over all of them, those of one
+    /// single peer too.
+    const ANY_WORKER: bool = false;
+
     /// One whole SIP message, or what came in its place.
     fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox);
 
@@ -70,7 +75,7 @@ pub trait Core: 'static {
     fn deadline(&self) -> Option<Instant>;
 
     /// The worker, below `workers`, that a message belongs to; `None` if any will do. Then the worker
-    /// whose socket it came by takes it, unless that one is given many at once.
+    /// whose socket it came by takes it.
     #[must_use]
     fn steer(bytes: &[u8], workers: usize) -> Option<usize> {
         let _any_will_do = (bytes, workers);
@@ -293,7 +298,7 @@ pub fn serve<C: Core>(
     if !(1..=MAX_WORKERS).contains(&workers) {
         return Err(ServeError::Workers(workers));
     }
-    let (sockets, addresses) = bind(settings)?;
+    let (sockets, addresses) = bind(settings, C::ANY_WORKER)?;
     let make: Arc<worker::Make<C>> = Arc::new(make);
     let (stop, stopped) = watch::channel(false);
     let (mail, letter_boxes): (Vec<_>, Vec<_>) =
@@ -340,13 +345,14 @@ pub(crate) struct Sockets {
     pub(crate) listening: Vec<Listening>,
 }
 
-fn bind(settings: &ServeSettings) -> Result<(Vec<Sockets>, Addresses), ServeError> {
+fn bind(settings: &ServeSettings, any_worker: bool) -> Result<(Vec<Sockets>, Addresses), ServeError> {
     let mut addresses = Addresses::default();
     let mut all: Vec<Sockets> =
         (0..settings.workers).map(|_| Sockets { udp: None, media: None, listening: Vec::new() }).collect();
     if let Some(address) = settings.udp {
         let failed = |error| ServeError::Listen { transport: "udp", address, error };
-        for (worker, socket) in all.iter_mut().zip(socket::udp(address, settings.workers).map_err(failed)?) {
+        let sockets = socket::udp(address, settings.workers, any_worker).map_err(failed)?;
+        for (worker, socket) in all.iter_mut().zip(sockets) {
             addresses.udp = Some(socket.local_addr().map_err(failed)?);
             worker.udp = Some(socket);
         }
@@ -371,7 +377,7 @@ fn bind(settings: &ServeSettings) -> Result<(Vec<Sockets>, Addresses), ServeErro
         for (index, worker) in all.iter_mut().enumerate() {
             let address = media_address(first, index);
             let failed = |error| ServeError::Listen { transport: "media", address, error };
-            let socket = socket::udp(address, 1).map_err(failed)?.pop();
+            let socket = socket::udp(address, 1, false).map_err(failed)?.pop();
             if let Some(socket) = &socket {
                 addresses.media.push(socket.local_addr().map_err(failed)?);
             }

@@ -5,10 +5,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::spread;
 
 /// Connections that the kernel holds for us between two accepts.
 const ACCEPT_BACKLOG: i32 = 1024;
@@ -27,9 +30,17 @@ const TAKEN_PATIENCE: Duration = Duration::from_millis(500);
 /// How often we look in the meantime.
 const TAKEN_RETRY: Duration = Duration::from_millis(10);
 
-/// One UDP socket per worker, all on one address; port 0 picks a free one.
-pub(crate) fn udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
-    patiently(|| bind_udp(address, workers))
+/// One UDP socket per worker, all on one address; port 0 picks a free one. Where any worker may take any
+/// message, chance decides which does.
+pub(crate) fn udp(address: SocketAddr, workers: usize, any_worker: bool) -> io::Result<Vec<UdpSocket>> {
+    let sockets = patiently(|| bind_udp(address, workers))?;
+    if any_worker
+        && let [first, _, ..] = &sockets[..]
+        && let Err(error) = spread::by_chance(first.as_fd(), u32::try_from(workers).unwrap_or(u32::MAX))
+    {
+        tracing::warn!(%error, %address, "each peer's datagrams go to one worker, and are not spread");
+    }
+    Ok(sockets)
 }
 
 /// One TCP listener per worker, all on one address; port 0 picks a free one.
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn workers_share_the_port_that_the_first_one_was_given() {
-        let sockets = udp(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        let sockets = udp(([127, 0, 0, 1], 0).into(), 3, false).unwrap();
         let first = sockets[0].local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == first));
         let listeners = tcp(([127, 0, 0, 1], 0).into(), 2).unwrap();
@@ -132,15 +143,15 @@ mod tests {
             thread::sleep(TAKEN_PATIENCE / 5);
             drop(held);
         });
-        assert_eq!(udp(address, 2).unwrap().len(), 2);
+        assert_eq!(udp(address, 2, false).unwrap().len(), 2);
         exec.join().unwrap();
     }
 
     #[test]
     fn a_port_that_another_server_has_is_refused_though_both_would_share() {
-        let sockets = udp(([127, 0, 0, 1], 0).into(), 1).unwrap();
+        let sockets = udp(([127, 0, 0, 1], 0).into(), 1, false).unwrap();
         let taken = sockets[0].local_addr().unwrap();
-        assert_eq!(udp(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(udp(taken, 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let listeners = tcp(([127, 0, 0, 1], 0).into(), 1).unwrap();
         let taken = listeners[0].local_addr().unwrap();
         assert_eq!(tcp(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);

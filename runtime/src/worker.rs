@@ -4,15 +4,23 @@
 //! have their turn, and that a core which panics is replaced while its sockets and connections, and
 //! all other workers, go on.
 
+use std::cell::{Cell, RefCell, RefMut};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sip::{Peer, Transport};
+use sip::{ConnectionId, Peer, Transport};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
 
-use crate::connection::{self, Books, Connections, Elsewhere, Mail};
+use crate::batch::{BATCH, Inbound, Outbound};
+use crate::books::Books;
+use crate::connection::{self, Connections, Desk, Mail};
 use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
 use crate::serve::{Core, Limits, Now, Sockets, WorkerPlace};
@@ -20,7 +28,10 @@ use crate::socket;
 
 /// Datagrams, messages or notes that are taken in one go before others have their turn. At 10 µs
 /// each less than a millisecond, well below the 20 ms between two media packets.
-const BUDGET: usize = 64;
+const BUDGET: usize = BATCH;
+
+/// Read from a stream in one go. The answers to it stay below what may wait to be written.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The largest datagram (RFC 768), and one byte to spare.
 const DATAGRAM_BYTES: usize = 65_536;
@@ -59,7 +70,8 @@ pub(crate) fn run<C: Core>(supplies: Supplies<C>) {
             return;
         }
     };
-    executor.block_on(async {
+    // Connections share the core with their worker, and so its thread.
+    LocalSet::new().block_on(&executor, async {
         match Worker::new(supplies) {
             Ok(mut worker) => worker.run().await,
             Err(error) => tracing::error!(server = name, %error, "a worker cannot use its sockets"),
@@ -68,15 +80,26 @@ pub(crate) fn run<C: Core>(supplies: Supplies<C>) {
 }
 
 struct Worker<C: Core> {
-    guarded: Guarded<C>,
-    udp: Option<UdpSocket>,
-    media: Option<UdpSocket>,
-    connections: Arc<Connections>,
+    station: Rc<Station<C>>,
+    inbound: Inbound,
+    /// For one media packet.
+    buffer: Vec<u8>,
     mail_in: mpsc::Receiver<Mail>,
     notes_in: mpsc::Receiver<C::Note>,
     stopped: watch::Receiver<bool>,
+}
+
+/// The core with its ways out.
+struct Station<C: Core> {
+    guarded: RefCell<Guarded<C>>,
+    outbound: RefCell<Outbound>,
+    udp: Option<UdpSocket>,
+    media: Option<UdpSocket>,
+    connections: Rc<Connections>,
     metrics: ServeMetrics,
-    buffer: Vec<u8>,
+    read_buffer: RefCell<Box<[u8]>>,
+    /// A buffer that nobody uses just now.
+    spare: Cell<Vec<u8>>,
 }
 
 /// A core, behind what catches its panics.
@@ -103,10 +126,8 @@ impl<C: Core> Worker<C> {
     fn new(supplies: Supplies<C>) -> std::io::Result<Self> {
         let Supplies { place, name, sockets, mail, mail_in, notes_in, stopped, books, limits, metrics, make } =
             supplies;
-        let connections = Arc::new(Connections::new(place, mail, C::steer, books, limits, metrics.clone()));
-        for listening in sockets.listening {
-            connection::listen(&connections, listening)?;
-        }
+        let metrics = metrics.of(place.index);
+        let connections = Rc::new(Connections::new(place, mail, C::steer, books, limits, metrics.clone()));
         let mut guarded = Guarded {
             place,
             name,
@@ -117,26 +138,33 @@ impl<C: Core> Worker<C> {
             metrics: metrics.clone(),
         };
         guarded.remake();
-        Ok(Worker {
-            guarded,
+        let station = Rc::new(Station {
+            guarded: RefCell::new(guarded),
+            outbound: RefCell::new(Outbound::new()),
             udp: sockets.udp.map(UdpSocket::from_std).transpose()?,
             media: sockets.media.map(UdpSocket::from_std).transpose()?,
             connections,
-            mail_in,
-            notes_in,
-            stopped,
             metrics,
-            buffer: vec![0; DATAGRAM_BYTES],
-        })
+            read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            spare: Cell::default(),
+        });
+        let desk: Weak<Station<C>> = Rc::downgrade(&station);
+        station.connections.serve(desk);
+        for listening in sockets.listening {
+            connection::listen(&station.connections, listening)?;
+        }
+        let buffer = vec![0; DATAGRAM_BYTES];
+        Ok(Worker { station, inbound: Inbound::new(), buffer, mail_in, notes_in, stopped })
     }
 
     async fn run(&mut self) {
         loop {
-            let deadline = self.guarded.deadline();
+            let station = Rc::clone(&self.station);
+            let deadline = station.deadline();
             let wake = tokio::select! {
                 _ = self.stopped.wait_for(|stopped| *stopped) => Wake::Stop,
-                () = readable(self.udp.as_ref()) => Wake::Udp,
-                () = readable(self.media.as_ref()) => Wake::Media,
+                () = readable(station.udp.as_ref()) => Wake::Udp,
+                () = readable(station.media.as_ref()) => Wake::Media,
                 Some(mail) = self.mail_in.recv() => Wake::Mail(mail),
                 Some(note) = self.notes_in.recv() => Wake::Note(note),
                 () = due(deadline) => Wake::Deadline,
@@ -150,66 +178,56 @@ impl<C: Core> Worker<C> {
                 Wake::Deadline => (),
             }
             // A flood of one kind must not keep a deadline waiting.
-            if self.guarded.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
-                self.guarded.handle_timeout();
-                self.send();
+            if station.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                station.guarded.borrow_mut().handle_timeout();
+                station.send();
             }
             // Connections live on this thread too, and get their turn here.
             tokio::task::yield_now().await;
         }
-        self.connections.close_all(LAST_WRITES).await;
+        self.station.connections.close_all(LAST_WRITES).await;
     }
 
     fn take_datagrams(&mut self) {
+        let Worker { station, inbound, .. } = self;
+        let Some(udp) = &station.udp else { return };
+        let came = match receive(udp, inbound) {
+            Ok(came) => came,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            // An earlier datagram of ours was refused by its target; the next one may be there.
+            Err(_) => return station.metrics.count_lost(Lost::SendFailed),
+        };
         let now = Now::read();
-        for number in 0..BUDGET {
-            let Some(udp) = &self.udp else { return };
-            match udp.try_recv_from(&mut self.buffer) {
-                Ok((length, address)) => {
-                    self.metrics.count_received(Transport::Udp);
-                    let peer = Peer { transport: Transport::Udp, address, connection: None };
-                    if !self.hand_over(length, peer, number) {
-                        let bytes = &self.buffer[..length];
-                        self.guarded.with(|core, out| core.handle(bytes, peer, now, out));
-                        self.send();
+        station.metrics.add_received(Transport::Udp, came as u64);
+        {
+            let mut guarded = station.guarded.borrow_mut();
+            for (bytes, address) in (0..came).filter_map(|number| inbound.get(number)) {
+                let peer = Peer { transport: Transport::Udp, address, connection: None };
+                match station.connections.owner(bytes) {
+                    None => guarded.with(|core, out| core.handle(bytes, peer, now, out)),
+                    Some(owner) => {
+                        let mail = Mail::Message(bytes.to_vec(), peer);
+                        if station.connections.post(owner, mail).is_err() {
+                            station.metrics.count_lost(Lost::QueueFull);
+                        }
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // An earlier datagram of ours was refused by its target; the next one may be there.
-                Err(_) => self.metrics.count_lost(Lost::SendFailed),
             }
         }
-    }
-
-    /// Whether the datagram in the buffer is no longer this worker's to handle. One that has an owner
-    /// is lost if that one's queue is full; one that anybody may take then stays here.
-    fn hand_over(&self, length: usize, peer: Peer, number: usize) -> bool {
-        let bytes = &self.buffer[..length];
-        let Some(elsewhere) = self.connections.elsewhere(bytes, number) else { return false };
-        let taken = self.connections.post(elsewhere.worker(), Mail(bytes.to_vec(), peer));
-        match elsewhere {
-            Elsewhere::Owner(_) => {
-                if !taken {
-                    self.metrics.count_lost(Lost::QueueFull);
-                }
-                true
-            }
-            Elsewhere::Helper(_) => taken,
-        }
+        station.send();
     }
 
     fn take_media(&mut self) {
         let now = Now::read();
         for _ in 0..BUDGET {
-            let Some(media) = &self.media else { return };
+            let Some(media) = &self.station.media else { return };
             match media.try_recv_from(&mut self.buffer) {
                 Ok((length, from)) => {
-                    self.metrics.count_media_received();
+                    self.station.metrics.count_media_received();
                     let bytes = &self.buffer[..length];
-                    self.guarded.with(|core, out| core.handle_media(bytes, from, now, out));
-                    self.send();
+                    self.station.with(|core, out| core.handle_media(bytes, from, now, out));
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // A peer that has closed its media port already says so by ICMP.
                 Err(_) => (),
             }
@@ -221,9 +239,11 @@ impl<C: Core> Worker<C> {
         let mut next = Some(first);
         for taken in 1..=BUDGET {
             match next.take() {
-                Some(Mail(bytes, peer)) => {
-                    self.guarded.with(|core, out| core.handle(&bytes, peer, now, out));
-                    self.send();
+                Some(Mail::Message(bytes, peer)) => {
+                    self.station.with(|core, out| core.handle(&bytes, peer, now, out));
+                }
+                Some(Mail::Connection(stream, address, tls)) => {
+                    self.station.connections.take_given(stream, address, tls);
                 }
                 None => return,
             }
@@ -235,36 +255,105 @@ impl<C: Core> Worker<C> {
 
     fn take_notes(&mut self, first: C::Note) {
         let now = Now::read();
-        self.guarded.with(|core, out| core.handle_note(first, now, out));
-        self.send();
+        self.station.with(|core, out| core.handle_note(first, now, out));
         for _ in 1..BUDGET {
             let Ok(note) = self.notes_in.try_recv() else { return };
-            self.guarded.with(|core, out| core.handle_note(note, now, out));
-            self.send();
+            self.station.with(|core, out| core.handle_note(note, now, out));
         }
+    }
+}
+
+impl<C: Core> Station<C> {
+    /// Lets the core work, and sends what it wants sent.
+    fn with(&self, work: impl FnOnce(&mut C, &mut Outbox)) {
+        self.guarded.borrow_mut().with(work);
+        self.send();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.guarded.borrow_mut().deadline()
     }
 
     /// Sends all that the core left in the outbox.
-    fn send(&mut self) {
-        for (peer, bytes) in self.guarded.outbox.sip_messages() {
-            match peer.transport {
-                Transport::Udp => match &self.udp {
-                    None => self.metrics.count_lost(Lost::NoSocket),
-                    // A full socket loses a datagram as the network may; SIP repeats it.
-                    Some(udp) => match socket::send(udp, bytes, peer.address) {
-                        Ok(_) => self.metrics.count_sent(Transport::Udp),
-                        Err(_) => self.metrics.count_lost(Lost::SendFailed),
-                    },
-                },
-                Transport::Tcp | Transport::Tls => self.connections.send(peer, bytes),
-            }
+    fn send(&self) {
+        let mut guarded = self.guarded.borrow_mut();
+        for (peer, bytes) in guarded.outbox.stream_messages() {
+            self.connections.send(peer, bytes);
         }
-        for (to, packet) in self.guarded.outbox.media_packets() {
+        self.send_datagrams(&mut guarded.outbox);
+    }
+
+    /// Sends what is in the outbox and leaves by no stream, and empties it.
+    fn send_datagrams(&self, outbox: &mut Outbox) {
+        let Some(udp) = &self.udp else {
+            outbox.datagrams().for_each(|_| self.metrics.count_lost(Lost::NoSocket));
+            return self.send_media(outbox);
+        };
+        // A full socket loses a datagram as the network may; SIP repeats it. Past the executor's own
+        // way, which refuses until it has once waited for the socket.
+        let sent = self.outbound.borrow_mut().send(udp.as_fd(), outbox.bytes(), outbox.datagrams());
+        if sent.taken > 0 {
+            self.metrics.add_sent(Transport::Udp, sent.taken as u64);
+        }
+        (0..sent.refused).for_each(|_| self.metrics.count_lost(Lost::SendFailed));
+        self.send_media(outbox);
+    }
+
+    fn send_media(&self, outbox: &mut Outbox) {
+        for (to, packet) in outbox.media_packets() {
             if self.media.as_ref().is_some_and(|media| socket::send(media, packet, to).is_ok()) {
                 self.metrics.count_media_sent();
             }
         }
-        self.guarded.outbox.clear();
+        outbox.clear();
+    }
+}
+
+impl<C: Core> Desk for Station<C> {
+    fn handle(&self, bytes: &[u8], peer: Peer, now: Now, answers: &mut Vec<u8>) -> u64 {
+        let mut guarded = self.guarded.borrow_mut();
+        guarded.with(|core, out| core.handle(bytes, peer, now, out));
+        let mut answered = 0;
+        for (to, message) in guarded.outbox.stream_messages() {
+            if is_same(to.connection, peer.connection) {
+                answers.extend_from_slice(message);
+                answered += 1;
+            } else {
+                self.connections.send(to, message);
+            }
+        }
+        self.send_datagrams(&mut guarded.outbox);
+        answered
+    }
+
+    fn read_buffer(&self) -> RefMut<'_, Box<[u8]>> {
+        self.read_buffer.borrow_mut()
+    }
+
+    fn lend(&self) -> Vec<u8> {
+        self.spare.take()
+    }
+
+    fn take_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.spare.set(buffer);
+    }
+}
+
+fn is_same(one: Option<ConnectionId>, other: Option<ConnectionId>) -> bool {
+    one.is_some() && one == other
+}
+
+/// Takes a batch. If that was all, the executor is told so: it then waits without another look.
+fn receive(udp: &UdpSocket, inbound: &mut Inbound) -> std::io::Result<usize> {
+    let mut came = 0;
+    let taken = udp.try_io(Interest::READABLE, || {
+        came = inbound.receive(udp.as_fd())?;
+        if came < BATCH { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match taken {
+        Err(error) if error.kind() != ErrorKind::WouldBlock || came == 0 => Err(error),
+        Ok(()) | Err(_) => Ok(came),
     }
 }
 
@@ -276,7 +365,10 @@ impl<C: Core> Guarded<C> {
             self.metrics.count_lost(Lost::NoCore);
             return;
         };
+        let before = outbox.mark();
         if catch_unwind(AssertUnwindSafe(|| work(core, outbox))).is_err() {
+            // What the core wanted to send half-way through is not to be trusted.
+            outbox.forget_since(before);
             self.restart();
         }
     }
@@ -311,8 +403,6 @@ impl<C: Core> Guarded<C> {
             worker = self.place.index,
             "a worker failed and is restarted; what it was doing is lost, the other workers go on"
         );
-        // What the core wanted to send half-way through is not to be trusted.
-        self.outbox.clear();
         let broken = self.core.take();
         if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
             tracing::error!(

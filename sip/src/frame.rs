@@ -4,6 +4,7 @@
 //! this is in doubt is given up: after a wrong Content-Length every later byte would be misread.
 //! Refuses to know sockets; how many bytes come at once changes nothing.
 
+use memchr::memmem::find;
 use thiserror::Error;
 
 use crate::message::Message;
@@ -15,6 +16,9 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The most bytes that wait in a [`Framer`]: the longest message and one more of 64 KiB behind it.
 const MAX_WAITING_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+
+/// A keep-alive.
+const PING: &[u8] = b"\r\n\r\n";
 
 /// What a stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,18 +50,35 @@ pub enum FrameError {
     Overflow,
 }
 
-/// The bytes of one connection that are not yet whole messages.
+/// The bytes of one connection that are not yet whole messages. What comes is cut where it lies; only
+/// the beginning of a message whose rest has not come is kept, so that a silent connection keeps
+/// nothing.
 #[derive(Debug, Default)]
 pub struct Framer {
     waiting: Vec<u8>,
     /// How many bytes of `waiting` were handed out and can go.
     done: usize,
+    front: Front,
+    failed: Option<FrameError>,
+}
+
+/// What is known of the message in front.
+#[derive(Debug, Default)]
+struct Front {
     /// How far the end of the header section was looked for.
     searched: usize,
-    /// How long the message in front is, once its head is there: a body that comes byte by byte does
-    /// not have its head scanned for each of them.
+    /// How long the message is, once its head is there: a body that comes byte by byte does not have
+    /// its head scanned for each of them.
     length: Option<usize>,
-    failed: Option<FrameError>,
+}
+
+/// What is in front of some bytes.
+enum Next {
+    /// This many line ends before a message, which mean nothing.
+    Blank(usize),
+    Ping,
+    Message(usize),
+    Unfinished,
 }
 
 impl Framer {
@@ -70,10 +91,10 @@ impl Framer {
     /// Takes bytes as they came. Call [`next`](Framer::next) until it gives `None` before pushing more;
     /// what does not fit is not kept, and the next call says so.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.drop_done();
+        self.waiting.drain(..self.done);
+        self.done = 0;
         if self.waiting.len() + bytes.len() > MAX_WAITING_BYTES {
-            self.failed.get_or_insert(FrameError::Overflow);
-            self.waiting = Vec::new();
+            self.fail(FrameError::Overflow);
         } else if self.failed.is_none() {
             self.waiting.extend_from_slice(bytes);
         }
@@ -92,72 +113,117 @@ impl Framer {
     /// [`FrameError`], the same one at every later call.
     #[expect(clippy::should_implement_trait, reason = "the frame borrows from the framer")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        self.cut(&mut &[][..])
+    }
+
+    /// Like [`next`](Framer::next), for bytes that came and stay where they are: whole messages are
+    /// taken off the front of `bytes`. Once it gives `None` all of them are taken, and what is no whole
+    /// message yet is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`], the same one at every later call.
+    pub fn cut<'f, 'b: 'f>(&'f mut self, bytes: &mut &'b [u8]) -> Result<Option<Frame<'f>>, FrameError> {
+        if self.waiting_bytes() > 0 && !bytes.is_empty() {
+            self.push(std::mem::take(bytes));
+        }
         if let Some(error) = self.failed {
             return Err(error);
         }
-        self.drop_done();
-        if self.waiting.starts_with(b"\r\n\r\n") {
-            self.done = 4;
-            return Ok(Some(Frame::Ping));
+        if self.waiting_bytes() == 0 {
+            return self.cut_direct(bytes);
         }
-        match self.measure() {
-            Ok(Some(length)) if length <= self.waiting.len() => {
-                (self.done, self.searched, self.length) = (length, 0, None);
-                Ok(Some(Frame::Message(&self.waiting[..length])))
-            }
-            Ok(length) => {
-                self.length = length;
-                Ok(None)
-            }
-            Err(error) => {
-                self.failed = Some(error);
-                self.waiting = Vec::new();
-                Err(error)
+        loop {
+            match self.front.find(&self.waiting[self.done..]) {
+                Ok(Next::Blank(blanks)) => self.done += blanks,
+                Ok(Next::Ping) => {
+                    self.done += PING.len();
+                    return Ok(Some(Frame::Ping));
+                }
+                Ok(Next::Message(length)) => {
+                    self.front = Front::default();
+                    let start = self.done;
+                    self.done += length;
+                    return Ok(Some(Frame::Message(&self.waiting[start..start + length])));
+                }
+                Ok(Next::Unfinished) => {
+                    if self.waiting_bytes() == 0 {
+                        (self.waiting, self.done) = (Vec::new(), 0);
+                    }
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.fail(error)),
             }
         }
     }
 
-    fn drop_done(&mut self) {
-        self.waiting.drain(..self.done);
-        self.done = 0;
+    /// Cuts bytes while none wait.
+    fn cut_direct<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<Frame<'b>>, FrameError> {
+        (self.waiting, self.done) = (Vec::new(), 0);
+        loop {
+            match self.front.find(bytes) {
+                Ok(Next::Blank(blanks)) => *bytes = &bytes[blanks..],
+                Ok(Next::Ping) => {
+                    *bytes = &bytes[PING.len()..];
+                    return Ok(Some(Frame::Ping));
+                }
+                Ok(Next::Message(length)) => {
+                    self.front = Front::default();
+                    let (message, rest) = bytes.split_at(length);
+                    *bytes = rest;
+                    return Ok(Some(Frame::Message(message)));
+                }
+                Ok(Next::Unfinished) => {
+                    self.waiting.extend_from_slice(std::mem::take(bytes));
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.fail(error)),
+            }
+        }
     }
 
-    /// The length of the message at the front of the waiting bytes, once its head is there.
-    fn measure(&mut self) -> Result<Option<usize>, FrameError> {
-        if self.length.is_some() {
-            return Ok(self.length);
+    fn fail(&mut self, error: FrameError) -> FrameError {
+        (self.waiting, self.done) = (Vec::new(), 0);
+        *self.failed.get_or_insert(error)
+    }
+}
+
+impl Front {
+    fn find(&mut self, bytes: &[u8]) -> Result<Next, FrameError> {
+        if let Some(length) = self.length {
+            return Ok(if length <= bytes.len() { Next::Message(length) } else { Next::Unfinished });
         }
-        // One CRLF may be half a ping, or a stray line end in front of a message (RFC 3261 section 7.5).
-        if let [b'\r', b'\n', third, ..] = self.waiting[..]
-            && third != b'\r'
-        {
-            self.waiting.drain(..2);
+        match bytes {
+            [] => return Ok(Next::Unfinished),
+            _ if bytes.starts_with(PING) => return Ok(Next::Ping),
+            // One CRLF may be half a ping, or a stray line end in front of a message (RFC 3261 section
+            // 7.5).
+            [b'\r', b'\n', third, ..] if *third != b'\r' => return Ok(Next::Blank(2)),
+            [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Ok(Next::Unfinished),
+            [b'\r', ..] => return Err(ScanError::StartLine.into()),
+            _ => (),
         }
-        if self.waiting.starts_with(b"\r") {
-            return match self.waiting[..] {
-                [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => Ok(None),
-                _ => Err(ScanError::StartLine.into()),
-            };
-        }
-        let Some(head_bytes) = self.head_bytes() else {
-            let too_long = self.waiting.len() > MAX_HEAD_BYTES;
-            return if too_long { Err(FrameError::HeadTooLong) } else { Ok(None) };
+        let Some(head_bytes) = self.head_bytes(bytes) else {
+            let too_long = bytes.len() > MAX_HEAD_BYTES;
+            return if too_long { Err(FrameError::HeadTooLong) } else { Ok(Next::Unfinished) };
         };
         if head_bytes > MAX_HEAD_BYTES {
             return Err(FrameError::HeadTooLong);
         }
-        let message: Message<'_> = scan_head(&self.waiting[..head_bytes])?;
+        let message: Message<'_> = scan_head(&bytes[..head_bytes])?;
         let body_bytes = content_length(&message)?.ok_or(FrameError::NoContentLength)?;
         let length = usize::try_from(body_bytes).ok().and_then(|bytes| bytes.checked_add(head_bytes));
-        let length = length.filter(|length| *length <= MAX_MESSAGE_BYTES);
-        length.map(Some).ok_or(FrameError::MessageTooLong)
+        let length =
+            length.filter(|length| *length <= MAX_MESSAGE_BYTES).ok_or(FrameError::MessageTooLong)?;
+        self.length = Some(length);
+        Ok(if length <= bytes.len() { Next::Message(length) } else { Next::Unfinished })
     }
 
     /// The length of the header section with its empty line, once that is there.
-    fn head_bytes(&mut self) -> Option<usize> {
-        let end = self.waiting[self.searched..].windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    fn head_bytes(&mut self, bytes: &[u8]) -> Option<usize> {
+        let end = find(&bytes[self.searched..], b"\r\n\r\n");
         if end.is_none() {
-            self.searched = self.waiting.len().saturating_sub(3);
+            self.searched = bytes.len().saturating_sub(3);
         }
         end.map(|at| self.searched + at + 4)
     }
@@ -186,6 +252,22 @@ mod tests {
         Ok(found)
     }
 
+    /// The same, by cutting the pieces where they lie.
+    fn frames_in_place(stream: &str, size: usize) -> Result<Vec<String>, FrameError> {
+        let mut framer = Framer::new();
+        let mut found = Vec::new();
+        for mut piece in stream.as_bytes().chunks(size) {
+            while let Some(frame) = framer.cut(&mut piece)? {
+                found.push(match frame {
+                    Frame::Message(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    Frame::Ping => "ping".to_owned(),
+                });
+            }
+            assert!(piece.is_empty());
+        }
+        Ok(found)
+    }
+
     fn fault(stream: &str) -> FrameError {
         frames(stream, 7).unwrap_err()
     }
@@ -196,6 +278,7 @@ mod tests {
         for size in [1, 2, 3, 5, 64, 4096] {
             let found = frames(&stream, size).unwrap();
             assert_eq!(found, [ONE, TWO, "ping", ONE, TWO, "ping", "ping", TWO], "{size}");
+            assert_eq!(frames_in_place(&stream, size).unwrap(), found, "{size}");
         }
     }
 
@@ -208,6 +291,19 @@ mod tests {
         framer.push(b"c");
         assert_eq!(framer.next(), Ok(Some(Frame::Message(ONE.as_bytes()))));
         assert_eq!(framer.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_cut_in_place_leaves_nothing_behind() {
+        let mut framer = Framer::new();
+        let stream = [ONE.as_bytes(), ONE.as_bytes()].concat();
+        let (mut first, mut rest) = stream.split_at(ONE.len() + 5);
+        assert_eq!(framer.cut(&mut first), Ok(Some(Frame::Message(ONE.as_bytes()))));
+        assert_eq!(framer.cut(&mut first), Ok(None));
+        assert_eq!(framer.waiting_bytes(), 5);
+        assert_eq!(framer.cut(&mut rest), Ok(Some(Frame::Message(ONE.as_bytes()))));
+        assert_eq!(framer.cut(&mut rest), Ok(None));
+        assert_eq!((framer.waiting_bytes(), framer.waiting.capacity()), (0, 0));
     }
 
     #[test]

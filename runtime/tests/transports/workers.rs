@@ -1,10 +1,9 @@
 //! Workers, datagrams, notes, deadlines and panics.
 
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use crate::echo::{Note, PATIENCE, loopback, message, receive, settings, start, subject, udp};
+use crate::echo::{Note, PATIENCE, loopback, message, receive, settings, start, subject, tcp, udp};
 use runtime::{ServeError, ServeSettings, serve};
 use sip::{Peer, Transport};
 
@@ -181,20 +180,14 @@ fn no_worker_at_all_is_refused() {
     );
 }
 
-/// Says which worker it is, but waits at the gate when it hears `wait`.
-struct Gated {
-    index: u8,
-    gate: Arc<Mutex<Receiver<()>>>,
-}
+/// Says which worker it is; any may take any message.
+struct Anyone(usize);
 
-impl runtime::Core for Gated {
+impl runtime::Core for Anyone {
     type Note = ();
-    fn handle(&mut self, bytes: &[u8], peer: Peer, _: runtime::Now, out: &mut runtime::Outbox) {
-        if bytes == b"wait" {
-            self.gate.lock().unwrap().recv().unwrap();
-        } else {
-            out.sip(peer, &[self.index]);
-        }
+    const ANY_WORKER: bool = true;
+    fn handle(&mut self, _: &[u8], peer: Peer, _: runtime::Now, out: &mut runtime::Outbox) {
+        out.sip(peer, message(&self.0.to_string(), "").as_slice());
     }
     fn handle_note(&mut self, (): (), _: runtime::Now, _: &mut runtime::Outbox) {}
     fn handle_timeout(&mut self, _: runtime::Now, _: &mut runtime::Outbox) {}
@@ -203,25 +196,42 @@ impl runtime::Core for Gated {
     }
 }
 
+/// Whether the workers have each had as much as the others, within a tenth.
+fn are_even(counts: &[u64]) -> bool {
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    least * 10 >= most * 9
+}
+
 #[test]
-fn a_burst_from_one_port_is_shared_among_workers_where_none_owns_it() {
-    let (open, gate) = channel();
-    let gate = Arc::new(Mutex::new(gate));
-    let server = serve(&settings(), move |place| Gated {
-        index: u8::try_from(place.index).unwrap(),
-        gate: Arc::clone(&gate),
-    })
-    .unwrap();
+fn datagrams_of_one_peer_and_port_are_spread_over_all_workers() {
+    const DATAGRAMS: u64 = 20_000;
+    let settings = ServeSettings { udp: Some(loopback()), ..ServeSettings::new("anyone", 4) };
+    let server = serve(&settings, |place| Anyone(place.index)).unwrap();
     let socket = udp(server.addresses().udp.unwrap());
-    // All of them lie in the socket of one worker by the time that it looks again.
-    socket.send(b"wait").unwrap();
-    for _ in 0..50 {
-        socket.send(b"who").unwrap();
+    let mut answers = [0; 4];
+    for _ in 0..DATAGRAMS / 50 {
+        // So few at once that no buffer loses any.
+        (0..50).for_each(|_| assert!(socket.send(&message("who", "")).is_ok()));
+        (0..50).for_each(|_| answers[subject(&receive(&socket)).parse::<usize>().unwrap()] += 1);
     }
-    open.send(()).unwrap();
-    let answers: Vec<u8> = (0..50).map(|_| receive(&socket)[0]).collect();
-    let by_first = answers.iter().filter(|index| **index == 0).count();
-    // The worker keeps 16, or 15 if the gate was in the same go, and every other one of the rest.
-    let by_owner = by_first.max(50 - by_first);
-    assert!((30..=34).contains(&by_owner), "{by_owner} of 50");
+    assert_eq!(settings.metrics.received_by_worker(Transport::Udp), answers);
+    assert_eq!(answers.iter().sum::<u64>(), DATAGRAMS);
+    assert!(are_even(&answers), "{answers:?}");
+}
+
+#[test]
+fn connections_of_one_peer_are_spread_over_all_workers() {
+    let settings = ServeSettings { tcp: Some(loopback()), ..ServeSettings::new("anyone", 4) };
+    let server = serve(&settings, |place| Anyone(place.index)).unwrap();
+    let mut streams: Vec<_> = (0..64).map(|_| tcp(server.addresses().tcp.unwrap())).collect();
+    for stream in &mut streams {
+        for _ in 0..10 {
+            stream.write_all(&message("who", "")).unwrap();
+            let mut answer = [0; 256];
+            assert!(stream.read(&mut answer).unwrap() > 0);
+        }
+    }
+    let counts = settings.metrics.received_by_worker(Transport::Tcp);
+    assert_eq!(counts.iter().sum::<u64>(), 640);
+    assert!(are_even(&counts), "{counts:?}");
 }

@@ -1,0 +1,112 @@
+//! What waits to be written to one connection.
+//!
+//! Decides that it is kept as bytes in a row, so that all of it leaves in one write, and how much may
+//! wait: a reader that falls behind loses messages. Any worker may add to it; one connection takes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    waiting: Mutex<Waiting>,
+    /// Whether it is worth a look: most connections are only ever answered by what reads them.
+    any: AtomicBool,
+    news: Notify,
+}
+
+/// Messages in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) messages: u64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batch: Batch,
+    /// Bytes that were taken and are being written.
+    in_write: usize,
+    ended: bool,
+}
+
+impl Outgoing {
+    /// Adds a message; false if it does not fit below `most` bytes, or nobody will take it.
+    pub(crate) fn push(&self, bytes: &[u8], most: usize) -> bool {
+        let mut waiting = self.lock();
+        let after = waiting.batch.bytes.len() + waiting.in_write + bytes.len();
+        if after > most || waiting.ended {
+            return false;
+        }
+        waiting.batch.bytes.extend_from_slice(bytes);
+        waiting.batch.messages += 1;
+        self.any.store(true, Ordering::Release);
+        drop(waiting);
+        self.news.notify_one();
+        true
+    }
+
+    /// Nothing will be added any more.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+        self.any.store(true, Ordering::Release);
+        self.news.notify_one();
+    }
+
+    /// All that waits, once anything does; `None` if nothing does and nothing will.
+    pub(crate) async fn take(&self) -> Option<Batch> {
+        loop {
+            if self.any.load(Ordering::Acquire) {
+                let mut waiting = self.lock();
+                if waiting.batch.messages > 0 {
+                    waiting.in_write = waiting.batch.bytes.len();
+                    return Some(std::mem::take(&mut waiting.batch));
+                }
+                if waiting.ended {
+                    return None;
+                }
+                self.any.store(false, Ordering::Release);
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// What was taken has been written.
+    pub(crate) fn written(&self) {
+        self.lock().in_write = 0;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_leaves_together_and_what_is_written_counts_until_it_is() {
+        let outgoing = Outgoing::default();
+        assert!(outgoing.push(b"one", 6));
+        assert!(outgoing.push(b"two", 6));
+        assert!(!outgoing.push(b"3", 6));
+        let batch = outgoing.take().await.unwrap();
+        assert_eq!((batch.bytes.as_slice(), batch.messages), (&b"onetwo"[..], 2));
+        assert!(!outgoing.push(b"3", 6));
+        outgoing.written();
+        assert!(outgoing.push(b"3", 6));
+    }
+
+    #[tokio::test]
+    async fn at_the_end_what_waits_is_still_taken_and_nothing_is_added() {
+        let outgoing = Outgoing::default();
+        assert!(outgoing.push(b"last", 100));
+        outgoing.end();
+        assert!(!outgoing.push(b"more", 100));
+        assert_eq!(outgoing.take().await.unwrap().bytes, b"last");
+        assert!(outgoing.take().await.is_none());
+    }
+}
