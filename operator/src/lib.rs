@@ -21,6 +21,7 @@ mod folder;
 mod guards;
 mod hosting;
 mod identify;
+mod key_file;
 mod mailboxes;
 mod memory;
 mod node;

@@ -57,10 +57,7 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     validate_together(world, &mut linked, &mut problems);
     memory.mailboxes.look(world, Policies::of(world, &linked));
     let keys = token_keys(world, &mut problems);
-    let known = match &keys {
-        Some(keys) => Some(keys.keys.as_slice()),
-        None => world.cluster.is_none().then_some(world.token_keys.as_slice()),
-    };
+    let known = keys.as_ref().map(|keys| keys.keys.as_slice());
     let wanted = build(world, &linked, known, memory, &mut problems);
     let defaults = defaults(world);
     let generations = Arc::new(wanted.generations());
@@ -84,7 +81,6 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
 /// Keys that are there and cannot be read are not replaced: calls that are on their way would be
 /// refused.
 fn token_keys(world: &World, problems: &mut Vec<Problem>) -> Option<WrittenKeys> {
-    world.cluster.as_ref()?;
     let Some(why) = &world.token_trouble else {
         let nobody = world.routers.is_empty() && world.services.is_empty();
         return if nobody { None } else { rotate(world) };

@@ -43,16 +43,39 @@ pub(crate) fn rotate(world: &World) -> Option<WrittenKeys> {
         next.since = world.now;
         return Some(next);
     }
-    let elapsed = world.now.duration_since(next.since);
-    let is_due = match next.phase {
-        Phase::Steady => elapsed >= STEADY,
+    let is_served = || match next.phase {
         Phase::Introduced | Phase::Signing => serve(world, &next.keys),
-        Phase::Retiring => elapsed >= LIFETIME,
+        Phase::Steady | Phase::Retiring => false,
     };
-    if is_due {
+    if is_due(&next, world.now) || is_served() {
         advance(&mut next, world.spare_key.as_ref(), world.now);
     }
     Some(next)
+}
+
+/// Whether there is something to do about these keys at `now`, whatever the servers say.
+pub(crate) fn is_due(keys: &WrittenKeys, now: Timestamp) -> bool {
+    let elapsed = now.duration_since(keys.since);
+    let is_over = match keys.phase {
+        Phase::Steady => elapsed >= STEADY,
+        Phase::Introduced | Phase::Signing => false,
+        Phase::Retiring => elapsed >= LIFETIME,
+    };
+    is_over || keys.since > now
+}
+
+/// Keys that are read, with what stands beside them of their rotation. Where that is missing, as with
+/// keys that somebody wrote, the first one signs, and the others go in time.
+pub(crate) fn known(
+    keys: Vec<TokenKey>,
+    phase: Option<Phase>,
+    since: Option<Timestamp>,
+    owners: BTreeSet<String>,
+) -> WrittenKeys {
+    let alone = if keys.len() == 1 { Phase::Steady } else { Phase::Signing };
+    let phase = phase.filter(|_| since.is_some()).unwrap_or(alone);
+    // What lies in the future begins when it is seen.
+    WrittenKeys { keys, phase, since: since.unwrap_or(Timestamp::MAX), owners }
 }
 
 /// Who has seen the keys before puts them back where somebody broke them.

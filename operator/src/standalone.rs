@@ -4,8 +4,9 @@
 //! files are written.
 //!
 //! Below the state folder it keeps `config/router/` and `config/mailbox/` for the servers, in each of
-//! which the index is written last, `status.yaml` for people, `token-keys.yaml`, and `objects.json`: the accepted objects, which are
-//! what is still known after a restart of a file that cannot be read.
+//! which the index is written last, `status.yaml` for people, `token-keys.yaml` with how far its rotation
+//! is, and `objects.json`: the accepted objects, which are what is still known after a restart of a file
+//! that cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,20 +16,24 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use config::parts::{
-    self, Files, MAILBOX_FILE, MailboxIndex, Part, ROUTER_FILE, ReadError, RouterIndex, SitePart,
-    TOKEN_KEYS_FILE, certificate_files, digest, token_keys_to_yaml,
+    Files, MAILBOX_FILE, MailboxIndex, Part, ROUTER_FILE, ReadError, RouterIndex, SitePart, TOKEN_KEYS_FILE,
+    certificate_files, digest, token_keys_to_yaml,
 };
 use config::{Certificate, Code, ConfigError, MailboxConfig, RouterConfig, TokenKey};
 
 use crate::disk::{files, read, replace, text_of, understood, unwritable, whole, write_files};
 use crate::folder::{Folder, Listing};
+use crate::key_file;
 use crate::plan::{Plan, Write};
 use crate::problem::{Located, Problem};
 use crate::reconcile::reconcile;
+use crate::rotation::is_due;
 use crate::status_file;
 use crate::store::{Store, locate};
 use crate::token_key::{NoChance, token_key};
-use crate::world::{Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, World, WrittenPart};
+use crate::world::{
+    Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, World, WrittenKeys, WrittenPart,
+};
 use crds::Kind;
 
 /// Generations of configuration of the two servers of one machine: what each says that it serves,
@@ -71,7 +76,6 @@ pub struct Standalone {
     folder: Folder,
     state: PathBuf,
     address: IpAddr,
-    token_keys: Vec<TokenKey>,
     store: Store,
     observed: Observed,
     served: Served,
@@ -155,7 +159,7 @@ pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
     let mut world = World::empty(address, jiff::Timestamp::UNIX_EPOCH);
     store.populate(&mut world);
     world.refused = refused.iter().map(|located| located.problem.clone()).collect();
-    world.token_keys = vec![preview_key()];
+    world.spare_key = Some(preview_key());
     let plan = settle(&mut store, &mut world);
     let mut problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
     problems.extend(nothing_written(dir, &store, &problems));
@@ -192,12 +196,12 @@ impl Standalone {
             folder: Folder::new(dir),
             state: state.into(),
             address,
-            token_keys: token_keys(&state.join("token-keys.yaml"))?,
             store: Store::default(),
             observed: Observed::default(),
             served: Served::default(),
             last: None,
         };
+        standalone.observed.token_keys = read_keys(&standalone.token_keys_path())?;
         let store = read(&standalone.objects_path())?;
         standalone.store =
             understood(&standalone.objects_path(), store, Store::from_json).unwrap_or_default();
@@ -253,7 +257,6 @@ impl Standalone {
         world: &World,
     ) -> Result<Files, StandaloneError> {
         let text = text.map_err(|error| unwritable(path, error))?;
-        let keys = token_keys_to_yaml(&self.token_keys).map_err(|error| unwritable(path, error))?;
         let mut there = files(path)?.unwrap_or_default();
         there.extend(
             self.observed
@@ -262,7 +265,10 @@ impl Standalone {
                 .filter(|(named, _)| named.namespace == server.namespace)
                 .map(|(named, written)| (named.name.file(), written.part.bytes.to_vec())),
         );
-        there.insert(TOKEN_KEYS_FILE.into(), keys.into_bytes());
+        if let Some(WrittenKeys { keys, .. }) = &self.observed.token_keys {
+            let keys = token_keys_to_yaml(keys).map_err(|error| unwritable(path, error))?;
+            there.insert(TOKEN_KEYS_FILE.into(), keys.into_bytes());
+        }
         let certificates = world.secrets.values().filter_map(|secret| {
             let (chain, key) = (secret.chain.clone()?, secret.key.clone()?);
             Some(certificate_files(Some(&Certificate { chain, key })))
@@ -309,6 +315,11 @@ impl Standalone {
         self.state.join("status.yaml")
     }
 
+    /// Where the keys of the redirect token are kept.
+    fn token_keys_path(&self) -> PathBuf {
+        self.state.join(TOKEN_KEYS_FILE)
+    }
+
     fn objects_path(&self) -> PathBuf {
         self.state.join("objects.json")
     }
@@ -320,21 +331,23 @@ impl Standalone {
     /// [`StandaloneError`], if something cannot be written; the next step tries it again.
     pub fn step(&mut self, now: SystemTime, served: Served) -> Result<Step, StandaloneError> {
         let listing = self.folder.read(now);
+        let time = timestamp(now)?;
         if let Some((before, step)) = &self.last
             && listing.is_still(before)
             && served == self.served
+            && !self.observed.token_keys.as_ref().is_some_and(|keys| is_due(keys, time))
         {
             return Ok(Step { changed: false, ..step.clone() });
         }
         self.last = None;
         let mut store = self.store.clone();
         let refused = store.fold(&listing);
-        let mut world = World::empty(self.address, timestamp(now)?);
+        let mut world = World::empty(self.address, time);
         store.populate(&mut world);
         self.served = served;
         self.observed.served = served.by_object(&world);
         world.refused = refused.iter().map(|located| located.problem.clone()).collect();
-        world.token_keys = self.token_keys.clone();
+        world.spare_key = Some(token_key()?);
         world.observed = self.observed.clone();
         let plan = settle(&mut store, &mut world);
         let mut changed = false;
@@ -374,8 +387,12 @@ impl Standalone {
                     write_files(&path, &files)?;
                     self.observed.services = BTreeMap::from([(key, *index)]);
                 }
-                // On one machine they are made once, at the first start.
-                Write::TokenKeys(..) => {}
+                Write::TokenKeys(_, keys) => {
+                    let path = self.token_keys_path();
+                    let text = key_file::to_yaml(&keys).map_err(|error| unwritable(&path, error))?;
+                    replace(&path, text.as_bytes())?;
+                    self.observed.token_keys = Some(*keys);
+                }
                 // They stand in one file, which is written once.
                 Write::Status(..) | Write::Forget(_) => statuses.push(write),
                 // On one machine the servers are no objects of their own.
@@ -445,14 +462,8 @@ fn timestamp(now: SystemTime) -> Result<jiff::Timestamp, StandaloneError> {
     jiff::Timestamp::try_from(now).map_err(|error| StandaloneError::Time(error.to_string()))
 }
 
-/// The keys of the redirect token, made at the first start.
-fn token_keys(path: &Path) -> Result<Vec<TokenKey>, StandaloneError> {
+/// The keys of the redirect token, if there are any yet.
+fn read_keys(path: &Path) -> Result<Option<WrittenKeys>, StandaloneError> {
     let unusable = |reason: String| StandaloneError::TokenKeys { path: path.into(), reason };
-    if let Some(text) = read(path)? {
-        return parts::token_keys_from_yaml(&text).map_err(|error| unusable(error.to_string()));
-    }
-    let keys = vec![token_key()?];
-    let text = parts::token_keys_to_yaml(&keys).map_err(|error| unusable(error.to_string()))?;
-    replace(path, text.as_bytes())?;
-    Ok(keys)
+    read(path)?.map(|text| key_file::from_yaml(&text).map_err(unusable)).transpose()
 }

@@ -54,9 +54,6 @@ pub struct World {
     pub address: IpAddr,
     /// Where the servers run as pods: their cluster. A world is then one namespace of it.
     pub cluster: Option<Cluster>,
-    /// Keys of the redirect token on one machine: the first signs, all of them verify. Those of a
-    /// cluster are observed.
-    pub token_keys: Vec<TokenKey>,
     /// A key that nobody has had before, for when one is needed.
     pub spare_key: Option<TokenKey>,
     /// Why the keys of the redirect token are there and cannot be read, if it is so.
@@ -78,7 +75,7 @@ pub struct Observed {
     pub parts: BTreeMap<PartRef, WrittenPart>,
     /// What the site part of each namespace says.
     pub sites: BTreeMap<String, Arc<SitePart>>,
-    /// The keys of the redirect token as they are written, in a cluster.
+    /// The keys of the redirect token as they are written.
     pub token_keys: Option<WrittenKeys>,
     /// The objects that run the servers, as they are.
     pub workloads: BTreeMap<WorkloadRef, serde_json::Value>,
@@ -316,7 +313,6 @@ impl World {
             refused: Vec::new(),
             address,
             cluster: None,
-            token_keys: Vec::new(),
             spare_key: None,
             token_trouble: None,
             observed: Observed::default(),

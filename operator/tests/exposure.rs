@@ -34,7 +34,7 @@ fn world(exposure: &str) -> World {
     world.routers.insert(key(), Object { generation, spec: serde_json::from_value(spec.clone()).unwrap() });
     world.services.insert(key(), Object { generation, spec: serde_json::from_value(spec).unwrap() });
     let secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into();
-    world.token_keys = vec![TokenKey { id: "test".into(), secret }];
+    world.spare_key = Some(TokenKey { id: "test".into(), secret });
     world.cluster = Some(Cluster {
         image: "umbriel:1".into(),
         uids: BTreeMap::from([(router(), "uid-1".to_owned()), (service(), "uid-2".to_owned())]),

@@ -41,7 +41,7 @@ fn company() -> World {
     world.routers.insert(key("router"), object(1, json!({})));
     world.services.insert(key("main"), object(1, json!({})));
     write_mailbox(&mut world, "alice", "101", 1);
-    world.token_keys = vec![TokenKey { id: "a".into(), secret: "b".into() }];
+    world.spare_key = Some(TokenKey { id: "a".into(), secret: "b".into() });
     let uids = [router(), service("main"), service("more")].map(|server| (server, "uid".into()));
     world.cluster =
         Some(Cluster { image: "umbriel:1".into(), uids: BTreeMap::from(uids), ..Cluster::default() });

@@ -21,6 +21,7 @@ use super::objects::{Objects, Source};
 use super::pods::Pods;
 use super::readiness::{Word, spare, word};
 use crate::problem::Problem;
+use crate::rotation::known;
 use crate::site::{Cluster, Image, Instance};
 use crate::status::ObjectStatus;
 use crate::store_keys::StoreKeys;
@@ -197,14 +198,7 @@ fn token_keys(secret: &Json) -> Result<WrittenKeys, String> {
     let note = |name: &str| secret["metadata"]["annotations"][name].as_str();
     let since = note(SINCE_ANNOTATION).and_then(|text| text.parse().ok());
     let phase = Phase::ALL.into_iter().find(|phase| note(PHASE_ANNOTATION) == Some(phase.name()));
-    // Keys that somebody wrote without it: the first one signs, and the others go in time.
-    let alone = if keys.len() == 1 { Phase::Steady } else { Phase::Signing };
-    Ok(WrittenKeys {
-        phase: phase.filter(|_| since.is_some()).unwrap_or(alone),
-        since: since.unwrap_or(jiff::Timestamp::MAX),
-        owners: owners(secret).into_iter().collect(),
-        keys,
-    })
+    Ok(known(keys, phase, since, owners(secret).into_iter().collect()))
 }
 
 /// The server object that a pod belongs to.
