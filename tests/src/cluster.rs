@@ -282,6 +282,19 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
 }
 
+/// The folders of the examples.
+///
+/// # Panics
+/// If they cannot be listed.
+#[must_use]
+pub fn examples() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(root().join("examples")).expect("the examples");
+    let folders = folders.map(|entry| entry.expect("an entry").path());
+    let mut folders: Vec<_> = folders.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
 /// Whether this machine can run a cluster. Where it cannot, says that `test` is skipped.
 fn is_able(test: &str) -> bool {
     is_root(test) && PROGRAMS.iter().all(|program| has(program, test))

@@ -205,13 +205,23 @@ impl<'c> Applied<'c> {
     /// If anything of that is refused.
     #[must_use]
     pub fn office(cluster: &'c Cluster, namespace: &Namespace<'_>) -> Applied<'c> {
+        Applied::office_with(cluster, namespace, |_, yaml| yaml)
+    }
+
+    /// The same, where `edit` may write another text for a file of the office.
+    ///
+    /// # Panics
+    /// The same.
+    #[must_use]
+    pub fn office_with(
+        cluster: &'c Cluster,
+        namespace: &Namespace<'_>,
+        edit: impl Fn(&str, String) -> String,
+    ) -> Applied<'c> {
         cluster.load(image::archive());
         let volume = Volume::offer(cluster, namespace);
-        let mut yaml = String::new();
-        for (_, object) in house::office(BRIDGE, None) {
-            yaml += &format!("---\n{object}");
-        }
-        namespace.apply(&yaml);
+        let files = house::office(BRIDGE, None).into_iter().map(|(name, yaml)| edit(name, yaml));
+        namespace.apply(&files.collect::<Vec<_>>().join("---\n"));
         Applied { cluster, _volume: volume }
     }
 
@@ -306,6 +316,13 @@ pub struct Request {
     pub status: u64,
 }
 
+impl Request {
+    /// Whether it writes anything, except for the Lease.
+    fn is_write(&self) -> bool {
+        !["get", "list", "watch"].contains(&self.verb.as_str()) && self.resource != "leases"
+    }
+}
+
 /// Where the requests of users are read.
 #[derive(Clone, Debug)]
 pub struct Audit(PathBuf);
@@ -320,15 +337,18 @@ impl Audit {
     /// Every request of `user`, in the order of their answers.
     #[must_use]
     pub fn requests(&self, user: &str) -> Vec<Request> {
+        let mut answered = self.answered(&format!("{user:?}"));
+        answered.retain(|entry| entry["impersonatedUser"]["username"] == user);
+        answered.iter().map(request).collect()
+    }
+
+    /// The entries of requests that were answered, with a text in them.
+    fn answered(&self, text: &str) -> Vec<Value> {
         let log = std::fs::read(&self.0).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        let marked = format!("{user:?}");
-        let of_user = log.lines().filter(|line| line.contains(&marked));
-        let entries = of_user.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let answered = entries.filter(|entry| {
-            entry["impersonatedUser"]["username"] == user && entry["stage"] == "ResponseComplete"
-        });
-        answered.map(|entry| request(&entry)).collect()
+        let lines = log.lines().filter(|line| line.contains(text));
+        let entries = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        entries.filter(|entry| entry["stage"] == "ResponseComplete").collect()
     }
 
     /// Has an operator begin anew and compare everything so many `times`: there is nothing to write.
@@ -338,34 +358,53 @@ impl Audit {
     pub fn expect_nothing_to_write(&self, cluster: &Cluster, namespace: &Namespace<'_>, times: usize) {
         let run = Run { identity: "last", resync_interval: "1s", ..Run::default() };
         let last = Operator::start(cluster, namespace, run);
-        self.expect_no_write(&last.user, times + 1);
+        self.wait_until_listed(&last.user, times + 1);
+        let writes = self.writes(&last.user);
+        assert!(writes.is_empty(), "{writes:?}");
     }
 
-    /// Waits until everything was listed so many more `times`, the first of which `user` may still be
-    /// at work: there is nothing to write.
+    /// Has `user`, who may still be at work, compare everything once, and then so many more `times`:
+    /// there is nothing to write.
     ///
     /// # Panics
     /// With what it wrote.
     pub fn expect_no_write(&self, user: &str, times: usize) {
+        self.wait_until_listed(user, 1);
+        let before = self.writes(user).len();
+        self.wait_until_listed(user, times);
+        let writes = self.writes(user);
+        assert!(writes.len() == before, "{:?}", &writes[before..]);
+    }
+
+    /// Waits until `user` has listed everything so many more times.
+    fn wait_until_listed(&self, user: &str, times: usize) {
         let lists = || {
             let requests = self.requests(user);
             requests.iter().filter(|r| r.verb == "list" && r.resource == "ummailboxes").count()
         };
-        let (before, listed) = (self.writes(user).len(), lists());
+        let listed = lists();
         wait_until("everything was compared", Duration::from_secs(60), || {
             (lists() >= listed + times).then_some(())
         });
-        let writes = self.writes(user);
-        assert!(writes.len() == before, "{:?}", &writes[before..]);
     }
 
     /// What `user` wrote, except for the Lease.
     #[must_use]
     pub fn writes(&self, user: &str) -> Vec<Request> {
-        let reads = ["get", "list", "watch"];
         let mut requests = self.requests(user);
-        requests.retain(|request| !reads.contains(&request.verb.as_str()) && request.resource != "leases");
+        requests.retain(Request::is_write);
         requests
+    }
+
+    /// What anybody wrote to objects of ours in a namespace.
+    #[must_use]
+    pub fn writes_to_ours(&self, namespace: &Namespace<'_>) -> Vec<Request> {
+        let answered = self.answered(&format!("{:?}", namespace.name));
+        let ours = answered.iter().filter(|entry| {
+            let object = &entry["objectRef"];
+            object["apiGroup"] == "umbriel.dev" && object["namespace"] == namespace.name.as_str()
+        });
+        ours.map(request).filter(Request::is_write).collect()
     }
 }
 

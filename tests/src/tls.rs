@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -33,6 +34,23 @@ pub fn protect(stream: TcpStream, server: SocketAddr) -> io::Result<Stream> {
     let name = ServerName::IpAddress(server.ip().into());
     let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     Ok(StreamOwned::new(session, stream))
+}
+
+/// The certificate that a server shows, DER.
+///
+/// # Errors
+/// When it shows none within five seconds.
+///
+/// # Panics
+/// As [`protect`] does.
+pub fn shown_by(server: SocketAddr) -> io::Result<Vec<u8>> {
+    let limit = Duration::from_secs(5);
+    let stream = TcpStream::connect_timeout(&server, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    let mut stream = protect(stream, server)?;
+    stream.conn.complete_io(&mut stream.sock)?;
+    let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
+    shown.map(|certificate| certificate.to_vec()).ok_or_else(|| io::Error::other("no certificate"))
 }
 
 /// Believes every certificate, and still checks that its owner holds the key.

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use umbriel_tests::cluster::{Namespace, root};
+use umbriel_tests::cluster::{Namespace, examples, root};
 use umbriel_tests::{Cluster, wait_until};
 
 const KINDS: [&str; 7] = [
@@ -24,13 +24,6 @@ const KINDS: [&str; 7] = [
     "umcallrouters",
     "umservices",
 ];
-
-fn examples() -> Vec<PathBuf> {
-    let folders = fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<_> = folders.filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
-}
 
 fn spec(namespace: &Namespace<'_>, object: &str) -> Value {
     let object: Value = serde_json::from_str(&namespace.kubectl(&["get", object, "-o", "json"])).unwrap();

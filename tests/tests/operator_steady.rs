@@ -1,5 +1,5 @@
-//! An operator with a thousand objects of which none changes: what it takes, and that it writes
-//! nothing.
+//! Objects of which none changes, a thousand of them and those of the examples: what an operator takes,
+//! and that nothing is written.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
@@ -8,9 +8,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use umbriel_tests::api::Api;
-use umbriel_tests::cluster::Namespace;
+use umbriel_tests::cluster::{Namespace, examples};
 use umbriel_tests::operator::{Applied, Audit, Operator, Run};
-use umbriel_tests::{Cluster, wait_until};
+use umbriel_tests::volume::Volume;
+use umbriel_tests::{Cluster, image, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -98,4 +99,32 @@ fn a_thousand_objects_that_stay_as_they_are_take_little_and_nothing_is_written()
     operator.signal(Signal::SIGTERM);
     audit.expect_nothing_to_write(cluster, &namespace, COMPARED);
     drop(office);
+}
+
+#[test]
+fn examples_that_are_applied_twice_are_written_once() {
+    let test = "examples_that_are_applied_twice_are_written_once";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    cluster.load(image::archive());
+    let audit = Audit::of(cluster);
+    for example in examples() {
+        let namespace = cluster.namespace();
+        let _volume = Volume::offer(cluster, &namespace);
+        // What it does in an hour, it does in twelve seconds.
+        let operator = Operator::start(cluster, &namespace, Run { resync_interval: "2s", ..Run::default() });
+        let folder = format!("--filename={}", example.display());
+        let applied = namespace.kubectl(&["apply", &folder]);
+        let objects = applied.lines().count();
+        wait_until("everything is served", 120 * SECOND, || (unserved(&namespace) == 0).then_some(()));
+        audit.expect_no_write(&operator.user, 1);
+        let written = audit.writes_to_ours(&namespace);
+        let made = written.iter().filter(|request| !request.resource.contains('/'));
+        assert!(made.count() >= objects, "the audit log has what was applied: {written:?}");
+
+        let again = namespace.kubectl(&["apply", &folder]);
+        assert_eq!(again.lines().filter(|line| line.ends_with(" unchanged")).count(), objects, "{again}");
+        audit.expect_no_write(&operator.user, COMPARED);
+        let more = audit.writes_to_ours(&namespace).split_off(written.len());
+        assert!(more.is_empty(), "{}: {more:?}", example.display());
+    }
 }
