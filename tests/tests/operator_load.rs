@@ -24,7 +24,9 @@ const SINGLE: Pace = Pace { changes: 100, together: 5, pause: Duration::from_mil
 /// How often that is measured at most: the machine may have been busy with something else.
 const MEASURED: usize = 3;
 
-/// Changes that come all the time. One may have to wait for a second until the kubelet looks again.
+/// Changes that come all the time. One may have to wait until the kubelet looks again: it waits for its
+/// list of containers before each look, and makes one a second after the one before, so the slowest in
+/// a hundred takes longer than a second on any machine.
 const STREAM: Pace = Pace { changes: 50, together: 1, pause: Duration::from_millis(200) };
 
 /// How fast changes come.
