@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run image test check lint generate bench bench-router cluster clean
+.PHONY: help run image test check lint generate soak bench bench-router cluster clean
 
 CARGO_DENY := 0.20.2
 TOOLS := $(CURDIR)/target/tools
@@ -37,6 +37,10 @@ check: lint ## Formatting, lints, licences, bans, sources; advisories where thei
 lint: ## Formatting and lints alone
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- -D warnings
+
+soak: ## Random churn on a cluster of its own, under calls, for MINUTES=5; SEED=… has the same again
+	@tests/need test
+	@cargo run --quiet --example soak -- $(or $(MINUTES),5) $(SEED)
 
 generate: ## Write crds/*.yaml, and their copies in the chart, from the Rust types
 	@cargo run --quiet -p umbriel-crds --example generate
