@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use config::{
     Certificate, DATABASES, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox,
     MailboxServer, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus, StartupMode, TokenKey,
-    VoIPSecurity,
+    UriType, VoIPSecurity,
 };
 
 use crate::call::{DIGITS, FIRST_EXTENSION, Transport};
@@ -104,6 +104,8 @@ fn directory(size: Size) -> Directory {
         dial_plans: vec![DialPlan {
             name: plan.clone(),
             number_of_digits_in_extension: DIGITS as u8,
+            uri_type: UriType::TelExtn,
+            access_numbers: Vec::new(),
             voip_security: VoIPSecurity::Unsecured,
         }],
         mailboxes: (0..size.mailboxes)
@@ -111,6 +113,7 @@ fn directory(size: Size) -> Directory {
                 name: format!("user-{number:06}"),
                 dial_plan: plan.clone(),
                 extensions: vec![(FIRST_EXTENSION + number).to_string()],
+                addresses: Vec::new(),
             })
             .collect(),
         mailbox_servers: vec![MailboxServer {

@@ -99,7 +99,7 @@ pub(crate) struct CallArguments {
     /// The number or name that calls.
     #[arg(long, value_name = "USER", default_value = "umbriel-probe")]
     pub from: String,
-    /// The number that the call was diverted from.
+    /// The number, or USER@DOMAIN, that the call was diverted from.
     #[arg(long, value_name = "USER")]
     pub diversion: Option<String>,
     /// How the first INVITE travels, unless the URI says it.
@@ -128,7 +128,7 @@ pub(crate) struct CallArguments {
 /// `umbriel explain`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// The called number.
+    /// The called number, or the called USER@DOMAIN.
     #[arg(value_name = "NUMBER")]
     pub number: String,
     /// Who calls: the name of a UMIPGateway or an address.
@@ -143,6 +143,9 @@ pub(crate) struct ExplainArguments {
     /// How the call comes.
     #[arg(long, value_enum, default_value_t = Way::Udp)]
     pub transport: Way,
+    /// How the call offers audio; left out, it offers none yet.
+    #[arg(long, value_enum)]
+    pub audio: Option<Audio>,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -254,6 +257,15 @@ pub(crate) struct TrialArguments {
     /// The objects may take this long to be served.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     pub patience: Duration,
+}
+
+/// How a call offers audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Audio {
+    /// In the clear.
+    Rtp,
+    /// Encrypted.
+    Srtp,
 }
 
 /// How a call comes to a router.

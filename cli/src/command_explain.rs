@@ -3,14 +3,17 @@
 //! Decides how steps and outcome look. Refuses to decide anything about the call: `config::explain`
 //! does.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use config::{Call, Code, Decision, RouterConfig, Rule, Step, Table, Transport};
+use config::{
+    Call, Code, Decision, OfferedAudio, Party, Purpose, RouterConfig, Rule, Step, Table, Transport,
+};
 use miette::{IntoDiagnostic, Result, miette};
 use serde::Serialize;
 
-use crate::args::{ExplainArguments, Output, Way};
+use crate::args::{Audio, ExplainArguments, Output, Way};
 use crate::command_check::count;
 use crate::folder::look;
 use crate::print::say;
@@ -24,8 +27,8 @@ const CALL_ID: &str = "explain";
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Explained<'a> {
-    called: &'a str,
-    diverting: Option<&'a str>,
+    called: Cow<'a, str>,
+    diverting: Option<Cow<'a, str>>,
     peer: IpAddr,
     transport: String,
     steps: &'a [Step],
@@ -39,7 +42,7 @@ enum Outcome<'a> {
     /// It is redirected.
     Accepted {
         status: u16,
-        mailbox: &'a str,
+        mailbox: Option<&'a str>,
         extension: &'a str,
         rule: &'static str,
         dial_plan: &'a str,
@@ -65,14 +68,24 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<bool> {
         Way::Tcp => Transport::Tcp,
         Way::Tls => Transport::Tls,
     };
-    let called = arguments.number.as_str();
-    let diverting = arguments.diversion.as_deref();
-    let call = Call { peer, transport, called, diverting, call_id: CALL_ID };
+    let called = Party::from(arguments.number.as_str());
+    let diverting = arguments.diversion.as_deref().map(Party::from);
+    let audio = OfferedAudio {
+        clear: arguments.audio == Some(Audio::Rtp),
+        encrypted: arguments.audio == Some(Audio::Srtp),
+    };
+    let call = Call { peer, transport, called, diverting, audio, call_id: CALL_ID };
     let (steps, decision) = config::explain(&table, &call);
     let outcome = outcome(&decision);
     let accepted = matches!(outcome, Outcome::Accepted { .. });
-    let explained =
-        Explained { called, diverting, peer, transport: transport.to_string(), steps: &steps, outcome };
+    let explained = Explained {
+        called: called.normal(),
+        diverting: diverting.map(|party| party.normal()),
+        peer,
+        transport: transport.to_string(),
+        steps: &steps,
+        outcome,
+    };
     match arguments.output {
         Output::Json => say(&serde_json::to_string_pretty(&explained).into_diagnostic()?),
         Output::Text => {
@@ -106,11 +119,12 @@ fn outcome<'a>(decision: &Decision<'a>) -> Outcome<'a> {
     match decision {
         Decision::Accept(route) => Outcome::Accepted {
             status: 302,
-            mailbox: &route.mailbox.name,
-            extension: route.extension,
-            rule: match route.rule {
-                Rule::DivertingUser => "divertingUser",
-                Rule::CalledUser => "calledUser",
+            mailbox: route.purpose.mailbox().map(|mailbox| mailbox.name.as_str()),
+            extension: route.purpose.number(),
+            rule: match route.purpose {
+                Purpose::CallAnswering { rule: Rule::DivertingUser, .. } => "divertingUser",
+                Purpose::CallAnswering { rule: Rule::CalledUser, .. } => "calledUser",
+                Purpose::SubscriberAccess { .. } => "accessNumber",
             },
             dial_plan: &route.dial_plan.name,
             server: &route.server.name,
@@ -130,7 +144,7 @@ fn outcome<'a>(decision: &Decision<'a>) -> Outcome<'a> {
 fn render(explained: &Explained<'_>, style: Style) -> String {
     let mut text =
         format!("A call to {} from {} by {}", explained.called, explained.peer, explained.transport);
-    if let Some(user) = explained.diverting {
+    if let Some(user) = &explained.diverting {
         let _ = write!(text, ", diverted from {user}");
     }
     text += "\n\n";
@@ -144,10 +158,11 @@ fn render(explained: &Explained<'_>, style: Style) -> String {
     text.push('\n');
     match &explained.outcome {
         Outcome::Accepted { status, mailbox, extension, server, server_address, sibling, .. } => {
-            let line = format!(
-                "{status}: to mailbox server {server} at {server_address}, for mailbox {mailbox} \
-                 (extension {extension})"
-            );
+            let purpose = match mailbox {
+                Some(mailbox) => format!("for mailbox {mailbox} (extension {extension})"),
+                None => format!("for access to a mailbox (access number {extension})"),
+            };
+            let line = format!("{status}: to mailbox server {server} at {server_address}, {purpose}");
             text += &style.paint(Colour::Green, &line);
             if let Some(sibling) = sibling {
                 let _ = write!(text, "\n  and if it does not answer, to {sibling}");

@@ -10,8 +10,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use umbriel_config::token::{Claims, sign, verify};
 use umbriel_config::{
     Call, DATABASES, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Keyring, Listeners,
-    Mailbox, MailboxServer, ServerIdentity, ServerStatus, StartupMode, Table, TokenKey, Transport,
-    VoIPSecurity, route,
+    Mailbox, MailboxServer, OfferedAudio, ServerIdentity, ServerStatus, StartupMode, Table, TokenKey,
+    Transport, UriType, VoIPSecurity, route,
 };
 
 const SIZES: [u32; 3] = [10, 1_000, 100_000];
@@ -45,10 +45,13 @@ fn table(gateways: u32, hunt_groups: u32, mailboxes: u32) -> Table {
         dial_plans: vec![DialPlan {
             name: "contoso".to_owned(),
             number_of_digits_in_extension: 6,
+            uri_type: UriType::TelExtn,
+            access_numbers: Vec::new(),
             voip_security: VoIPSecurity::Unsecured,
         }],
         mailboxes: (0..mailboxes)
             .map(|n| Mailbox {
+                addresses: Vec::new(),
                 name: format!("user-{n}"),
                 dial_plan: "contoso".to_owned(),
                 extensions: vec![format!("{n:06}")],
@@ -99,7 +102,14 @@ fn measure(
             },
             |(peer, called, diverting, call_id)| {
                 let transport = Transport::Udp;
-                let call = Call { peer: *peer, transport, called, diverting: Some(diverting), call_id };
+                let call = Call {
+                    peer: *peer,
+                    transport,
+                    called: called.as_str().into(),
+                    diverting: Some(diverting.as_str().into()),
+                    audio: OfferedAudio::default(),
+                    call_id,
+                };
                 matches!(route(black_box(table), &call), Decision::Accept(_))
             },
             BatchSize::SmallInput,
@@ -124,8 +134,14 @@ fn tokens(criterion: &mut Criterion) {
     let Ok(keys) = Keyring::new(&[TokenKey { id: "k1".to_owned(), secret }]) else { return };
     let table = table(1, 1, 10);
     let call_id = "a84b4c76e66710@192.0.2.10";
-    let call =
-        Call { peer: address(0), transport: Transport::Udp, called: "000001", diverting: None, call_id };
+    let call = Call {
+        peer: address(0),
+        transport: Transport::Udp,
+        called: "000001".into(),
+        diverting: None,
+        audio: OfferedAudio::default(),
+        call_id,
+    };
     let Decision::Accept(route) = route(&table, &call) else { return };
     let mut token = String::new();
     criterion.bench_function("token/sign", |bencher| {

@@ -114,6 +114,12 @@ codes! {
     StoreUnusable = 1028, Configuration, 0;
     /// The Secret with the keys of the bucket cannot be used.
     StoreKeysUnusable = 1030, Configuration, 0;
+    /// Two dial plans claim the same access number.
+    AccessNumberTaken = 1035, Configuration, 0;
+    /// An address of a mailbox does not have the form that its dial plan asks for.
+    AddressForm = 1036, Configuration, 0;
+    /// A form of callers' numbers does not end in as many digits as extensions of its dial plan have.
+    NumberingPlanFormat = 1037, Configuration, 0;
 
     /// The request breaks the grammar or lacks what every request must have.
     MalformedRequest = 1101, Call, 400;
@@ -161,6 +167,14 @@ codes! {
     VersionNotSupported = 1124, Call, 505;
     /// The call comes from the cluster itself: its source address was translated on the way.
     TranslatedPeer = 1125, Call, 403;
+    /// The offered audio is not protected as the dial plan asks, or encrypted where it asks for none.
+    AudioMismatch = 1130, Call, 488;
+    /// The dial plan asks for encrypted audio, which this mailbox server does not speak.
+    EncryptionUnavailable = 1131, Call, 488;
+    /// An access number was called, and this mailbox server does not let users in by telephone.
+    AccessUnavailable = 1132, Call, 480;
+    /// The caller shows no number, and the owner of the mailbox takes no messages from such callers.
+    AnonymousCaller = 1133, Call, 433;
     /// The call may not go one hop further.
     TooManyHops = 1150, Call, 483;
     /// The call was redirected already and has come back.

@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use crate::refusal::{digits, shown};
 use crate::route::{Observer, Passed, decide};
-use crate::{Call, Code, Decision, Mailbox, Reason, Refusal, Rule, Table, database_of};
+use crate::{
+    Call, Code, Decision, DialPlan, Mailbox, OfferedAudio, Party, Reason, Refusal, Rule, Table, UriType,
+    database_of,
+};
 
 /// One step of a decision. Numbers of the call stand in it as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +57,8 @@ const GATEWAY_STATUS: &str = "Are calls of this gateway taken?";
 const HUNT_GROUP: &str = "Which hunt group has the called number as its pilot?";
 const DIAL_PLAN: &str = "Which dial plan does the hunt group lead to?";
 const SECURITY: &str = "Is the signalling protected as the dial plan asks?";
+const AUDIO: &str = "Is the audio offered as the dial plan asks?";
+const ACCESS_NUMBER: &str = "Is the called number an access number of the dial plan?";
 const DIVERTING_USER: &str = "Was the call diverted from a user?";
 const CALLED_USER: &str = "Is the called number that of a user?";
 const MAILBOX_SERVER: &str = "Which mailbox server takes the call?";
@@ -87,18 +92,20 @@ impl Observer for Writer<'_, '_> {
             Passed::HuntGroupFound(group) => {
                 (HUNT_GROUP, format!("none, so the default one, {}", group.name))
             }
-            Passed::DialPlanFound(_, plan) => {
-                (DIAL_PLAN, format!("{}, extensions of {}", plan.name, digits(plan)))
-            }
+            Passed::DialPlanFound(_, plan) => (DIAL_PLAN, format!("{}, {}", plan.name, forms(plan))),
             Passed::SignallingSuffices(_) => (SECURITY, "yes".to_owned()),
+            Passed::AudioSuffices(_) => (AUDIO, "yes".to_owned()),
+            Passed::AccessNumber(_) => (ACCESS_NUMBER, "yes, a user wants to get at a mailbox".to_owned()),
+            Passed::NotAnAccessNumber => (ACCESS_NUMBER, "no".to_owned()),
             Passed::NotDiverted => (DIVERTING_USER, "no".to_owned()),
             Passed::UserFound(rule, _, mailbox) => (question_of(rule), format!("mailbox {}", mailbox.name)),
             Passed::DivertingUserUnknown(_) => (DIVERTING_USER, "nobody of this dial plan has it".to_owned()),
             Passed::ServersChosen { mailbox, server, sibling } => {
-                let first = match self.table.host_of(mailbox) {
-                    Some(host) if host.name == server.name => "its host",
-                    Some(_) => "its host cannot take it",
-                    None => "it has no host",
+                let first = match mailbox.map(|mailbox| self.table.host_of(mailbox)) {
+                    Some(Some(host)) if host.name == server.name => "its host",
+                    Some(Some(_)) => "its host cannot take it",
+                    Some(None) => "it has no host",
+                    None => "by the Call-ID",
                 };
                 let next = sibling.map_or_else(String::new, |sibling| format!("; then {}", sibling.name));
                 (MAILBOX_SERVER, format!("{}, {first}{next}", server.name))
@@ -124,8 +131,11 @@ impl Writer<'_, '_> {
             Passed::SignallingSuffices(plan) => {
                 format!("{}, voIPSecurity {:?}", self.call.transport, plan.voip_security)
             }
+            Passed::AudioSuffices(plan) => offered(self.call.audio, plan),
+            Passed::AccessNumber(number) => number.to_owned(),
+            Passed::NotAnAccessNumber => as_is(self.call.called),
             Passed::NotDiverted => "no Diversion or History-Info".to_owned(),
-            Passed::UserFound(_, number, _) | Passed::DivertingUserUnknown(number) => as_is(number),
+            Passed::UserFound(_, party, _) | Passed::DivertingUserUnknown(party) => as_is(party),
             Passed::ServersChosen { mailbox, .. } => in_database(mailbox),
         }
     }
@@ -148,6 +158,7 @@ impl Writer<'_, '_> {
             Reason::SecurityMismatch { dial_plan, .. } => {
                 (SECURITY, format!("{transport}, voIPSecurity {:?}", dial_plan.voip_security))
             }
+            Reason::AudioMismatch { dial_plan } => (AUDIO, offered(self.call.audio, dial_plan)),
             Reason::NotANumberOfThePlan { .. } | Reason::NoSuchUser { .. } => {
                 (CALLED_USER, as_is(self.call.called))
             }
@@ -168,10 +179,33 @@ fn question_of(rule: Rule) -> &'static str {
 }
 
 /// The database is what servers host.
-fn in_database(mailbox: &Mailbox) -> String {
-    format!("mailbox {} of database {}", mailbox.name, database_of(&mailbox.name))
+fn in_database(mailbox: Option<&Mailbox>) -> String {
+    match mailbox {
+        Some(mailbox) => format!("mailbox {} of database {}", mailbox.name, database_of(&mailbox.name)),
+        None => "any mailbox".to_owned(),
+    }
 }
 
-fn as_is(number: &str) -> String {
-    shown(number, &|number: &str| number.to_owned())
+fn offered(audio: OfferedAudio, plan: &DialPlan) -> String {
+    let profiles = match (audio.clear, audio.encrypted) {
+        (false, false) => "no offer",
+        (true, false) => "RTP/AVP",
+        (false, true) => "RTP/SAVP",
+        (true, true) => "RTP/AVP and RTP/SAVP",
+    };
+    format!("{profiles}, voIPSecurity {:?}", plan.voip_security)
+}
+
+fn as_is(party: Party<'_>) -> String {
+    shown(party, &|text: &str| text.to_owned())
+}
+
+/// How users of a plan are named, where that is not by their extension alone.
+fn forms(plan: &DialPlan) -> String {
+    let others = match plan.uri_type {
+        UriType::TelExtn => "",
+        UriType::SipName => " and SIP addresses",
+        UriType::E164 => " and E.164 numbers",
+    };
+    format!("extensions of {}{others}", digits(plan))
 }

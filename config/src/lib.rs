@@ -11,8 +11,10 @@ mod database;
 mod document;
 mod explain;
 mod keyring;
+mod naming;
 mod number;
 pub mod parts;
+mod party;
 mod refusal;
 mod route;
 mod server;
@@ -25,13 +27,17 @@ pub use database::{DATABASES, database_of};
 pub use document::{ConfigError, MAX_DOCUMENT_BYTES};
 pub use explain::{Refused, Step, explain};
 pub use keyring::{KeyError, Keyring, MAX_KEY_ID_BYTES, MAX_KEYS, SECRET_BYTES};
+pub use naming::Naming;
 pub use number::{MAX_DIGITS, Number};
+pub use party::{MAX_ADDRESS_BYTES, Party};
 pub use refusal::{Reason, Refusal};
-pub use route::{Call, Decision, Route, Rule, Transport, admit, check_signalling, route};
+pub use route::{
+    Call, Decision, OfferedAudio, Purpose, Route, Rule, Transport, admit, check_security, route,
+};
 pub use server::{
     CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Language,
     Listeners, Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity,
-    ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, VoIPSecurity,
+    ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, UriType, UserAddress, VoIPSecurity,
 };
 pub use store::{S3, S3Keys, Store};
 pub use table::Table;

@@ -7,7 +7,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::{Code, DialPlan, Gateway, HuntGroup, Mailbox, Rule, ServerStatus, StartupMode, Transport};
+use crate::{
+    Code, DialPlan, Gateway, HuntGroup, Mailbox, Number, Party, Rule, ServerStatus, StartupMode, Transport,
+    UriType, VoIPSecurity,
+};
 
 /// Texts of peers are shown up to this length, characters.
 const MAX_SHOWN_CHARS: usize = 64;
@@ -64,8 +67,8 @@ pub enum Reason<'a> {
     NoHuntGroup {
         /// The gateway.
         gateway: &'a Gateway,
-        /// The called number, as the call wrote it.
-        called: &'a str,
+        /// Who is called.
+        called: Party<'a>,
     },
     /// The dial plan asks for TLS.
     SecurityMismatch {
@@ -74,12 +77,17 @@ pub enum Reason<'a> {
         /// What the call came by.
         transport: Transport,
     },
+    /// The dial plan asks for audio of the other kind.
+    AudioMismatch {
+        /// The dial plan.
+        dial_plan: &'a DialPlan,
+    },
     /// The number does not have the form of the plan's extensions.
     NotANumberOfThePlan {
-        /// Which number of the call it is.
+        /// Which user of the call it is.
         rule: Rule,
-        /// The number, as the call wrote it.
-        number: &'a str,
+        /// Whom the call names.
+        party: Party<'a>,
         /// The dial plan.
         dial_plan: &'a DialPlan,
         /// The hunt group that led to it.
@@ -87,10 +95,10 @@ pub enum Reason<'a> {
     },
     /// Nobody has the number.
     NoSuchUser {
-        /// Which number of the call it is.
+        /// Which user of the call it is.
         rule: Rule,
-        /// The number, as the call wrote it.
-        number: &'a str,
+        /// Whom the call names.
+        party: Party<'a>,
         /// The dial plan.
         dial_plan: &'a DialPlan,
         /// The hunt group that led to it.
@@ -98,13 +106,13 @@ pub enum Reason<'a> {
     },
     /// No mailbox server is in service.
     NoMailboxServer {
-        /// The mailbox that the call is for.
-        mailbox: &'a Mailbox,
+        /// The mailbox that the call is for, if it is for one.
+        mailbox: Option<&'a Mailbox>,
     },
     /// The dial plan asks for TLS, and no mailbox server in service listens for it.
     NoProtectedServer {
-        /// The mailbox that the call is for.
-        mailbox: &'a Mailbox,
+        /// The mailbox that the call is for, if it is for one.
+        mailbox: Option<&'a Mailbox>,
         /// The dial plan.
         dial_plan: &'a DialPlan,
     },
@@ -121,6 +129,7 @@ impl<'a> Refusal<'a> {
             Reason::GatewayNoNewCalls { .. } => Code::GatewayNoNewCalls,
             Reason::NoHuntGroup { .. } => Code::NoHuntGroup,
             Reason::SecurityMismatch { .. } => Code::SecurityMismatch,
+            Reason::AudioMismatch { .. } => Code::AudioMismatch,
             Reason::NotANumberOfThePlan { .. } => Code::NotANumberOfThePlan,
             Reason::NoSuchUser { .. } => Code::NoSuchUser,
             Reason::NoMailboxServer { .. } | Reason::NoProtectedServer { .. } => Code::NoMailboxServer,
@@ -184,25 +193,41 @@ impl<'a> Refusal<'a> {
             Reason::SecurityMismatch { dial_plan, transport } => {
                 format!("dial plan {} asks for TLS and the call came over {transport}", dial_plan.name)
             }
-            Reason::NotANumberOfThePlan { rule, number, dial_plan, .. } => format!(
-                "the {rule} number {} does not have {}, as every number of dial plan {} has{}",
-                shown(number, show),
-                digits(dial_plan),
+            Reason::AudioMismatch { dial_plan } => match dial_plan.voip_security {
+                VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => format!(
+                    "dial plan {} takes audio as RTP/AVP and the call offers it encrypted alone",
+                    dial_plan.name
+                ),
+                VoIPSecurity::Secured => format!(
+                    "dial plan {} asks for audio as RTP/SAVP and the call offers it in the clear alone",
+                    dial_plan.name
+                ),
+            },
+            Reason::NotANumberOfThePlan { rule, party, dial_plan, .. } => format!(
+                "the {rule} number {} {}, as every number of dial plan {} {}{}",
+                shown(party, show),
+                lacks(dial_plan),
                 dial_plan.name,
+                if dial_plan.uri_type == UriType::TelExtn { "has" } else { "is" },
                 nor_the_called(rule)
             ),
-            Reason::NoSuchUser { rule, number, dial_plan, .. } => format!(
+            Reason::NoSuchUser { rule, party, dial_plan, .. } => format!(
                 "nobody in dial plan {} has the {rule} number {}{}",
                 dial_plan.name,
-                shown(number, show),
+                shown(party, show),
                 nor_the_called(rule)
             ),
-            Reason::NoMailboxServer { mailbox } => {
+            Reason::NoMailboxServer { mailbox: Some(mailbox) } => {
                 format!("no mailbox server is in service for mailbox {}", mailbox.name)
             }
-            Reason::NoProtectedServer { mailbox, dial_plan } => format!(
+            Reason::NoMailboxServer { mailbox: None } => "no mailbox server is in service".to_owned(),
+            Reason::NoProtectedServer { mailbox: Some(mailbox), dial_plan } => format!(
                 "no mailbox server in service listens for TLS, which dial plan {} of mailbox {} asks for",
                 dial_plan.name, mailbox.name
+            ),
+            Reason::NoProtectedServer { mailbox: None, dial_plan } => format!(
+                "no mailbox server in service listens for TLS, which dial plan {} asks for",
+                dial_plan.name
             ),
         }
     }
@@ -238,17 +263,30 @@ impl<'a> Refusal<'a> {
                     dial_plan.name
                 )
             }
+            Reason::AudioMismatch { dial_plan } => match dial_plan.voip_security {
+                VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => {
+                    "let the peer offer RTP/AVP, alone or beside RTP/SAVP".to_owned()
+                }
+                VoIPSecurity::Secured => format!(
+                    "let the peer offer RTP/SAVP, or set spec.voIPSecurity of UMDialPlan {} to SIPSecured",
+                    dial_plan.name
+                ),
+            },
             Reason::NotANumberOfThePlan { rule, hunt_group, .. }
             | Reason::NoSuchUser { rule, hunt_group, .. }
                 if rule == Rule::CalledUser && hunt_group.pilot.is_some() =>
             {
                 "let the PBX name the user in a Diversion header when it forwards to a pilot".to_owned()
             }
-            Reason::NotANumberOfThePlan { dial_plan, .. } => {
-                format!("send the extension as {}, without a prefix", digits(dial_plan))
-            }
-            Reason::NoSuchUser { number, .. } => {
-                format!("create a UMMailbox with {} in spec.extensions", shown(number, show))
+            Reason::NotANumberOfThePlan { dial_plan, .. } => match dial_plan.uri_type {
+                UriType::TelExtn => format!("send the extension as {}, without a prefix", digits(dial_plan)),
+                UriType::SipName => "send the address with its domain, or the extension alone".to_owned(),
+                UriType::E164 => "send the whole number, or the extension alone".to_owned(),
+            },
+            Reason::NoSuchUser { party, dial_plan, .. } => {
+                let is_extension = dial_plan.uri_type == UriType::TelExtn || is_extension(party, dial_plan);
+                let field = if is_extension { "in spec.extensions" } else { "as spec.sipResourceIdentifier" };
+                format!("create a UMMailbox with {} {field}", shown(party, show))
             }
             Reason::NoMailboxServer { .. } => {
                 "look at the status of the UMService objects, one of them must be in service".to_owned()
@@ -266,6 +304,20 @@ fn nor_the_called(rule: Rule) -> &'static str {
     }
 }
 
+/// What a number that is none of the plan's does not have, or is not.
+fn lacks(plan: &DialPlan) -> String {
+    match plan.uri_type {
+        UriType::TelExtn => format!("does not have {}", digits(plan)),
+        UriType::SipName => format!("is neither a SIP address nor an extension of {}", digits(plan)),
+        UriType::E164 => format!("is neither an E.164 number nor an extension of {}", digits(plan)),
+    }
+}
+
+fn is_extension(party: Party<'_>, plan: &DialPlan) -> bool {
+    let length = usize::from(plan.number_of_digits_in_extension);
+    Number::parse(party.user).is_some_and(|number| number.len() == length)
+}
+
 /// `1 digit`, `3 digits`.
 pub(crate) fn digits(plan: &DialPlan) -> Cow<'static, str> {
     match plan.number_of_digits_in_extension {
@@ -274,13 +326,14 @@ pub(crate) fn digits(plan: &DialPlan) -> Cow<'static, str> {
     }
 }
 
-/// A text that a peer chose, made harmless: whatever could end a quoted string, a header or a line
-/// of a log becomes `?`.
-pub(crate) fn shown(text: &str, show: &impl Fn(&str) -> String) -> String {
-    if text.is_empty() {
+/// Whom a call names, in normal form and made harmless: whatever could end a quoted string, a header
+/// or a line of a log becomes `?`.
+pub(crate) fn shown(party: Party<'_>, show: &impl Fn(&str) -> String) -> String {
+    let normal = party.normal();
+    if normal.is_empty() {
         return "(empty)".to_owned();
     }
-    let shown = show(text);
+    let shown = show(&normal);
     let mut harmless: String = shown.chars().take(MAX_SHOWN_CHARS).map(harmless_char).collect();
     if shown.chars().nth(MAX_SHOWN_CHARS).is_some() {
         harmless.push_str("...");

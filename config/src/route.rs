@@ -1,8 +1,8 @@
 //! [`route`]: where a call belongs, or why it is refused.
 //!
 //! Decides in the order of decision 7: server status, transport, gateway by source address,
-//! gateway status, hunt group, dial plan, protection of the signalling, diverted user, called
-//! user, mailbox server. Refuses to know SIP: which number is called and which diverted was found
+//! gateway status, hunt group, dial plan, protection of signalling and audio, diverted user, access
+//! number, called user, mailbox server. Refuses to know SIP: which number is called and which diverted was found
 //! out before. It is total and pure and allocates nothing. Each step is a hash lookup, however large
 //! the tables are; only the choice of server looks at every mailbox server, and those are few.
 
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::table::Table;
 use crate::{
-    DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox, MailboxServer, Number, Reason, Refusal,
+    DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox, MailboxServer, Party, Reason, Refusal,
     ServerStatus, StartupMode, VoIPSecurity,
 };
 
@@ -32,18 +32,29 @@ pub struct Call<'a> {
     pub peer: IpAddr,
     /// What the request came by.
     pub transport: Transport,
-    /// The user part of the Request-URI, else that of To, unescaped (decision 8).
-    pub called: &'a str,
+    /// Who is called: the user of the Request-URI, else that of To, unescaped (decision 8).
+    pub called: Party<'a>,
     /// The user who diverted the call: topmost Diversion, else the second last History-Info entry.
-    pub diverting: Option<&'a str>,
+    pub diverting: Option<Party<'a>>,
+    /// How audio is offered.
+    pub audio: OfferedAudio,
     /// The Call-ID, by which the second choice of server is made.
     pub call_id: &'a str,
+}
+
+/// How a call offers audio (RFC 3264). Neither, where it offers none yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfferedAudio {
+    /// As RTP.
+    pub clear: bool,
+    /// As SRTP (RFC 3711).
+    pub encrypted: bool,
 }
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
-    /// It belongs to a mailbox.
+    /// A mailbox server takes it.
     Accept(Route<'a>),
     /// It is refused.
     Refuse(Refusal<'a>),
@@ -58,16 +69,49 @@ pub struct Route<'a> {
     pub hunt_group: &'a HuntGroup,
     /// The dial plan that its numbers are read in.
     pub dial_plan: &'a DialPlan,
-    /// The mailbox that it is for.
-    pub mailbox: &'a Mailbox,
-    /// The number that found the mailbox, in normal form.
-    pub extension: &'a str,
-    /// Which of the call's numbers that was.
-    pub rule: Rule,
+    /// What it is for.
+    pub purpose: Purpose<'a>,
     /// The mailbox server that takes it.
     pub server: &'a MailboxServer,
     /// The mailbox server to try if the first one does not answer.
     pub sibling: Option<&'a MailboxServer>,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// A mailbox answers for its user.
+    CallAnswering {
+        /// The mailbox.
+        mailbox: &'a Mailbox,
+        /// What of the call named it, in normal form.
+        extension: &'a str,
+        /// Which number of the call that was.
+        rule: Rule,
+    },
+    /// A user wants to get at a mailbox; whose, is asked later.
+    SubscriberAccess {
+        /// The access number that was called, in normal form.
+        number: &'a str,
+    },
+}
+
+impl<'a> Purpose<'a> {
+    /// The mailbox that answers.
+    pub fn mailbox(&self) -> Option<&'a Mailbox> {
+        match self {
+            Purpose::CallAnswering { mailbox, .. } => Some(mailbox),
+            Purpose::SubscriberAccess { .. } => None,
+        }
+    }
+
+    /// What of the call decided, in normal form.
+    pub fn number(&self) -> &'a str {
+        match self {
+            Purpose::CallAnswering { extension, .. } => extension,
+            Purpose::SubscriberAccess { number } => number,
+        }
+    }
 }
 
 /// Which number of a call named the user.
@@ -98,10 +142,17 @@ pub(crate) enum Passed<'a> {
     HuntGroupFound(&'a HuntGroup),
     DialPlanFound(&'a HuntGroup, &'a DialPlan),
     SignallingSuffices(&'a DialPlan),
+    AudioSuffices(&'a DialPlan),
     NotDiverted,
-    UserFound(Rule, &'a str, &'a Mailbox),
-    DivertingUserUnknown(&'a str),
-    ServersChosen { mailbox: &'a Mailbox, server: &'a MailboxServer, sibling: Option<&'a MailboxServer> },
+    UserFound(Rule, Party<'a>, &'a Mailbox),
+    DivertingUserUnknown(Party<'a>),
+    AccessNumber(&'a str),
+    NotAnAccessNumber,
+    ServersChosen {
+        mailbox: Option<&'a Mailbox>,
+        server: &'a MailboxServer,
+        sibling: Option<&'a MailboxServer>,
+    },
 }
 
 struct Nobody;
@@ -127,17 +178,36 @@ pub fn admit<'a>(table: &'a Table, peer: IpAddr, transport: Transport) -> Result
     admit_observed(table, peer, transport, &mut Nobody)
 }
 
-/// Decides whether a dial plan's calls may come by this transport: a step of [`route`], for a call
-/// that another server has already decided on.
+/// Decides whether a dial plan's calls may come by this transport and with this audio: two steps of
+/// [`route`], for a call that another server has already decided on.
 ///
 /// # Errors
 /// The refusal that [`route`] would give.
-pub fn check_signalling(dial_plan: &DialPlan, transport: Transport) -> Result<(), Refusal<'_>> {
+pub fn check_security(
+    dial_plan: &DialPlan,
+    transport: Transport,
+    audio: OfferedAudio,
+) -> Result<(), Refusal<'_>> {
+    check_signalling(dial_plan, transport)?;
+    check_audio(dial_plan, audio)
+}
+
+fn check_signalling(dial_plan: &DialPlan, transport: Transport) -> Result<(), Refusal<'_>> {
     if protects(transport, dial_plan.voip_security) {
         Ok(())
     } else {
         Err(Refusal::because(Reason::SecurityMismatch { dial_plan, transport }))
     }
+}
+
+/// Audio may be offered in both ways, or later.
+fn check_audio(dial_plan: &DialPlan, audio: OfferedAudio) -> Result<(), Refusal<'_>> {
+    let OfferedAudio { clear, encrypted } = audio;
+    let suffices = match dial_plan.voip_security {
+        VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => clear || !encrypted,
+        VoIPSecurity::Secured => encrypted || !clear,
+    };
+    if suffices { Ok(()) } else { Err(Refusal::because(Reason::AudioMismatch { dial_plan })) }
 }
 
 pub(crate) fn decide<'a>(
@@ -161,20 +231,25 @@ pub(crate) fn decide<'a>(
     check_signalling(dial_plan, call.transport)?;
     observer.saw(Passed::SignallingSuffices(dial_plan));
 
-    let (rule, mailbox, extension) = find_user(table, call, hunt_group, dial_plan, observer)?;
+    check_audio(dial_plan, call.audio)?;
+    observer.saw(Passed::AudioSuffices(dial_plan));
 
-    let security = dial_plan.voip_security;
+    let purpose = find_purpose(table, call, hunt_group, dial_plan, observer)?;
+
+    let (mailbox, security) = (purpose.mailbox(), dial_plan.voip_security);
     let [server, sibling] =
         table.servers(mailbox, call.call_id, |server| can_be_called(&server.listeners, security));
     let server = server.ok_or(Refusal::because(match security {
-        VoIPSecurity::SIPSecured if table.has_server_in_service() => {
+        VoIPSecurity::SIPSecured | VoIPSecurity::Secured if table.has_server_in_service() => {
             Reason::NoProtectedServer { mailbox, dial_plan }
         }
-        VoIPSecurity::SIPSecured | VoIPSecurity::Unsecured => Reason::NoMailboxServer { mailbox },
+        VoIPSecurity::SIPSecured | VoIPSecurity::Secured | VoIPSecurity::Unsecured => {
+            Reason::NoMailboxServer { mailbox }
+        }
     }))?;
     observer.saw(Passed::ServersChosen { mailbox, server, sibling });
 
-    Ok(Route { gateway, hunt_group, dial_plan, mailbox, extension, rule, server, sibling })
+    Ok(Route { gateway, hunt_group, dial_plan, purpose, server, sibling })
 }
 
 fn admit_observed<'a>(
@@ -214,42 +289,47 @@ fn admit_observed<'a>(
     Ok(gateway)
 }
 
-/// The diverted user first, then the called one. If nobody fits, the refusal speaks of the number
+/// The diverted user first, then the access number, which nobody diverts a call to, then the called user:
+/// many PBXs leave the extension in the Request-URI when they forward, and send no Diversion. If nobody fits, the refusal speaks of the number
 /// that came first, because that is the one the PBX meant.
-fn find_user<'a>(
+fn find_purpose<'a>(
     table: &'a Table,
     call: &Call<'a>,
     hunt_group: &'a HuntGroup,
     dial_plan: &'a DialPlan,
     observer: &mut impl Observer,
-) -> Result<(Rule, &'a Mailbox, &'a str), Refusal<'a>> {
-    let user = |text| number_of_plan(text, dial_plan).and_then(|number| table.user(dial_plan, &number));
-    match call.diverting.map(|text| (text, user(text))) {
-        None => observer.saw(Passed::NotDiverted),
-        Some((text, None)) => observer.saw(Passed::DivertingUserUnknown(text)),
-        Some((text, Some((mailbox, extension)))) => {
-            observer.saw(Passed::UserFound(Rule::DivertingUser, text, mailbox));
-            return Ok((Rule::DivertingUser, mailbox, extension));
+) -> Result<Purpose<'a>, Refusal<'a>> {
+    let user = |party| table.user(dial_plan, party);
+    match call.diverting.map(|party| (party, user(party))) {
+        None => {
+            observer.saw(Passed::NotDiverted);
+            if let Some(number) = table.access_number(dial_plan, call.called) {
+                observer.saw(Passed::AccessNumber(number));
+                return Ok(Purpose::SubscriberAccess { number });
+            }
+            if !dial_plan.access_numbers.is_empty() {
+                observer.saw(Passed::NotAnAccessNumber);
+            }
+        }
+        Some((party, None)) => observer.saw(Passed::DivertingUserUnknown(party)),
+        Some((party, Some((mailbox, extension)))) => {
+            observer.saw(Passed::UserFound(Rule::DivertingUser, party, mailbox));
+            return Ok(Purpose::CallAnswering { mailbox, extension, rule: Rule::DivertingUser });
         }
     }
     if let Some((mailbox, extension)) = user(call.called) {
         observer.saw(Passed::UserFound(Rule::CalledUser, call.called, mailbox));
-        return Ok((Rule::CalledUser, mailbox, extension));
+        return Ok(Purpose::CallAnswering { mailbox, extension, rule: Rule::CalledUser });
     }
-    let (rule, number) = match call.diverting {
+    let (rule, party) = match call.diverting {
         Some(diverting) => (Rule::DivertingUser, diverting),
         None => (Rule::CalledUser, call.called),
     };
-    Err(Refusal::because(if number_of_plan(number, dial_plan).is_some() {
-        Reason::NoSuchUser { rule, number, dial_plan, hunt_group }
+    Err(Refusal::because(if dial_plan.naming().has(party) {
+        Reason::NoSuchUser { rule, party, dial_plan, hunt_group }
     } else {
-        Reason::NotANumberOfThePlan { rule, number, dial_plan, hunt_group }
+        Reason::NotANumberOfThePlan { rule, party, dial_plan, hunt_group }
     }))
-}
-
-/// A number of a plan has exactly as many digits as the plan's extensions.
-fn number_of_plan(text: &str, plan: &DialPlan) -> Option<Number> {
-    Number::parse(text).filter(|number| number.len() == usize::from(plan.number_of_digits_in_extension))
 }
 
 /// Decision 6: UDP goes with TCP.
@@ -263,15 +343,17 @@ fn allows(mode: StartupMode, transport: Transport) -> bool {
 
 fn protects(transport: Transport, security: VoIPSecurity) -> bool {
     match (security, transport) {
-        (VoIPSecurity::Unsecured, _) | (VoIPSecurity::SIPSecured, Transport::Tls) => true,
-        (VoIPSecurity::SIPSecured, Transport::Udp | Transport::Tcp) => false,
+        (VoIPSecurity::Unsecured, _) | (VoIPSecurity::SIPSecured | VoIPSecurity::Secured, Transport::Tls) => {
+            true
+        }
+        (VoIPSecurity::SIPSecured | VoIPSecurity::Secured, Transport::Udp | Transport::Tcp) => false,
     }
 }
 
 /// Calls of a protected plan are redirected to a TLS port, all others to any.
 fn can_be_called(listeners: &Listeners, security: VoIPSecurity) -> bool {
     match security {
-        VoIPSecurity::SIPSecured => listeners.tls.is_some(),
+        VoIPSecurity::SIPSecured | VoIPSecurity::Secured => listeners.tls.is_some(),
         VoIPSecurity::Unsecured => listeners.udp.or(listeners.tcp).or(listeners.tls).is_some(),
     }
 }

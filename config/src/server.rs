@@ -221,8 +221,32 @@ pub struct DialPlan {
     pub name: String,
     /// Length of every extension, 1 to 20.
     pub number_of_digits_in_extension: u8,
+    /// How calls name its users.
+    #[serde(default, skip_serializing_if = "UriType::is_extension")]
+    pub uri_type: UriType,
     /// What callers must protect.
     pub voip_security: VoIPSecurity,
+    /// Numbers and SIP addresses that users call for access to their mailbox.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_numbers: Vec<String>,
+}
+
+/// How calls name the users of a dial plan (spec 2.8). An extension names them in any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UriType {
+    /// By their extension.
+    #[default]
+    TelExtn,
+    /// By their SIP address too.
+    SipName,
+    /// By their number in the form of E.164 too.
+    E164,
+}
+
+impl UriType {
+    fn is_extension(&self) -> bool {
+        *self == UriType::TelExtn
+    }
 }
 
 /// What callers of a dial plan must protect (spec 2.8).
@@ -233,6 +257,8 @@ pub enum VoIPSecurity {
     Unsecured,
     /// Signalling: TLS only.
     SIPSecured,
+    /// Signalling and audio: TLS only, and SRTP only.
+    Secured,
 }
 
 /// A user (UMMailbox, spec 1.6): the part that routing needs.
@@ -245,6 +271,26 @@ pub struct Mailbox {
     pub dial_plan: String,
     /// Extensions in that dial plan, digits only, each unique in it.
     pub extensions: Vec<String>,
+    /// What else names the user, in that dial plan or in others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<UserAddress>,
+}
+
+impl Mailbox {
+    /// Whether calls reach the user in this dial plan.
+    pub fn is_in(&self, dial_plan: &str) -> bool {
+        self.dial_plan == dial_plan || self.addresses.iter().any(|address| address.dial_plan == dial_plan)
+    }
+}
+
+/// An extension, a SIP address or a number in the form of E.164, unique in its dial plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserAddress {
+    /// Name of the dial plan.
+    pub dial_plan: String,
+    /// The address; which form it has is up to the dial plan.
+    pub address: String,
 }
 
 /// A mailbox server as its peers see it: what they are told, wherever its process listens.
@@ -277,6 +323,12 @@ pub struct CallSettings {
     pub max_recording_duration_s: u32,
     /// Silence of this length ends a recording, seconds.
     pub recording_idle_timeout_s: u32,
+    /// Forms of callers' numbers whose last digits, written `x`, are an extension of the dial plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbering_plan_formats: Vec<String>,
+    /// Names of dial plans among whose users callers are looked for, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equivalent_dial_plans: Vec<String>,
 }
 
 /// A language that prompts are spoken in (BCP 47).
@@ -309,6 +361,9 @@ pub struct Owner {
     /// Text that the policy adds to each message (`voiceMailText`, at most 512 characters).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voice_mail_text: Option<String>,
+    /// Whether callers who show no number are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuses_anonymous_callers: bool,
 }
 
 /// How messages leave a mailbox server.

@@ -10,9 +10,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::party::SipAddress;
 use crate::{
-    DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxServer, Number, ServerIdentity, ServerStatus,
-    StartupMode, database_of,
+    DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxServer, Number, Party, ServerIdentity,
+    ServerStatus, StartupMode, database_of,
 };
 
 /// What calls are decided on, ready to be asked. It never changes; a new document makes a new one.
@@ -24,7 +25,10 @@ pub struct Table {
     cluster: HashSet<IpAddr>,
     hunt_groups: HashMap<String, GatewayHuntGroups>,
     dial_plans: HashMap<String, DialPlan>,
-    extensions: HashMap<String, HashMap<String, Arc<Mailbox>>>,
+    /// By dial plan, in normal form.
+    access_numbers: HashMap<String, HashSet<String>>,
+    /// By dial plan and normal form.
+    users: HashMap<String, HashMap<String, Arc<Mailbox>>>,
     mailboxes: HashMap<String, Arc<Mailbox>>,
     servers: HashMap<String, Server>,
     /// By database; `None` where the directory names a server that it does not have, or none.
@@ -75,7 +79,8 @@ impl Table {
             gateways: first_of_each(&directory.gateways, |gateway| gateway.address.to_canonical()),
             cluster: directory.cluster.iter().map(IpAddr::to_canonical).collect(),
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
-            extensions: compile_extensions(&mailboxes, &dial_plans),
+            access_numbers: compile_access_numbers(&dial_plans),
+            users: compile_users(&mailboxes, &dial_plans),
             mailboxes: first_of_each(&mailboxes, |mailbox| mailbox.name.clone()),
             in_service: servers.values().filter(|server| server.server.in_service).cloned().collect(),
             hosts: directory
@@ -128,19 +133,30 @@ impl Table {
     }
 
     /// The hunt group of a gateway whose pilot is `called`, else the gateway's default one.
-    pub(crate) fn hunt_group(&self, gateway: &Gateway, called: &str) -> Option<&HuntGroup> {
+    pub(crate) fn hunt_group(&self, gateway: &Gateway, called: Party<'_>) -> Option<&HuntGroup> {
         let groups = self.hunt_groups.get(&gateway.name)?;
-        let by_pilot = match Number::parse(called) {
-            Some(number) => groups.by_pilot.get(number.as_str()),
-            None => groups.by_pilot.get(called),
-        };
+        let by_pilot = by_name(called, |normal| groups.by_pilot.get(normal));
         by_pilot.or(groups.without_pilot.as_ref())
     }
 
-    /// The mailbox that has `number` in the dial plan, and the number as the table keeps it.
-    pub(crate) fn user(&self, plan: &DialPlan, number: &Number) -> Option<(&Mailbox, &str)> {
-        let (extension, mailbox) = self.extensions.get(&plan.name)?.get_key_value(number.as_str())?;
-        Some((mailbox, extension))
+    /// The access number of the dial plan that is `called`, in normal form.
+    pub(crate) fn access_number(&self, plan: &DialPlan, called: Party<'_>) -> Option<&str> {
+        let numbers = self.access_numbers.get(&plan.name)?;
+        by_name(called, |normal| numbers.get(normal)).map(String::as_str)
+    }
+
+    /// The mailbox of whom `party` names in the dial plan of this name.
+    pub fn mailbox_of(&self, dial_plan: &str, party: Party<'_>) -> Option<&Mailbox> {
+        self.user(self.dial_plan(dial_plan)?, party).map(|(mailbox, _)| mailbox)
+    }
+
+    /// The mailbox that `party` names in the dial plan, and the normal form by which it is found.
+    pub(crate) fn user(&self, plan: &DialPlan, party: Party<'_>) -> Option<(&Mailbox, &str)> {
+        let users = self.users.get(&plan.name)?;
+        let naming = plan.naming();
+        let address = naming.address(party).and_then(|address| users.get_key_value(address.as_str()));
+        let found = address.or_else(|| users.get_key_value(naming.number(party)?.as_str()));
+        found.map(|(normal, mailbox)| (mailbox.as_ref(), normal.as_str()))
     }
 
     /// Whether any mailbox server is in service.
@@ -148,18 +164,20 @@ impl Table {
         !self.in_service.is_empty()
     }
 
-    /// The server that takes a call for `mailbox`, and the one to try next, of those that are in
-    /// service and `can_take` it.
+    /// The server that takes a call for `mailbox`, or for nobody in particular, and the one to try next,
+    /// of those that are in service and `can_take` it.
     ///
-    /// The host comes first if it is one of them. The others follow by rendezvous hash of the
+    /// The host of the mailbox comes first if it is one of them. The others follow by rendezvous hash of the
     /// Call-ID, so that a retransmission gets the same answer from any router (decision 11).
     pub(crate) fn servers(
         &self,
-        mailbox: &Mailbox,
+        mailbox: Option<&Mailbox>,
         call_id: &str,
         can_take: impl Fn(&MailboxServer) -> bool,
     ) -> [Option<&MailboxServer>; 2] {
-        let host = self.host_of(mailbox).filter(|server| server.in_service && can_take(server));
+        let host = mailbox
+            .and_then(|mailbox| self.host_of(mailbox))
+            .filter(|server| server.in_service && can_take(server));
         let call_hash = stable_hash(call_id);
         let mut best: [Option<(u64, &MailboxServer)>; 2] = [None; 2];
         for candidate in self.in_service.iter().filter(|candidate| can_take(&candidate.server)) {
@@ -215,7 +233,7 @@ fn compile_hunt_groups(
         let of_gateway = compiled.entry(group.gateway.clone()).or_default();
         match &group.pilot {
             Some(pilot) => {
-                let key = Number::parse(pilot).map_or_else(|| pilot.clone(), |n| n.as_str().to_owned());
+                let key = Party::from(pilot.as_str()).normal().into_owned();
                 of_gateway.by_pilot.entry(key).or_insert_with(|| group.clone());
             }
             None => {
@@ -226,15 +244,34 @@ fn compile_hunt_groups(
     compiled
 }
 
-fn compile_extensions(
+/// What `find` knows of a party by the name that a person wrote: a number by its digits, anybody else by
+/// their address, or else by the user alone.
+fn by_name<T>(party: Party<'_>, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    match Number::parse(party.user) {
+        Some(number) => find(number.as_str()),
+        None => SipAddress::of(party).and_then(|address| find(address.as_str())).or_else(|| find(party.user)),
+    }
+}
+
+fn compile_access_numbers(plans: &HashMap<String, DialPlan>) -> HashMap<String, HashSet<String>> {
+    let plans = plans.values().filter(|plan| !plan.access_numbers.is_empty());
+    let normal = |number: &String| Party::from(number.as_str()).normal().into_owned();
+    plans.map(|plan| (plan.name.clone(), plan.access_numbers.iter().map(normal).collect())).collect()
+}
+
+fn compile_users(
     mailboxes: &[Arc<Mailbox>],
     plans: &HashMap<String, DialPlan>,
 ) -> HashMap<String, HashMap<String, Arc<Mailbox>>> {
     let mut compiled: HashMap<String, HashMap<String, Arc<Mailbox>>> = HashMap::new();
-    for mailbox in mailboxes.iter().filter(|mailbox| plans.contains_key(&mailbox.dial_plan)) {
-        let of_plan = compiled.entry(mailbox.dial_plan.clone()).or_default();
-        for number in mailbox.extensions.iter().filter_map(|extension| Number::parse(extension)) {
-            of_plan.entry(number.as_str().to_owned()).or_insert_with(|| Arc::clone(mailbox));
+    for mailbox in mailboxes {
+        let extensions = mailbox.extensions.iter().map(|extension| (&mailbox.dial_plan, extension));
+        let addresses = mailbox.addresses.iter().map(|address| (&address.dial_plan, &address.address));
+        for (plan, text) in extensions.chain(addresses) {
+            let Some(plan) = plans.get(plan) else { continue };
+            let Some(key) = plan.naming().normal(text.as_str().into()) else { continue };
+            let of_plan = compiled.entry(plan.name.clone()).or_default();
+            of_plan.entry(key).or_insert_with(|| Arc::clone(mailbox));
         }
     }
     compiled

@@ -15,7 +15,7 @@ use sha2::Sha256;
 
 use crate::keyring::{Key, Keyring};
 use crate::table::stable_hash;
-use crate::{Route, Rule};
+use crate::{Purpose, Route, Rule};
 
 /// Tokens expire at whole windows of this length, seconds, so that a retransmitted INVITE gets the
 /// very same token. Where the windows begin is a matter of the Call-ID, so that not all calls
@@ -34,6 +34,8 @@ const TAG_BYTES: usize = 16;
 pub enum CallKind {
     /// The mailbox answers for its user and takes a message.
     CallAnswering,
+    /// A user called an access number to get at a mailbox.
+    SubscriberAccess,
 }
 
 /// Why a call was diverted to voice mail (spec 2.3). It travels with the decision, because a peer need
@@ -74,9 +76,9 @@ pub struct Claims<'a> {
     pub dial_plan: Cow<'a, str>,
     /// Name of the gateway that the call came from.
     pub gateway: Cow<'a, str>,
-    /// Name of the mailbox.
+    /// Name of the mailbox; empty where the call is for none.
     pub mailbox: Cow<'a, str>,
-    /// The number that found the mailbox, in normal form.
+    /// The number that decided, in normal form.
     pub extension: Cow<'a, str>,
     /// Why the owner of the mailbox diverted the call, if that is how it came.
     pub diverted: Option<DivertReason>,
@@ -85,13 +87,21 @@ pub struct Claims<'a> {
 impl<'a> Claims<'a> {
     /// What was decided about a call; `diverted` is why it was, if a diverting user was named.
     pub fn of(route: &Route<'a>, diverted: Option<DivertReason>) -> Self {
+        let (kind, mailbox, diverted) = match route.purpose {
+            Purpose::CallAnswering { mailbox, rule, .. } => (
+                CallKind::CallAnswering,
+                mailbox.name.as_str(),
+                diverted.filter(|_| rule == Rule::DivertingUser),
+            ),
+            Purpose::SubscriberAccess { .. } => (CallKind::SubscriberAccess, "", None),
+        };
         Claims {
-            kind: CallKind::CallAnswering,
+            kind,
             dial_plan: Cow::Borrowed(&route.dial_plan.name),
             gateway: Cow::Borrowed(&route.gateway.name),
-            mailbox: Cow::Borrowed(&route.mailbox.name),
-            extension: Cow::Borrowed(route.extension),
-            diverted: diverted.filter(|_| route.rule == Rule::DivertingUser),
+            mailbox: Cow::Borrowed(mailbox),
+            extension: Cow::Borrowed(route.purpose.number()),
+            diverted,
         }
     }
 }
@@ -185,6 +195,7 @@ fn expiry_unix_s(call_id: &str, now_unix_s: u64) -> u64 {
 fn encode(claims: &Claims<'_>, expiry_unix_s: u64) -> Result<Vec<u8>, NameTooLong> {
     let kind = match claims.kind {
         CallKind::CallAnswering => 1,
+        CallKind::SubscriberAccess => 2,
     };
     let mut payload = vec![FORMAT, kind];
     payload.extend_from_slice(&expiry_unix_s.to_be_bytes());
@@ -197,7 +208,12 @@ fn encode(claims: &Claims<'_>, expiry_unix_s: u64) -> Result<Vec<u8>, NameTooLon
 }
 
 fn decode(payload: &[u8]) -> Option<(Claims<'static>, u64)> {
-    let (&[FORMAT, 1], rest) = payload.split_first_chunk::<2>()? else { return None };
+    let (&[format, kind], rest) = payload.split_first_chunk::<2>()?;
+    let kind = match (format, kind) {
+        (FORMAT, 1) => CallKind::CallAnswering,
+        (FORMAT, 2) => CallKind::SubscriberAccess,
+        (_, _) => return None,
+    };
     let (expiry, mut rest) = rest.split_first_chunk::<8>()?;
     let mut name = || {
         let (&length, after) = rest.split_first()?;
@@ -211,7 +227,6 @@ fn decode(payload: &[u8]) -> Option<(Claims<'static>, u64)> {
         [byte] => Some(DivertReason::ALL.into_iter().find(|reason| reason.byte() == *byte)?),
         [_, _, ..] => return None,
     };
-    let kind = CallKind::CallAnswering;
     let claims = Claims { kind, dial_plan, gateway, mailbox, extension, diverted };
     Some((claims, u64::from_be_bytes(*expiry)))
 }
@@ -374,9 +389,9 @@ mod tests {
         fn whatever_is_signed_is_verified(
             names in prop::array::uniform4("[a-z0-9.-]{0,255}"), call_id in any::<String>(), now_unix_s in any::<u64>(),
             diverted in prop::option::of(prop::sample::select(&DivertReason::ALL)),
+            kind in prop::sample::select(&[CallKind::CallAnswering, CallKind::SubscriberAccess]),
         ) {
             let [dial_plan, gateway, mailbox, extension] = names.map(Cow::Owned);
-            let kind = CallKind::CallAnswering;
             let claims = Claims { kind, dial_plan, gateway, mailbox, extension, diverted };
             let mut token = String::new();
             sign(&one_key(), &claims, &call_id, now_unix_s, &mut token).unwrap();

@@ -16,6 +16,7 @@ fn owner(name: &str) -> Owner {
         display_name: Some(name.to_owned()),
         primary_smtp_address: format!("{name}@contoso.example"),
         voice_mail_text: None,
+        refuses_anonymous_callers: false,
     }
 }
 
@@ -28,6 +29,7 @@ fn mailbox(generation: u64, names: &[String]) -> MailboxConfig {
     let mailbox = |name: &String| Mailbox {
         name: name.clone(),
         dial_plan: "contoso".into(),
+        addresses: Vec::new(),
         extensions: vec![format!("1{}", name.len())],
     };
     let call_settings = CallSettings {
@@ -35,6 +37,8 @@ fn mailbox(generation: u64, names: &[String]) -> MailboxConfig {
         max_call_duration_s: 1800,
         max_recording_duration_s: 1200,
         recording_idle_timeout_s: 5,
+        numbering_plan_formats: Vec::new(),
+        equivalent_dial_plans: Vec::new(),
     };
     let keys = S3Keys {
         access_key_id: "AKIAEXAMPLE".into(),

@@ -6,18 +6,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rule::{NOTHING, Shape, fixed_name_schema, fixed_optional_rule};
+use crate::address::{ADDRESS, MAX_ADDRESS_CHARS, is_address};
+use crate::rule::{NOTHING, fixed_name_schema, fixed_optional_rule};
 use crate::status::Status;
 use crate::violation::{Checks, MAX_NAME_CHARS, Violation};
-
-/// Longest pilot: E.164 numbers have at most 15 digits, private plans a few more.
-const MAX_PILOT_DIGITS: usize = 20;
-const MAX_PILOT_CHARS: usize = 1 + MAX_PILOT_DIGITS;
-const PILOT: Shape = Shape {
-    rule: "self.matches('^[+]?[0-9]{1,20}$')",
-    allowed: "1 to 20 digits, with or without a leading \"+\"",
-    fix: "write the number that callers dial, such as \"500\", or leave the field out",
-};
 
 /// How messages call it.
 const HUNT_GROUP: &str = "hunt group";
@@ -85,10 +77,10 @@ pub struct UMHuntGroupSpec {
     #[schemars(length(max = MAX_NAME_CHARS))]
     #[schemars(extend("x-kubernetes-validations" = fixed_name_schema(HUNT_GROUP)))]
     pub um_dial_plan: String,
-    /// The called number that selects this hunt group, digits with or without a leading "+".
-    /// Without one it takes whatever no other hunt group of the gateway takes.
+    /// The called number that selects this hunt group, digits with or without a leading "+", or the
+    /// called SIP address. Without one it takes whatever no other hunt group of the gateway takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = MAX_PILOT_CHARS), extend("x-kubernetes-validations" = PILOT.schema()))]
+    #[schemars(length(max = MAX_ADDRESS_CHARS), extend("x-kubernetes-validations" = ADDRESS.schema()))]
     pub pilot_identifier: Option<String>,
 }
 
@@ -99,10 +91,7 @@ impl UMHuntGroupSpec {
         checks.reference("spec.umIPGateway", &self.um_ip_gateway);
         checks.reference("spec.umDialPlan", &self.um_dial_plan);
         if let Some(pilot) = &self.pilot_identifier {
-            let digits = pilot.strip_prefix('+').unwrap_or(pilot);
-            let fits = (1..=MAX_PILOT_DIGITS).contains(&digits.len())
-                && digits.bytes().all(|byte| byte.is_ascii_digit());
-            checks.shape("spec.pilotIdentifier", pilot, &PILOT, fits);
+            checks.shape("spec.pilotIdentifier", pilot, &ADDRESS, is_address(pilot));
         }
         checks.into_violations()
     }

@@ -7,6 +7,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "two printer columns of one type are not one written twice")]
 
+mod address;
 mod call_router;
 mod dial_plan;
 mod hunt_group;
@@ -22,11 +23,11 @@ mod status;
 mod violation;
 
 pub use call_router::{UMCallRouter, UMCallRouterSpec};
-pub use dial_plan::{DefaultLanguage, UMDialPlan, UMDialPlanSpec, UMDialPlanStatus, VoIPSecurity};
+pub use dial_plan::{DefaultLanguage, UMDialPlan, UMDialPlanSpec, UMDialPlanStatus, UriType, VoIPSecurity};
 pub use hunt_group::{UMHuntGroup, UMHuntGroupSpec};
 pub use ip_gateway::{GatewayStatus, UMIPGateway, UMIPGatewaySpec, UMIPGatewayStatus};
 pub use kind::{GROUP, Kind, VERSION};
-pub use mailbox::{UMMailbox, UMMailboxSpec};
+pub use mailbox::{SecondaryAddress, UMMailbox, UMMailboxSpec};
 pub use mailbox_policy::{UMMailboxPolicy, UMMailboxPolicySpec, UMMailboxPolicyStatus};
 pub use message_store::{Bucket, MessageStore};
 pub use server::{Exposure, ServerStatus, StartupMode};

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::{ADDRESS, MAX_ADDRESS_CHARS, is_address};
 use crate::rule::{NotEmpty, Shape, name_schema};
 use crate::status::Status;
 use crate::violation::{Checks, EMAIL, MAX_EMAIL_CHARS, MAX_NAME_CHARS, Violation, ViolationCode};
@@ -25,6 +26,8 @@ const EXTENSIONS: NotEmpty = NotEmpty {
     allowed: "1 to 32 extensions",
     fix: "write at least one, such as [\"101\"]",
 };
+/// Addresses of one user in other dial plans: a cap so that one object stays small.
+const MAX_SECONDARY_ADDRESSES: usize = 16;
 const MAX_DISPLAY_NAME_CHARS: usize = 64;
 const DISPLAY_NAME: NotEmpty =
     NotEmpty { shown: "\"\"", allowed: "1 to 64 characters", fix: "write a text, or leave the field out" };
@@ -89,13 +92,38 @@ pub struct UMMailboxSpec {
     #[schemars(length(max = MAX_EXTENSIONS), extend("items" = extension_schema()))]
     #[schemars(extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = EXTENSIONS.schema()))]
     pub extensions: Vec<String>,
+    /// What the user is called by in a dial plan whose uriType is SipName or E164, and only there: a SIP
+    /// address such as alice@contoso.example, or a number such as +14255550101.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_ADDRESS_CHARS), extend("x-kubernetes-validations" = ADDRESS.schema()))]
+    pub sip_resource_identifier: Option<String>,
+    /// What the user is called by in other dial plans. The mailbox policy stays the one above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_SECONDARY_ADDRESSES))]
+    pub secondary_addresses: Vec<SecondaryAddress>,
     /// The name that the greeting speaks, 1 to 64 characters; without one it speaks the extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_DISPLAY_NAME_CHARS), extend("x-kubernetes-validations" = DISPLAY_NAME.schema()))]
     pub display_name: Option<String>,
+    /// Whether callers who show no number can leave a message.
+    #[serde(default = "yes")]
+    pub anonymous_callers_can_leave_messages: bool,
     /// Where voice messages are mailed.
     #[schemars(length(max = MAX_EMAIL_CHARS), extend("x-kubernetes-validations" = EMAIL.schema()))]
     pub primary_smtp_address: String,
+}
+
+/// What a user is called by in another dial plan than that of the mailbox policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecondaryAddress {
+    /// Name of the UMDialPlan, in the same namespace.
+    #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
+    pub um_dial_plan: String,
+    /// An extension of that dial plan, or what its uriType asks for: a SIP address, or a number in the
+    /// form of E.164.
+    #[schemars(length(max = MAX_ADDRESS_CHARS), extend("x-kubernetes-validations" = ADDRESS.schema()))]
+    pub address: String,
 }
 
 impl UMMailboxSpec {
@@ -104,11 +132,29 @@ impl UMMailboxSpec {
         let mut checks = Checks::default();
         checks.reference("spec.umMailboxPolicy", &self.um_mailbox_policy);
         self.check_extensions(&mut checks);
+        if let Some(address) = &self.sip_resource_identifier {
+            checks.shape("spec.sipResourceIdentifier", address, &ADDRESS, is_address(address));
+        }
+        self.check_secondary_addresses(&mut checks);
         if let Some(name) = &self.display_name {
             checks.length("spec.displayName", name, MAX_DISPLAY_NAME_CHARS);
         }
         checks.email("spec.primarySmtpAddress", &self.primary_smtp_address);
         checks.into_violations()
+    }
+
+    fn check_secondary_addresses(&self, checks: &mut Checks) {
+        let addresses = &self.secondary_addresses;
+        if addresses.len() > MAX_SECONDARY_ADDRESSES {
+            let (field, value) = ("spec.secondaryAddresses", format!("{} addresses", addresses.len()));
+            let rule = format!("at most {MAX_SECONDARY_ADDRESSES} addresses");
+            checks.add(ViolationCode::OutOfRange, field, value, rule, "remove those that nobody calls");
+        }
+        for (index, SecondaryAddress { um_dial_plan, address }) in addresses.iter().enumerate() {
+            let field = |name: &str| format!("spec.secondaryAddresses[{index}].{name}");
+            checks.reference(&field("umDialPlan"), um_dial_plan);
+            checks.shape(&field("address"), address, &ADDRESS, is_address(address));
+        }
     }
 
     fn check_extensions(&self, checks: &mut Checks) {
@@ -138,6 +184,10 @@ impl UMMailboxSpec {
             }
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The schema of one extension.

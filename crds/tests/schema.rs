@@ -119,6 +119,10 @@ fn what_is_create_only_cannot_change() {
             code: ViolationCode::Immutable,
         }]
     );
+    let named: UMDialPlanSpec =
+        serde_json::from_value(json!({"numberOfDigitsInExtension": 3, "uriType": "SipName"})).unwrap();
+    let refused = named.check_change(&plan(3));
+    assert_eq!(refused.iter().map(|violation| &*violation.field).collect::<Vec<_>>(), ["spec.uriType"]);
     let group = |gateway: &str, pilot: Option<&str>| UMHuntGroupSpec {
         um_ip_gateway: gateway.into(),
         um_dial_plan: "contoso".into(),
@@ -157,7 +161,7 @@ fn the_documented_defaults_are_the_defaults() {
     assert_eq!(
         serde_json::to_value(plan).unwrap(),
         json!({
-            "numberOfDigitsInExtension": 3, "generateUMMailboxPolicy": true, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
+            "numberOfDigitsInExtension": 3, "uriType": "TelExtn", "generateUMMailboxPolicy": true, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
             "maxCallDuration": 30, "maxRecordingDuration": 20, "recordingIdleTimeout": 5,
         })
     );

@@ -4,11 +4,14 @@
 //! redirect token, or by the same table that routers have, whose mailbox it is. Refuses to know
 //! media and what happens in the call.
 
-use config::token::{self, DivertReason};
-use config::{CallSettings, Code, Decision, Gateway, Rule, Transport};
+use config::token::{self, CallKind, DivertReason};
+use config::{
+    CallSettings, Code, Decision, DialPlan, Gateway, OfferedAudio, Party, Rule, Transport, VoIPSecurity,
+};
 use runtime::log::Number;
 use sip::{Message, Peer};
 
+use crate::caller::{Caller, caller};
 use crate::prompt::{Sentence, Utterance};
 use crate::served::Served;
 use crate::spool_writer::SpoolHealth;
@@ -30,6 +33,8 @@ pub(crate) struct Admitted {
     pub(crate) extension: String,
     /// Why its owner diverted the call, if that is how it came.
     pub(crate) diverted: Option<DivertReason>,
+    /// Who calls.
+    pub(crate) caller: Caller,
     /// How the call is conducted.
     pub(crate) settings: CallSettings,
     /// What the caller hears first.
@@ -88,16 +93,7 @@ pub(crate) fn admit<S: Surroundings>(
         );
         return Err(Refused::because(Code::ServerNotInService, text));
     }
-    match surroundings.storage() {
-        SpoolHealth::Ready => {}
-        SpoolHealth::OutboxFull => {
-            return Err(no_storage("too many messages wait for delivery; look at the mail server"));
-        }
-        SpoolHealth::Full => return Err(no_storage("the disk for recordings is full; free some of it")),
-        SpoolHealth::Unwritable => {
-            return Err(no_storage("the disk for recordings cannot be written; look at the log"));
-        }
-    }
+    check_storage(surroundings.storage())?;
     let limit = config.max_calls_allowed;
     let slot = slots.take(limit).ok_or_else(|| {
         let text = format!("all {limit} calls of maxCallsAllowed are taken; raise it, or add a server");
@@ -109,31 +105,89 @@ pub(crate) fn admit<S: Surroundings>(
     };
     // A token says whose call it is, not that it came protected.
     if let Some(dial_plan) = served.table.dial_plan(&target.dial_plan) {
-        config::check_signalling(dial_plan, transport)?;
+        config::check_security(dial_plan, transport, offered_audio(invite))?;
+        check_encryption(dial_plan)?;
     }
-    let settings = config.calls.get(&target.dial_plan).cloned().ok_or_else(|| {
-        let text = format!("dial plan {} has no settings for calls; look at the operator", target.dial_plan);
+    let Target { dial_plan, purpose } = target;
+    let (mailbox, extension, diverted) = match purpose {
+        Purpose::CallAnswering { mailbox, extension, diverted } => (mailbox, extension, diverted),
+        Purpose::SubscriberAccess => return Err(no_access(&dial_plan)),
+    };
+    let settings = config.calls.get(&dial_plan).cloned().ok_or_else(|| {
+        let text = format!("dial plan {} has no settings for calls; look at the operator", dial_plan);
         Refused::because(Code::InternalError, text)
     })?;
-    let owner = config.owners.get(&target.mailbox);
-    let name = owner.and_then(|owner| owner.display_name.clone()).unwrap_or_else(|| target.extension.clone());
+    let owner = config.owners.get(&mailbox);
+    let caller = caller(&served, &dial_plan, &settings, invite);
+    if caller.number.is_none() && owner.is_some_and(|owner| owner.refuses_anonymous_callers) {
+        return Err(anonymous(&mailbox));
+    }
+    let name = owner.and_then(|owner| owner.display_name.clone()).unwrap_or_else(|| extension.clone());
     Ok(Admitted {
         slot,
         gateway: gateway.name.clone(),
         greeting: Utterance { language: settings.language, sentence: Sentence::Greeting { name } },
-        mailbox: target.mailbox,
-        extension: target.extension,
-        diverted: target.diverted,
+        mailbox,
+        extension,
+        diverted,
+        caller,
         settings,
     })
 }
 
-/// Whose mailbox a call is for.
+/// What a call is for.
 struct Target {
     dial_plan: String,
-    mailbox: String,
-    extension: String,
-    diverted: Option<DivertReason>,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    CallAnswering { mailbox: String, extension: String, diverted: Option<DivertReason> },
+    SubscriberAccess,
+}
+
+/// This server speaks no SRTP, so that a plan that asks for it is served by none of its calls.
+fn check_encryption(dial_plan: &DialPlan) -> Result<(), Refused> {
+    match dial_plan.voip_security {
+        VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => Ok(()),
+        VoIPSecurity::Secured => {
+            let text = format!(
+                "dial plan {name} asks for SRTP, which this server does not speak; \
+                 set spec.voIPSecurity of UMDialPlan {name} to SIPSecured",
+                name = dial_plan.name
+            );
+            Err(Refused::because(Code::EncryptionUnavailable, text))
+        }
+    }
+}
+
+fn anonymous(mailbox: &str) -> Refused {
+    let text = format!(
+        "mailbox {mailbox} takes no messages from callers who show no number; show one, or set \
+         spec.anonymousCallersCanLeaveMessages of UMMailbox {mailbox} to true"
+    );
+    Refused::because(Code::AnonymousCaller, text)
+}
+
+fn no_access(dial_plan: &str) -> Refused {
+    let text = format!(
+        "an access number of dial plan {dial_plan} was called, and this server lets nobody in by telephone; \
+         call the extension of a user to leave a message"
+    );
+    Refused::because(Code::AccessUnavailable, text)
+}
+
+fn check_storage(health: SpoolHealth) -> Result<(), Refused> {
+    match health {
+        SpoolHealth::Ready => Ok(()),
+        SpoolHealth::OutboxFull => {
+            Err(no_storage("too many messages wait for delivery; look at the mail server"))
+        }
+        SpoolHealth::Full => Err(no_storage("the disk for recordings is full; free some of it")),
+        SpoolHealth::Unwritable => {
+            Err(no_storage("the disk for recordings cannot be written; look at the log"))
+        }
+    }
 }
 
 fn no_storage(text: &str) -> Refused {
@@ -145,14 +199,24 @@ fn no_storage(text: &str) -> Refused {
 fn by_token(served: &Served, gateway: &Gateway, invite: &Message<'_>, now_unix_s: u64) -> Option<Target> {
     let uri = sip::Uri::parse(invite.uri()?).ok()?;
     let claims = token::verify(&served.keys, uri.param(TOKEN_PARAMETER)?, now_unix_s).ok()?;
-    let mailbox = served.table.mailbox(&claims.mailbox)?;
-    let holds = claims.gateway == gateway.name && mailbox.dial_plan == claims.dial_plan;
-    holds.then(|| Target {
-        dial_plan: claims.dial_plan.into_owned(),
-        mailbox: claims.mailbox.into_owned(),
-        extension: claims.extension.into_owned(),
-        diverted: claims.diverted,
-    })
+    if claims.gateway != gateway.name {
+        return None;
+    }
+    let purpose = match claims.kind {
+        CallKind::CallAnswering => {
+            let mailbox = served.table.mailbox(&claims.mailbox)?;
+            if !mailbox.is_in(&claims.dial_plan) {
+                return None;
+            }
+            Purpose::CallAnswering {
+                mailbox: claims.mailbox.into_owned(),
+                extension: claims.extension.into_owned(),
+                diverted: claims.diverted,
+            }
+        }
+        CallKind::SubscriberAccess => Purpose::SubscriberAccess,
+    };
+    Some(Target { dial_plan: claims.dial_plan.into_owned(), purpose })
 }
 
 /// The same decision as a router's, made here.
@@ -162,34 +226,46 @@ fn by_table(
     peer: Peer,
     transport: Transport,
 ) -> Result<Target, Refused> {
-    let called = called_number(invite);
+    let called = sip::called(invite);
     let diverter = sip::diverter(invite);
     let call = config::Call {
         peer: peer.address.ip(),
         transport,
-        called: &called,
-        diverting: diverter.as_ref().map(|diverter| diverter.user.as_ref()),
+        called: party(&called),
+        diverting: diverter.as_ref().map(|diverter| party(&diverter.party)),
+        audio: offered_audio(invite),
         call_id: invite.call_id().unwrap_or_default(),
     };
-    match config::route(&served.table, &call) {
-        Decision::Accept(route) => Ok(Target {
-            dial_plan: route.dial_plan.name.clone(),
-            mailbox: route.mailbox.name.clone(),
-            extension: route.extension.to_owned(),
+    let route = match config::route(&served.table, &call) {
+        Decision::Accept(route) => route,
+        Decision::Refuse(refusal) => return Err(refusal.into()),
+    };
+    let purpose = match route.purpose {
+        config::Purpose::CallAnswering { mailbox, extension, rule } => Purpose::CallAnswering {
+            mailbox: mailbox.name.clone(),
+            extension: extension.to_owned(),
             diverted: diverter
                 .as_ref()
-                .filter(|_| route.rule == Rule::DivertingUser)
+                .filter(|_| rule == Rule::DivertingUser)
                 .map(|diverter| divert_reason(diverter.reason)),
-        }),
-        Decision::Refuse(refusal) => Err(refusal.into()),
-    }
+        },
+        config::Purpose::SubscriberAccess { .. } => Purpose::SubscriberAccess,
+    };
+    Ok(Target { dial_plan: route.dial_plan.name.clone(), purpose })
 }
 
-/// The number that was called: that of the Request-URI, else that of To (decision 8).
-pub(crate) fn called_number(invite: &Message<'_>) -> String {
-    let number = |uri: sip::Uri<'_>| uri.number().map(|number| number.into_owned());
-    let of_request = invite.uri().and_then(|uri| sip::Uri::parse(uri).ok()).and_then(number);
-    of_request.or_else(|| invite.to().ok().and_then(|to| number(to.uri))).unwrap_or_default()
+fn offered_audio(invite: &Message<'_>) -> OfferedAudio {
+    let offered = sip::sdp::offered_audio(invite.body());
+    OfferedAudio { clear: offered.clear, encrypted: offered.encrypted }
+}
+
+/// Who was called, in normal form.
+pub(crate) fn called(invite: &Message<'_>) -> String {
+    party(&sip::called(invite)).normal().into_owned()
+}
+
+fn party<'a>(party: &'a sip::Party<'_>) -> Party<'a> {
+    Party { user: &party.user, domain: &party.domain }
 }
 
 fn divert_reason(reason: sip::DivertReason) -> DivertReason {

@@ -5,6 +5,7 @@
 use config::CallSettings;
 use config::token::DivertReason;
 
+use crate::caller::Caller;
 use crate::message::{Codec, MessageId, RecordingFacts};
 use crate::prompt::Utterance;
 
@@ -23,10 +24,8 @@ pub(crate) struct CallFacts {
     pub(crate) diverted: Option<DivertReason>,
     /// Name of the gateway.
     pub(crate) gateway: String,
-    /// The caller's number, if presented.
-    pub(crate) caller: Option<String>,
-    /// The caller's name, if presented.
-    pub(crate) caller_name: Option<String>,
+    /// Who calls.
+    pub(crate) caller: Caller,
     /// The greeting of this mailbox.
     pub(crate) greeting: Utterance,
     /// How calls of the dial plan are conducted.
@@ -39,8 +38,9 @@ impl CallFacts {
         RecordingFacts {
             id: self.id,
             mailbox: self.mailbox.clone(),
-            caller: self.caller.clone(),
-            caller_name: self.caller_name.clone(),
+            caller: self.caller.number.clone(),
+            caller_name: self.caller.name.clone(),
+            caller_address: self.caller.address.clone(),
             called: self.extension.clone(),
             diverted: self.diverted,
             call_id: self.call_id.clone(),

@@ -60,6 +60,9 @@ pub(crate) fn compose(
         .raw_header(header("X-VoiceMessageDuration", &facts.seconds().to_string()))
         .raw_header(header("X-AttachmentOrder", &file_name))
         .raw_header(header("X-CallID", &clean(&recording.call_id)));
+    if let Some(caller_address) = &recording.caller_address {
+        mail = mail.reply_to(address(caller.name.clone(), caller_address)?);
+    }
     if let Some(name) = &caller.name {
         mail = mail.raw_header(header("X-VoiceMessageSenderName", name));
     }

@@ -13,6 +13,7 @@ fn facts() -> StoredFacts {
             mailbox: "alice".into(),
             caller: Some("102".into()),
             caller_name: None,
+            caller_address: None,
             called: "101".into(),
             diverted: None,
             call_id: "a84b4c76e66710@pc33.example.com".into(),
@@ -31,6 +32,7 @@ fn owner() -> Owner {
         display_name: Some("Alice Smith".into()),
         primary_smtp_address: "alice@contoso.example".into(),
         voice_mail_text: None,
+        refuses_anonymous_callers: false,
     }
 }
 
@@ -110,6 +112,18 @@ fn the_text_says_why_the_call_was_diverted() {
         let line = format!("\nCalled:    101\nDiverted:  {words}\nReceived:  ");
         assert!(text.contains(&line), "{text}");
     }
+}
+
+#[test]
+fn a_caller_who_is_a_user_can_be_answered() {
+    let mut facts = facts();
+    facts.recording.caller_name = Some("Bob".into());
+    facts.recording.caller_address = Some("bob@contoso.example".into());
+    let mail = mail(&facts, &owner(), Vec::new());
+    let parsed = MessageParser::default().parse(&mail).unwrap();
+    let reply_to = parsed.reply_to().unwrap().first().unwrap();
+    assert_eq!((reply_to.name(), reply_to.address()), (Some("Bob"), Some("bob@contoso.example")));
+    assert_eq!(parsed.from().unwrap().first().unwrap().name(), Some("Bob"));
 }
 
 #[test]

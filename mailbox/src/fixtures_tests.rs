@@ -32,6 +32,7 @@ pub(crate) fn facts(id: MessageId) -> RecordingFacts {
         mailbox: "alice".into(),
         caller: Some("102".into()),
         caller_name: None,
+        caller_address: None,
         called: "101".into(),
         diverted: None,
         call_id: format!("{id}@pc33.example.com"),
@@ -74,6 +75,7 @@ pub(crate) fn config(smtp: Option<Smtp>) -> MailboxConfig {
         display_name: Some("Alice Smith".into()),
         primary_smtp_address: "alice@contoso.example".into(),
         voice_mail_text: None,
+        refuses_anonymous_callers: false,
     };
     MailboxConfig {
         schema_version: config::SCHEMA_VERSION,

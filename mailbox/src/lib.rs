@@ -9,6 +9,7 @@
 mod admission;
 mod call;
 mod call_facts;
+mod caller;
 mod carrier;
 mod chance;
 mod compose;

@@ -114,6 +114,9 @@ pub struct RecordingFacts {
     /// The caller's name as presented, if any was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_name: Option<String>,
+    /// The mail address of a caller who is a user of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_address: Option<String>,
     /// The extension that was called.
     pub called: String,
     /// Why the called user diverted the call, if that is how it came.

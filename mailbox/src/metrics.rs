@@ -80,7 +80,7 @@ impl CallMetrics {
             message_id = %facts.id,
             mailbox = facts.mailbox,
             gateway = facts.gateway,
-            from = %Number(facts.caller.as_deref().unwrap_or_default()),
+            from = %Number(facts.caller.number.as_deref().unwrap_or_default()),
             to = %Number(&facts.extension),
             seconds = tenths(age),
             ended_by = name(ending).0,

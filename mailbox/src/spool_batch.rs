@@ -170,6 +170,7 @@ mod tests {
             mailbox: "alice".into(),
             caller: None,
             caller_name: None,
+            caller_address: None,
             called: "101".into(),
             diverted: None,
             call_id: "1@a".into(),

@@ -18,6 +18,7 @@ fn facts(id: MessageId) -> RecordingFacts {
         mailbox: "alice".into(),
         caller: Some("102".into()),
         caller_name: None,
+        caller_address: None,
         called: "101".into(),
         diverted: None,
         call_id: "a84b4c76e66710@pc33".into(),

@@ -15,7 +15,7 @@ use sip::sdp::{self, AudioOffer, SessionId};
 use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Service};
 use siphasher::sip::SipHasher13;
 
-use crate::admission::{Refused, admit, called_number};
+use crate::admission::{Refused, admit, called};
 use crate::call::{Call, Context, Ending, FirstWord, Media, Next};
 use crate::call_facts::CallFacts;
 use crate::chance::Chance;
@@ -173,7 +173,6 @@ impl<S: Surroundings> Switchboard<S> {
                 Some(media)
             }
         };
-        let caller = invite.from().ok();
         let facts = CallFacts {
             id: MessageId::new(now.unix_ms, self.chance.bytes()),
             call_id: invite.call_id().unwrap_or_default().to_owned(),
@@ -181,8 +180,7 @@ impl<S: Surroundings> Switchboard<S> {
             extension: admitted.extension,
             diverted: admitted.diverted,
             gateway: admitted.gateway,
-            caller: caller.and_then(|from| from.uri.number()).and_then(presented),
-            caller_name: caller.and_then(|from| from.display_name()).and_then(presented),
+            caller: admitted.caller,
             greeting: admitted.greeting,
             settings: admitted.settings,
         };
@@ -302,7 +300,7 @@ impl<S: Surroundings> Switchboard<S> {
     fn refuse(&mut self, key: CallKey, refused: &Refused, request: &[u8], now: Now) {
         let invite = sip::scan(request).ok();
         let call_id = invite.as_ref().and_then(|invite| invite.call_id().ok()).unwrap_or_default();
-        self.metrics.refused(refused, call_id, &invite.as_ref().map(called_number).unwrap_or_default());
+        self.metrics.refused(refused, call_id, &invite.as_ref().map(called).unwrap_or_default());
         with_headers(refused, |refusal| {
             // An INVITE that was cancelled meanwhile needs no answer.
             let _ = self.endpoint.refuse(key, refusal, now.instant);
@@ -472,9 +470,4 @@ fn scan(request: &[u8]) -> Result<Message<'_>, Refused> {
         let text = "the request cannot be read again".to_owned();
         Refused::because(Code::InternalError, text)
     })
-}
-
-/// A name or number that the caller shows (RFC 3323 section 4.1.1.3).
-fn presented(shown: std::borrow::Cow<'_, str>) -> Option<String> {
-    (!shown.is_empty() && !shown.eq_ignore_ascii_case("anonymous")).then(|| shown.into_owned())
 }

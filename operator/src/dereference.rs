@@ -32,11 +32,21 @@ pub(crate) struct Names<'w> {
 /// Objects whose references lead to sound objects, with what those are.
 pub(crate) struct Linked<'w> {
     pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    /// What each dial plan may have of its lists, where it has any.
+    pub(crate) plan_lists: BTreeMap<&'w Key, PlanLists<'w>>,
     pub(crate) gateways: BTreeMap<&'w Key, LinkedGateway<'w>>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, LinkedHuntGroup<'w>>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
     pub(crate) routers: BTreeMap<&'w Key, LinkedServer<'w, UMCallRouterSpec>>,
     pub(crate) services: BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>,
+}
+
+/// What is in order of the lists of a dial plan.
+#[derive(Default)]
+pub(crate) struct PlanLists<'w> {
+    pub(crate) access_numbers: Vec<&'w str>,
+    pub(crate) numbering_plan_formats: Vec<&'w str>,
+    pub(crate) equivalent_dial_plans: Vec<&'w str>,
 }
 
 /// A gateway.
@@ -74,13 +84,14 @@ pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut
     let mut services =
         links.servers(Kind::UMService, names.services, |spec| spec.certificate_secret.as_deref());
     links.store_keys(&mut services);
-    Linked { dial_plans: names.dial_plans, gateways, hunt_groups, policies, routers, services }
+    let plan_lists = BTreeMap::new();
+    Linked { dial_plans: names.dial_plans, plan_lists, gateways, hunt_groups, policies, routers, services }
 }
 
 /// One field that names another object.
 pub(crate) struct Reference<'a> {
     pub(crate) from: ObjectRef,
-    pub(crate) field: &'static str,
+    pub(crate) field: &'a str,
     pub(crate) kind: &'static str,
     pub(crate) name: &'a str,
 }

@@ -59,14 +59,19 @@ pub(crate) fn site(
     let dial_plans = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| DialPlan {
         name: key.name.clone(),
         number_of_digits_in_extension: small(spec.number_of_digits_in_extension),
+        uri_type: translate::uri_type(spec.uri_type),
         voip_security: translate::voip_security(spec.voip_security),
+        access_numbers: owned(linked.plan_lists.get(key).map(|lists| &lists.access_numbers)),
     });
     let calls = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| {
+        let lists = linked.plan_lists.get(key);
         let settings = CallSettings {
             language: translate::language(spec.default_language),
             max_call_duration_s: small(spec.max_call_duration * S_PER_MIN),
             max_recording_duration_s: small(spec.max_recording_duration * S_PER_MIN),
             recording_idle_timeout_s: small(spec.recording_idle_timeout),
+            numbering_plan_formats: owned(lists.map(|lists| &lists.numbering_plan_formats)),
+            equivalent_dial_plans: owned(lists.map(|lists| &lists.equivalent_dial_plans)),
         };
         (key.name.clone(), settings)
     });
@@ -80,6 +85,10 @@ pub(crate) fn site(
         hosts,
     };
     SitePart { directory, calls: calls.collect() }
+}
+
+fn owned(texts: Option<&Vec<&str>>) -> Vec<String> {
+    texts.into_iter().flatten().map(|text| (*text).to_owned()).collect()
 }
 
 /// How messages leave the servers of a mailbox service.

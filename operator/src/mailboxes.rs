@@ -154,11 +154,7 @@ impl Mailboxes {
             if same_objects && same_policies {
                 continue;
             }
-            let names = if same_objects {
-                memory.names.keys().map(|key| (key.clone(), policies.named(key))).collect()
-            } else {
-                names(objects, policies)
-            };
+            let names = if same_objects { memory.names.again(policies) } else { names(objects, policies) };
             if same_objects && names == *memory.names {
                 continue;
             }

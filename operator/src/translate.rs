@@ -35,6 +35,16 @@ pub(crate) fn voip_security(security: crds::VoIPSecurity) -> config::VoIPSecurit
     match security {
         crds::VoIPSecurity::Unsecured => config::VoIPSecurity::Unsecured,
         crds::VoIPSecurity::SIPSecured => config::VoIPSecurity::SIPSecured,
+        crds::VoIPSecurity::Secured => config::VoIPSecurity::Secured,
+    }
+}
+
+/// `uriType`.
+pub(crate) fn uri_type(uri_type: crds::UriType) -> config::UriType {
+    match uri_type {
+        crds::UriType::TelExtn => config::UriType::TelExtn,
+        crds::UriType::SipName => config::UriType::SipName,
+        crds::UriType::E164 => config::UriType::E164,
     }
 }
 

@@ -4,6 +4,7 @@
 //! after every restart. What the other loses is as little as possible: an extension, not the
 //! mailbox. Refuses to know references; those were resolved before.
 
+mod dial_plans;
 mod exposure;
 mod gateways;
 mod servers;
@@ -15,6 +16,9 @@ use crate::world::World;
 
 /// Leaves in `linked` what can be served together, and reports the rest.
 pub(crate) fn validate_together(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+    dial_plans::access_numbers(linked, problems);
+    dial_plans::numbering_plan_formats(linked, problems);
+    dial_plans::equivalent_dial_plans(world, linked, problems);
     gateways::gateway_addresses(linked, problems);
     gateways::pilots(linked, problems);
     gateways::gateways_per_dial_plan(linked, problems);

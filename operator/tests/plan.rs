@@ -296,9 +296,9 @@ fn objects<S: std::fmt::Debug + Clone>(
 }
 
 prop_compose! {
-    fn dial_plan()(digits in number(3), call in number(30), recording in number(20), idle in number(5)) -> UMDialPlanSpec {
+    fn dial_plan()(digits in number(3), call in number(30), recording in number(20), idle in number(5), uri_type in "TelExtn|SipName|E164") -> UMDialPlanSpec {
         serde_json::from_value(json!({
-            "numberOfDigitsInExtension": digits, "maxCallDuration": call,
+            "numberOfDigitsInExtension": digits, "maxCallDuration": call, "uriType": uri_type,
             "maxRecordingDuration": recording, "recordingIdleTimeout": idle,
         })).unwrap()
     }
@@ -326,8 +326,12 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn mailbox()(um_mailbox_policy in name(), extensions in vec("[12]0[12]|.{0,4}", 0..4), display_name in option::of(".{0,4}")) -> UMMailboxSpec {
-        UMMailboxSpec { um_mailbox_policy, extensions, display_name, primary_smtp_address: "a@b.example".into() }
+    fn mailbox()(policy in name(), extensions in vec("[12]0[12]|.{0,4}", 0..4), shown in option::of(".{0,4}"),
+        address in option::of("[ab]@c|[+]?10[12]|x"), others in vec((name(), "A@c|[+]?10[12]"), 0..2)) -> UMMailboxSpec {
+        let others: Vec<_> = others.iter().map(|(plan, address)| json!({"umDialPlan": plan, "address": address})).collect();
+        serde_json::from_value(json!({
+            "umMailboxPolicy": policy, "extensions": extensions, "displayName": shown, "primarySmtpAddress": "a@b.example",
+            "sipResourceIdentifier": address, "secondaryAddresses": others})).unwrap()
     }
 }
 

@@ -36,7 +36,10 @@ pub(crate) fn contacts(
 ) -> Result<Contacts, Refused> {
     let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
     let secure = uri.is_some_and(|uri| uri.scheme == Scheme::Sips)
-        || route.dial_plan.voip_security == VoIPSecurity::SIPSecured;
+        || match route.dial_plan.voip_security {
+            VoIPSecurity::SIPSecured | VoIPSecurity::Secured => true,
+            VoIPSecurity::Unsecured => false,
+        };
     let caller = match call.transport {
         config::Transport::Udp => Transport::Udp,
         config::Transport::Tcp => Transport::Tcp,
@@ -46,7 +49,7 @@ pub(crate) fn contacts(
     sign(&snapshot.keys, claims, call.call_id, now_unix_s, &mut token).map_err(|error| {
         Refused::new(Code::InternalError, format!("the redirect cannot be signed: {error}"))
     })?;
-    let user = uri.and_then(|uri| uri.user).unwrap_or(route.extension);
+    let user = uri.and_then(|uri| uri.user).unwrap_or(route.purpose.number());
     let contact = |server: &MailboxServer, weight: &str| {
         let (transport, port) = way_in(&server.listeners, caller, secure)?;
         Some(write_contact(user, server.address, port, transport, &token, weight))

@@ -10,7 +10,6 @@
 //!   the INVITE has had its final answer before the CANCEL can arrive.
 //! - OPTIONS is answered by 200 in service and 503 otherwise, whoever asks: probes are no gateways.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use config::token::{Claims, DivertReason, verify};
-use config::{Call, Code, Decision, route};
+use config::{Call, Code, Decision, OfferedAudio, Party, route};
 use runtime::log::Number;
 use runtime::{Now, Outbox};
 use sip::{Message, Method, Name, Peer, Response, ScanError, StartLine, Transport, Uri};
@@ -204,8 +203,9 @@ impl Router {
         peer: &Peer,
         now_unix_s: u64,
     ) -> Result<Answer, Refused> {
-        let called = called(request);
+        let called = sip::called(request);
         let diverter = sip::diverter(request);
+        let offered = sip::sdp::offered_audio(request.body());
         let call = Call {
             peer: peer.address.ip(),
             transport: match peer.transport {
@@ -213,8 +213,9 @@ impl Router {
                 Transport::Tcp => config::Transport::Tcp,
                 Transport::Tls => config::Transport::Tls,
             },
-            called: &called,
-            diverting: diverter.as_ref().map(|diverter| diverter.user.as_ref()),
+            called: party(&called),
+            diverting: diverter.as_ref().map(|diverter| party(&diverter.party)),
+            audio: OfferedAudio { clear: offered.clear, encrypted: offered.encrypted },
             call_id: request.call_id().unwrap_or_default(),
         };
         let route = match route(&snapshot.table, &call) {
@@ -231,11 +232,11 @@ impl Router {
             event = "redirected",
             call_id = call.call_id,
             gateway = %route.gateway.name,
-            mailbox = %route.mailbox.name,
+            mailbox = route.purpose.mailbox().map(|mailbox| display(&mailbox.name)),
             server = %route.server.name,
-            diverted = claims.diverted.map(tracing::field::debug),
-            from = %Number(&caller(request)),
-            to = %Number(&called),
+            diverted = claims.diverted.map(debug),
+            from = %Number(&party(&sip::caller(request)).normal()),
+            to = %Number(&call.called.normal()),
         );
         Ok(Answer::Redirect(contacts))
     }
@@ -268,16 +269,8 @@ fn divert_reason(reason: sip::DivertReason) -> DivertReason {
     }
 }
 
-/// The user of the Request-URI, else that of To (decision 8).
-fn called<'a>(request: &Message<'a>) -> Cow<'a, str> {
-    let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
-    uri.and_then(|uri| uri.number())
-        .or_else(|| request.to().ok().and_then(|to| to.uri.number()))
-        .unwrap_or_default()
-}
-
-fn caller<'a>(request: &Message<'a>) -> Cow<'a, str> {
-    request.from().ok().and_then(|from| from.uri.number()).unwrap_or_default()
+fn party<'a>(party: &'a sip::Party<'_>) -> Party<'a> {
+    Party { user: &party.user, domain: &party.domain }
 }
 
 fn log_refused(request: &Message<'_>, peer: &Peer, refused: &Refused) {
@@ -287,8 +280,8 @@ fn log_refused(request: &Message<'_>, peer: &Peer, refused: &Refused) {
         call_id = request.call_id().unwrap_or_default(),
         peer = %peer.address,
         code = refused.code.id(),
-        from = %Number(&caller(request)),
-        to = %Number(&called(request)),
+        from = %Number(&party(&sip::caller(request)).normal()),
+        to = %Number(&party(&sip::called(request)).normal()),
         "{}",
         refused.redacted.as_deref().unwrap_or(&refused.text)
     );

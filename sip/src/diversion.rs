@@ -13,14 +13,14 @@ use crate::lex::{Split, find_open, quoted_end, trim};
 use crate::message::Message;
 use crate::name::Name;
 use crate::params::unquote;
+use crate::party::Party;
 use crate::uri::{Uri, unescape};
 
 /// Who diverted a call, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diverter<'a> {
-    /// The user whose mailbox the call is for: the number or name in the diverting URI, decoded,
-    /// without its parameters.
-    pub user: Cow<'a, str>,
+    /// The user whose mailbox the call is for.
+    pub party: Party<'a>,
     /// Why the call was diverted.
     pub reason: DivertReason,
 }
@@ -57,7 +57,7 @@ fn of_history<'a>(message: &Message<'a>) -> Option<Diverter<'a>> {
     for line in message.headers(Name::HistoryInfo) {
         for_each_entry(line, |entry| {
             let Some(entry) = entry else { return };
-            if let Some(last) = last.take().filter(|last| last.user != entry.user) {
+            if let Some(last) = last.take().filter(|last| last.party.user != entry.party.user) {
                 before = Some(last.diverter(entry.cause));
             }
             last = Some(entry);
@@ -68,7 +68,7 @@ fn of_history<'a>(message: &Message<'a>) -> Option<Diverter<'a>> {
 
 /// One entry of either header.
 struct Entry<'a> {
-    user: Cow<'a, str>,
+    party: Party<'a>,
     /// Why this user diverted the call, as a parameter of the entry or an escaped `Reason` says.
     reason: Option<DivertReason>,
     /// The `cause` of the URI (RFC 4458): why the call was sent here, which is why the user before
@@ -80,11 +80,11 @@ impl<'a> Entry<'a> {
     /// What it says of its user; `next_cause` is what the entry after it says of the reason.
     fn diverter(self, next_cause: Option<DivertReason>) -> Diverter<'a> {
         let reason = self.reason.or(next_cause).or(self.cause).unwrap_or(DivertReason::Other);
-        Diverter { user: self.user, reason }
+        Diverter { party: self.party, reason }
     }
 
     fn into_owned(self) -> Entry<'static> {
-        Entry { user: Cow::Owned(self.user.into_owned()), reason: self.reason, cause: self.cause }
+        Entry { party: self.party.into_owned(), reason: self.reason, cause: self.cause }
     }
 
     /// `["name"] <URI>;parameters`, or without brackets. `None` if no user can be read in it.
@@ -113,7 +113,7 @@ impl<'a> Entry<'a> {
             reasons.find_map(|(_, value)| reason_of_header(&unescape(value)))
         };
         let cause = address.param("cause").and_then(|cause| reason_of_status(cause.parse().ok()?));
-        Some(Entry { user: address.number()?, reason: word.or_else(escaped), cause })
+        Some(Entry { party: Party::of(&address)?, reason: word.or_else(escaped), cause })
     }
 }
 

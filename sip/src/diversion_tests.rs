@@ -7,7 +7,7 @@ use crate::scan::scan;
 fn diverted(headers: &str) -> Option<(String, DivertReason)> {
     let text = format!("INVITE sip:500@umbriel.example SIP/2.0\r\n{headers}\r\n\r\n");
     let message = scan(text.as_bytes()).unwrap();
-    diverter(&message).map(|diverter| (diverter.user.into_owned(), diverter.reason))
+    diverter(&message).map(|diverter| (diverter.party.user.into_owned(), diverter.reason))
 }
 
 fn by(user: &str, reason: DivertReason) -> Option<(String, DivertReason)> {
@@ -116,6 +116,15 @@ fn diversion_weighs_more_than_history_info_unless_it_cannot_be_read() {
     {
         let headers = format!("{history}Diversion: {unreadable}");
         assert_eq!(diverted(&headers), by("101", DivertReason::Other), "{unreadable}");
+    }
+}
+
+#[test]
+fn the_domain_of_a_user_is_kept() {
+    for header in ["<sip:alice@contoso.example>", "(a) sip:alice@contoso.example:5060;reason=unknown"] {
+        let text = format!("INVITE sip:500@umbriel.example SIP/2.0\r\nDiversion: {header}\r\n\r\n");
+        let party = diverter(&scan(text.as_bytes()).unwrap()).unwrap().party.into_owned();
+        assert_eq!((party.user.as_ref(), party.domain.as_ref()), ("alice", "contoso.example"), "{header}");
     }
 }
 

@@ -8,8 +8,8 @@ mod messages;
 use messages::{Outcome, RFC4475, RFC5118};
 use proptest::prelude::*;
 use umbriel_sip::{
-    Frame, Framer, Message, Name, NameAddr, Peer, Request, Response, Transport, Uri, Via, diverter, scan,
-    scan_head, unfold,
+    Frame, Framer, Message, Name, NameAddr, Peer, Request, Response, Transport, Uri, Via, called, caller,
+    diverter, scan, scan_head, unfold,
 };
 
 fn peer() -> Peer {
@@ -24,7 +24,7 @@ fn peer() -> Peer {
 fn exhaust(message: &Message<'_>) {
     let _ = (message.check_request(), message.check_response());
     let _ = (message.top_via(), message.from(), message.to(), message.call_id(), message.cseq());
-    let _ = diverter(message);
+    let _ = (called(message), caller(message), diverter(message));
     let _ = message.uri().map(Uri::parse);
     for (name, raw_name, _) in message.all() {
         let _ = message.header_named(raw_name);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use config::{Call, Decision, Table, Transport};
+use config::{Call, Decision, OfferedAudio, Party, Table, Transport};
 use umbriel_tests::wire::{Invite, Wire};
 use umbriel_tests::{House, Site as _, house, wait_until};
 
@@ -118,12 +118,15 @@ fn expected(table: &Table, call: &Drawn) -> (u16, String) {
     let call = Call {
         peer: PEERS[call.peer].parse().expect("an address"),
         transport: Transport::Udp,
-        called: &called,
-        diverting: diverting.as_deref(),
+        called: called.as_str().into(),
+        diverting: diverting.as_deref().map(Party::from),
+        audio: OfferedAudio { clear: true, encrypted: false },
         call_id: "explain",
     };
     match config::explain(table, &call).1 {
-        Decision::Accept(route) => (302, route.mailbox.name.clone()),
+        Decision::Accept(route) => {
+            (302, route.purpose.mailbox().map_or_else(String::new, |mailbox| mailbox.name.clone()))
+        }
         Decision::Refuse(refusal) => (refusal.code.sip_status(), refusal.code.id().to_owned()),
     }
 }

@@ -36,6 +36,7 @@ fn deliverer(state: &Path, store: S3) -> Deliverer {
         display_name: None,
         primary_smtp_address: "alice@contoso.example".into(),
         voice_mail_text: None,
+        refuses_anonymous_callers: false,
     };
     let config = Arc::new(MailboxConfig {
         schema_version: SCHEMA_VERSION,
@@ -67,6 +68,7 @@ fn record(spool: &SpoolHandle, number: u8, sound: u8) {
         mailbox: "alice".into(),
         caller: Some("102".into()),
         caller_name: None,
+        caller_address: None,
         called: "101".into(),
         diverted: None,
         call_id: format!("{id}@pc33.example.com"),

@@ -1,7 +1,8 @@
 //! A small company: two gateways, three hunt groups, two dial plans, three mailboxes, two servers.
 
 use config::{
-    Call, Decision, Directory, Rule, ServerIdentity, ServerStatus, StartupMode, Table, Transport, route,
+    Call, Decision, Directory, OfferedAudio, Purpose, Rule, ServerIdentity, ServerStatus, StartupMode, Table,
+    Transport, route,
 };
 
 pub(crate) const PBX: &str = "192.0.2.10";
@@ -55,8 +56,9 @@ pub(crate) fn call<'a>(peer: &str, called: &'a str) -> Call<'a> {
     Call {
         peer: peer.parse().unwrap(),
         transport: Transport::Udp,
-        called,
+        called: called.into(),
         diverting: None,
+        audio: OfferedAudio::default(),
         call_id: "a84b4c76e66710",
     }
 }
@@ -64,9 +66,14 @@ pub(crate) fn call<'a>(peer: &str, called: &'a str) -> Call<'a> {
 /// What became of a call, short enough to compare: `alice by CalledUser`, `UM1102 UnknownPeer`.
 pub(crate) fn outcome(table: &Table, call: &Call<'_>) -> String {
     match route(table, call) {
-        Decision::Accept(route) => match route.rule {
-            Rule::DivertingUser => format!("{} by the diverting user", route.mailbox.name),
-            Rule::CalledUser => format!("{} by the called user", route.mailbox.name),
+        Decision::Accept(route) => match route.purpose {
+            Purpose::CallAnswering { mailbox, rule: Rule::DivertingUser, .. } => {
+                format!("{} by the diverting user", mailbox.name)
+            }
+            Purpose::CallAnswering { mailbox, rule: Rule::CalledUser, .. } => {
+                format!("{} by the called user", mailbox.name)
+            }
+            Purpose::SubscriberAccess { number } => format!("access by {number}"),
         },
         Decision::Refuse(refusal) => refusal.code.to_string(),
     }

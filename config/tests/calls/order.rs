@@ -1,10 +1,15 @@
 //! The order of decision 7, one behaviour a test.
 
 use config::{
-    Call, Decision, GatewayStatus, ServerStatus, StartupMode, Table, Transport, VoIPSecurity, admit, route,
+    Call, Decision, GatewayStatus, OfferedAudio, Route, ServerStatus, StartupMode, Table, Transport, UriType,
+    UserAddress, VoIPSecurity, admit, route,
 };
 
 use crate::contoso::{PBX, SBC, call, directory, outcome, server, table, table_of};
+
+fn mailbox_of<'a>(route: &Route<'a>) -> &'a str {
+    route.purpose.mailbox().map(|mailbox| mailbox.name.as_str()).expect("a call for a mailbox")
+}
 
 #[test]
 fn a_direct_call_is_for_the_called_user() {
@@ -20,22 +25,22 @@ fn an_accepted_call_names_every_object_that_decided() {
     assert_eq!(route.gateway.name, "pbx");
     assert_eq!(route.hunt_group.name, "everyone");
     assert_eq!(route.dial_plan.name, "contoso");
-    assert_eq!(route.mailbox.name, "alice");
-    assert_eq!(route.extension, "101");
+    assert_eq!(mailbox_of(&route), "alice");
+    assert_eq!(route.purpose.number(), "101");
     assert_eq!(route.server.name, "mailbox-1");
     assert_eq!(route.sibling.map(|server| server.name.as_str()), Some("mailbox-2"));
 }
 
 #[test]
 fn the_diverting_user_comes_before_the_called_one() {
-    let diverted = Call { diverting: Some("102"), ..call(PBX, "101") };
+    let diverted = Call { diverting: Some("102".into()), ..call(PBX, "101") };
     assert_eq!(outcome(&table(), &diverted), "bob by the diverting user");
 }
 
 #[test]
 fn an_unknown_diverting_user_leaves_it_to_the_called_one() {
     for diverting in ["199", "14255550199", "reception", ""] {
-        let diverted = Call { diverting: Some(diverting), ..call(PBX, "101") };
+        let diverted = Call { diverting: Some(diverting.into()), ..call(PBX, "101") };
         assert_eq!(outcome(&table(), &diverted), "alice by the called user", "{diverting}");
     }
 }
@@ -47,7 +52,8 @@ fn a_call_for_nobody_is_judged_by_the_number_that_came_first() {
     for called in ["1", "0101", "5550101", "+14255550101", "operator", "", "*98", "\r\nBYE"] {
         assert_eq!(outcome(&table, &call(PBX, called)), "UM1109 NotANumberOfThePlan", "{called}");
     }
-    let diverted = |diverting, called| Call { diverting: Some(diverting), ..call(PBX, called) };
+    let diverted =
+        |diverting: &'static str, called| Call { diverting: Some(diverting.into()), ..call(PBX, called) };
     assert_eq!(outcome(&table, &diverted("199", "5000")), "UM1110 NoSuchUser");
     assert_eq!(outcome(&table, &diverted("5000", "199")), "UM1109 NotANumberOfThePlan");
 }
@@ -64,19 +70,19 @@ fn a_pilot_comes_before_the_default_hunt_group() {
         &table,
         &Call {
             transport: Transport::Tls,
-            diverting: Some("0101"),
+            diverting: Some("0101".into()),
             ..call(PBX, "14255550100;phone-context=x")
         },
     ) else {
         panic!("refused")
     };
-    assert_eq!((route.hunt_group.name.as_str(), route.mailbox.name.as_str()), ("board", "carol"));
+    assert_eq!((route.hunt_group.name.as_str(), mailbox_of(&route)), ("board", "carol"));
 }
 
 #[test]
 fn a_pilot_may_be_a_name_and_is_then_compared_letter_by_letter() {
     let table = table();
-    let diverted = |called| Call { diverting: Some("101"), ..call(SBC, called) };
+    let diverted = |called| Call { diverting: Some("101".into()), ..call(SBC, called) };
     assert_eq!(outcome(&table, &diverted("voicemail")), "alice by the diverting user");
     assert_eq!(outcome(&table, &diverted("VoiceMail")), "UM1107 NoHuntGroup");
 }
@@ -167,6 +173,59 @@ fn a_secured_dial_plan_takes_calls_over_tls_alone() {
 }
 
 #[test]
+fn audio_is_offered_as_the_dial_plan_asks_or_later() {
+    let offers = [(false, false), (true, false), (false, true), (true, true)];
+    for (security, taken) in [
+        (VoIPSecurity::Unsecured, [true, true, false, true]),
+        (VoIPSecurity::SIPSecured, [true, true, false, true]),
+        (VoIPSecurity::Secured, [true, false, true, true]),
+    ] {
+        let mut directory = directory();
+        directory.dial_plans[0].voip_security = security;
+        let table = Table::compile(&directory, &server());
+        let with = |(clear, encrypted)| {
+            let audio = OfferedAudio { clear, encrypted };
+            outcome(&table, &Call { transport: Transport::Tls, audio, ..call(PBX, "101") })
+        };
+        let wanted =
+            taken.map(|taken| if taken { "alice by the called user" } else { "UM1130 AudioMismatch" });
+        assert_eq!(offers.map(with), wanted, "{security:?}");
+    }
+    let mut directory = directory();
+    directory.dial_plans[0].voip_security = VoIPSecurity::Secured;
+    let table = Table::compile(&directory, &server());
+    // The signalling comes first: without it the offer is anybody's to change.
+    let clear = OfferedAudio { clear: true, encrypted: false };
+    assert_eq!(outcome(&table, &Call { audio: clear, ..call(PBX, "101") }), "UM1108 SecurityMismatch");
+}
+
+#[test]
+fn an_access_number_is_for_users_and_comes_after_who_diverted_the_call() {
+    let mut directory = directory();
+    directory.dial_plans[0].access_numbers =
+        vec!["+1 425 555 0500".into(), "101".into(), "OVA@Contoso.example".into()];
+    let table = Table::compile(&directory, &server());
+    for (called, normal) in [
+        ("14255550500", "14255550500"),
+        ("+1-425-555-0500;ext=1", "14255550500"),
+        ("101", "101"),
+        ("ova@CONTOSO.example", "ova@contoso.example"),
+    ] {
+        assert_eq!(outcome(&table, &call(PBX, called)), format!("access by {normal}"), "{called}");
+    }
+    assert_eq!(outcome(&table, &call(PBX, "102")), "bob by the called user");
+    assert_eq!(outcome(&table, &call(PBX, "14255550501")), "UM1109 NotANumberOfThePlan");
+    let diverted =
+        |diverting: &'static str| Call { diverting: Some(diverting.into()), ..call(PBX, "14255550500") };
+    assert_eq!(outcome(&table, &diverted("101")), "alice by the diverting user");
+    // Whoever diverted it meant a mailbox of somebody.
+    assert_eq!(outcome(&table, &diverted("199")), "UM1110 NoSuchUser");
+    // The number is that of the plan which the hunt group leads to, not of every plan.
+    let board = Call { transport: Transport::Tls, ..call(PBX, "14255550100") };
+    assert_eq!(outcome(&table, &board), "UM1109 NotANumberOfThePlan");
+}
+
+#[test]
 fn of_two_entries_that_claim_one_key_the_first_has_it() {
     let mut directory = directory();
     for list in 0..2 {
@@ -201,4 +260,87 @@ fn admitting_a_peer_gives_the_refusal_that_routing_would_give() {
     assert_eq!(Decision::Refuse(stranger), route(&table, &call("192.0.2.11", "101")));
     let tls = table_of(ServerStatus::Enabled, StartupMode::TLS);
     assert_eq!(admit(&tls, pbx, Transport::Tcp).unwrap_err().code.to_string(), "UM1106 TransportNotAllowed");
+}
+
+/// The company with dial plan contoso of another type, and what else names alice and bob.
+fn typed(uri_type: UriType, addresses: &[(usize, &str, &str)]) -> Table {
+    let mut directory = directory();
+    directory.dial_plans[0].uri_type = uri_type;
+    for (mailbox, plan, address) in addresses {
+        let address = UserAddress { dial_plan: (*plan).into(), address: (*address).into() };
+        directory.mailboxes[*mailbox].addresses.push(address);
+    }
+    Table::compile(&directory, &server())
+}
+
+#[test]
+fn a_plan_of_sip_names_knows_its_users_by_address_or_extension() {
+    let table = typed(UriType::SipName, &[(0, "contoso", "alice@contoso.example"), (1, "contoso", "101@b")]);
+    for (called, outcome_of_it) in [
+        ("alice@contoso.example", "alice by the called user"),
+        ("Alice@CONTOSO.example", "alice by the called user"),
+        ("101", "alice by the called user"),
+        ("101@pbx.example", "alice by the called user"),
+        ("101@b", "bob by the called user"),
+        ("bob@contoso.example", "UM1110 NoSuchUser"),
+        ("alice@fabrikam.example", "UM1110 NoSuchUser"),
+        ("199@contoso.example", "UM1110 NoSuchUser"),
+        ("alice", "UM1109 NotANumberOfThePlan"),
+        ("5550101", "UM1109 NotANumberOfThePlan"),
+    ] {
+        assert_eq!(outcome(&table, &call(PBX, called)), outcome_of_it, "{called}");
+    }
+    let diverted =
+        Call { diverting: Some("ALICE@contoso.example".into()), ..call(PBX, "voicemail@pbx.example") };
+    assert_eq!(outcome(&table, &diverted), "alice by the diverting user");
+    let Decision::Accept(route) = route(&table, &diverted) else { panic!("refused") };
+    assert_eq!(route.purpose.number(), "alice@contoso.example");
+}
+
+#[test]
+fn a_plan_of_e164_numbers_knows_its_users_by_number_or_extension() {
+    let table = typed(UriType::E164, &[(0, "contoso", "+14255550101")]);
+    for (called, outcome_of_it) in [
+        ("+14255550101", "alice by the called user"),
+        ("1 (425) 555-0101", "alice by the called user"),
+        ("+14255550101@sbc.example", "alice by the called user"),
+        ("102", "bob by the called user"),
+        ("+14255550102", "UM1110 NoSuchUser"),
+        ("1", "UM1110 NoSuchUser"),
+        ("+1425555010100000", "UM1109 NotANumberOfThePlan"),
+        ("alice@contoso.example", "UM1109 NotANumberOfThePlan"),
+    ] {
+        assert_eq!(outcome(&table, &call(PBX, called)), outcome_of_it, "{called}");
+    }
+}
+
+#[test]
+fn a_plan_of_extensions_knows_nobody_by_address() {
+    let table =
+        typed(UriType::TelExtn, &[(0, "contoso", "alice@contoso.example"), (0, "contoso", "+14255550101")]);
+    for called in ["alice@contoso.example", "+14255550101"] {
+        assert_eq!(outcome(&table, &call(PBX, called)), "UM1109 NotANumberOfThePlan", "{called}");
+    }
+}
+
+#[test]
+fn a_user_is_reached_through_another_plan_that_has_an_address_of_theirs() {
+    let table = typed(UriType::TelExtn, &[(2, "contoso", "103"), (0, "board", "0001"), (0, "nowhere", "1")]);
+    let Decision::Accept(taken) = route(&table, &call(PBX, "103")) else { panic!("refused") };
+    assert_eq!((mailbox_of(&taken), taken.dial_plan.name.as_str()), ("carol", "contoso"));
+    let board =
+        Call { transport: Transport::Tls, diverting: Some("0001".into()), ..call(PBX, "14255550100") };
+    assert_eq!(outcome(&table, &board), "alice by the diverting user");
+    assert_eq!(outcome(&table, &call(PBX, "0001")), "UM1109 NotANumberOfThePlan");
+}
+
+#[test]
+fn a_pilot_may_be_a_sip_address_in_any_case() {
+    let mut directory = directory();
+    directory.hunt_groups[2].pilot = Some("VoiceMail@Contoso.example".to_owned());
+    let table = Table::compile(&directory, &server());
+    let diverted = |called| Call { diverting: Some("101".into()), ..call(SBC, called) };
+    assert_eq!(outcome(&table, &diverted("voicemail@contoso.EXAMPLE")), "alice by the diverting user");
+    assert_eq!(outcome(&table, &diverted("voicemail@fabrikam.example")), "UM1107 NoHuntGroup");
+    assert_eq!(outcome(&table, &diverted("voicemail")), "UM1107 NoHuntGroup");
 }

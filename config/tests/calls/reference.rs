@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use config::{
     Call, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox,
-    MailboxServer, Rule, ServerIdentity, ServerStatus, StartupMode, Table, Transport, VoIPSecurity, explain,
-    route,
+    MailboxServer, OfferedAudio, Party, Purpose, Rule, ServerIdentity, ServerStatus, StartupMode, Table,
+    Transport, UriType, UserAddress, VoIPSecurity, explain, route,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -23,8 +23,8 @@ enum Expected {
         gateway: String,
         hunt_group: String,
         plan: String,
-        mailbox: String,
-        rule: Rule,
+        /// Whose it is and by which number; nobody's if it is for access.
+        mailbox: Option<(String, Rule)>,
         in_service: Vec<String>,
     },
 }
@@ -37,6 +37,21 @@ fn digits(text: &str) -> Option<String> {
     let kept = local.replace(['-', '.', '(', ')', ' '], "");
     let fits = !kept.is_empty() && kept.len() <= 32 && kept.chars().all(|c| c.is_ascii_digit());
     fits.then_some(kept)
+}
+
+/// What a user is called by, if it is no number: the address, all of it small, and the user alone.
+fn names(party: Party<'_>) -> (Option<String>, String) {
+    let address = format!("{}@{}", party.user, party.domain).to_ascii_lowercase();
+    let is_one = !party.user.is_empty() && !party.domain.is_empty() && address.len() <= 254;
+    (is_one.then_some(address), party.user.to_owned())
+}
+
+/// A text that a person wrote, cut at the last `@`.
+fn written(text: &str) -> Party<'_> {
+    match text.rfind('@') {
+        Some(at) => Party { user: &text[..at], domain: &text[at + 1..] },
+        None => Party { user: text, domain: "" },
+    }
 }
 
 fn plain_address(address: IpAddr) -> IpAddr {
@@ -54,7 +69,7 @@ fn in_service(directory: &Directory, plan: &DialPlan) -> Vec<String> {
             directory.mailbox_servers[..index].iter().any(|earlier| earlier.name == candidate.name);
         let Listeners { udp, tcp, tls } = candidate.listeners;
         let ports = match plan.voip_security {
-            VoIPSecurity::SIPSecured => vec![tls],
+            VoIPSecurity::SIPSecured | VoIPSecurity::Secured => vec![tls],
             VoIPSecurity::Unsecured => vec![udp, tcp, tls],
         };
         let has_port = ports.iter().any(Option::is_some);
@@ -77,70 +92,114 @@ fn host<'d>(directory: &'d Directory, mailbox: &str) -> Option<&'d String> {
 }
 
 fn reference(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Expected {
-    if own.status != ServerStatus::Enabled {
-        return Expected::Refused(1105);
+    decide(directory, own, call).unwrap_or_else(Expected::Refused)
+}
+
+fn decide(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Result<Expected, u16> {
+    let gateway = gateway(directory, own, call)?;
+    let (group, plan) = hunt_group(directory, gateway, call).ok_or(1107_u16)?;
+    if plan.voip_security != VoIPSecurity::Unsecured && call.transport != Transport::Tls {
+        return Err(1108);
     }
-    let tls = call.transport == Transport::Tls;
-    if (own.startup_mode == StartupMode::TLS && !tls) || (own.startup_mode == StartupMode::TCP && tls) {
-        return Expected::Refused(1106);
-    }
-    let Some(gateway) =
-        directory.gateways.iter().find(|gateway| plain_address(gateway.address) == plain_address(call.peer))
-    else {
-        return Expected::Refused(1102);
+    let (wanted, other) = match plan.voip_security {
+        VoIPSecurity::Secured => (call.audio.encrypted, call.audio.clear),
+        VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => (call.audio.clear, call.audio.encrypted),
     };
-    if gateway.status == GatewayStatus::Disabled {
-        return Expected::Refused(1103);
+    if other && !wanted {
+        return Err(1130);
     }
-    if gateway.status == GatewayStatus::NoNewCalls {
-        return Expected::Refused(1104);
-    }
-    let plan_named = |name: &str| directory.dial_plans.iter().find(|plan| plan.name == name);
-    let mine = |group: &&HuntGroup| group.gateway == gateway.name && plan_named(&group.dial_plan).is_some();
-    let same = |one: &str, other: &str| match (digits(one), digits(other)) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => one == other,
-        _ => false,
-    };
-    let by_pilot = directory
-        .hunt_groups
-        .iter()
-        .filter(mine)
-        .find(|group| group.pilot.as_ref().is_some_and(|pilot| same(pilot, call.called)));
-    let by_default = directory.hunt_groups.iter().filter(mine).find(|group| group.pilot.is_none());
-    let Some(group) = by_pilot.or(by_default) else { return Expected::Refused(1107) };
-    let plan = plan_named(&group.dial_plan).unwrap();
-    if plan.voip_security == VoIPSecurity::SIPSecured && !tls {
-        return Expected::Refused(1108);
-    }
-    let of_plan =
-        |text: &str| digits(text).filter(|d| d.len() == plan.number_of_digits_in_extension as usize);
-    let user = |text: &str| {
-        let number = of_plan(text)?;
-        directory.mailboxes.iter().find(|mailbox| {
-            mailbox.dial_plan == plan.name
-                && mailbox.extensions.iter().any(|extension| digits(extension).as_ref() == Some(&number))
-        })
-    };
-    let diverted = call.diverting.and_then(user).map(|mailbox| (mailbox, Rule::DivertingUser));
-    let Some((mailbox, rule)) =
-        diverted.or_else(|| user(call.called).map(|mailbox| (mailbox, Rule::CalledUser)))
-    else {
-        let judged = call.diverting.unwrap_or(call.called);
-        return Expected::Refused(if of_plan(judged).is_some() { 1110 } else { 1109 });
-    };
+    let mailbox = if is_access(plan, call) { None } else { Some(user_and_rule(directory, plan, call)?) };
     let in_service = in_service(directory, plan);
     if in_service.is_empty() {
-        return Expected::Refused(1111);
+        return Err(1111);
     }
-    Expected::Accepted {
+    Ok(Expected::Accepted {
         gateway: gateway.name.clone(),
         hunt_group: group.name.clone(),
         plan: plan.name.clone(),
-        mailbox: mailbox.name.clone(),
-        rule,
+        mailbox,
         in_service,
+    })
+}
+
+fn gateway<'d>(directory: &'d Directory, own: &ServerIdentity, call: &Call<'_>) -> Result<&'d Gateway, u16> {
+    if own.status != ServerStatus::Enabled {
+        return Err(1105);
     }
+    let tls = call.transport == Transport::Tls;
+    if (own.startup_mode == StartupMode::TLS && !tls) || (own.startup_mode == StartupMode::TCP && tls) {
+        return Err(1106);
+    }
+    let same = |gateway: &&Gateway| plain_address(gateway.address) == plain_address(call.peer);
+    let gateway = directory.gateways.iter().find(same).ok_or(1102_u16)?;
+    match gateway.status {
+        GatewayStatus::Enabled => Ok(gateway),
+        GatewayStatus::Disabled => Err(1103),
+        GatewayStatus::NoNewCalls => Err(1104),
+    }
+}
+
+fn hunt_group<'d>(
+    directory: &'d Directory,
+    gateway: &Gateway,
+    call: &Call<'_>,
+) -> Option<(&'d HuntGroup, &'d DialPlan)> {
+    let plan_named = |name: &str| directory.dial_plans.iter().find(|plan| plan.name == name);
+    let mine = |group: &&HuntGroup| group.gateway == gateway.name && plan_named(&group.dial_plan).is_some();
+    let pilot = |wanted: &str| {
+        directory
+            .hunt_groups
+            .iter()
+            .filter(mine)
+            .find(|group| group.pilot.as_deref().is_some_and(|pilot| normal(written(pilot)) == wanted))
+    };
+    let by_pilot = match (digits(call.called.user), names(call.called)) {
+        (Some(digits), _) => pilot(&digits),
+        (None, (address, user)) => address.and_then(|address| pilot(&address)).or_else(|| pilot(&user)),
+    };
+    let by_default = || directory.hunt_groups.iter().filter(mine).find(|group| group.pilot.is_none());
+    let group = by_pilot.or_else(by_default)?;
+    Some((group, plan_named(&group.dial_plan)?))
+}
+
+fn normal(party: Party<'_>) -> String {
+    digits(party.user).or(names(party).0).unwrap_or(names(party).1)
+}
+
+/// A name with a domain is called by the name alone where nobody has it with that domain.
+fn is_access(plan: &DialPlan, call: &Call<'_>) -> bool {
+    let numbers: Vec<String> = plan.access_numbers.iter().map(|number| normal(written(number))).collect();
+    let alone = || digits(call.called.user).is_none() && numbers.contains(&names(call.called).1);
+    call.diverting.is_none() && (numbers.contains(&normal(call.called)) || alone())
+}
+
+/// Everything by which a plan may know somebody, the most telling first.
+fn forms(plan: &DialPlan, party: Party<'_>) -> Vec<String> {
+    let has_digits = |digits: &String| {
+        digits.len() == plan.number_of_digits_in_extension as usize
+            || plan.uri_type == UriType::E164 && digits.len() <= 15
+    };
+    let address = names(party).0.filter(|_| plan.uri_type == UriType::SipName);
+    address.into_iter().chain(digits(party.user).filter(has_digits)).collect()
+}
+
+fn user_and_rule(directory: &Directory, plan: &DialPlan, call: &Call<'_>) -> Result<(String, Rule), u16> {
+    let owner = |form: &String| {
+        directory.mailboxes.iter().find(|mailbox| {
+            let own = mailbox.extensions.iter().filter(|_| mailbox.dial_plan == plan.name);
+            let more = mailbox.addresses.iter().filter(|address| address.dial_plan == plan.name);
+            let mut all = own.chain(more.map(|address| &address.address));
+            all.any(|text| forms(plan, written(text)).first() == Some(form))
+        })
+    };
+    let user = |party: Party<'_>| forms(plan, party).iter().find_map(owner);
+    let diverted = call.diverting.and_then(user).map(|mailbox| (mailbox, Rule::DivertingUser));
+    let found = diverted.or_else(|| user(call.called).map(|mailbox| (mailbox, Rule::CalledUser)));
+    let (mailbox, rule) = found.ok_or_else(|| {
+        let judged = call.diverting.unwrap_or(call.called);
+        if forms(plan, judged).is_empty() { 1109_u16 } else { 1110 }
+    })?;
+    Ok((mailbox.name.clone(), rule))
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -155,11 +214,17 @@ fn address() -> impl Strategy<Value = IpAddr> {
 /// Mostly numbers that are likely to meet, sometimes anything.
 fn number() -> impl Strategy<Value = String> {
     prop_oneof![
-        8 => select(vec!["1", "2", "12", "21", "+12", "1-2", "(2)1", "12;x=1", "+1", "voice", "", "121"])
+        8 => select(vec!["1", "2", "12", "21", "+12", "1-2", "(2)1", "12;x=1", "+1", "voice", "Voice", "", "121"])
             .prop_map(str::to_owned),
         1 => "[-+.() 0-9;a]{0,40}",
         1 => any::<String>(),
     ]
+}
+
+/// A number or name, and where it belongs.
+fn text() -> impl Strategy<Value = String> {
+    let domain = select(vec!["", "", "@a", "@A", "@b.example", "@192.0.2.1", "@"]);
+    (number(), domain).prop_map(|(user, domain)| format!("{user}{domain}"))
 }
 
 prop_compose! {
@@ -169,21 +234,31 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn a_hunt_group()(name in name(), gateway in name(), pilot in option::of(number()), dial_plan in name())
+    fn a_hunt_group()(name in name(), gateway in name(), pilot in option::of(text()), dial_plan in name())
         -> HuntGroup { HuntGroup { name, gateway, pilot, dial_plan } }
 }
 
 prop_compose! {
-    fn a_dial_plan()(name in name(), number_of_digits_in_extension in 0..4_u8, secured in prop::bool::weighted(0.2))
-        -> DialPlan {
-        let voip_security = if secured { VoIPSecurity::SIPSecured } else { VoIPSecurity::Unsecured };
-        DialPlan { name, number_of_digits_in_extension, voip_security }
+    fn a_dial_plan()(
+        name in name(), number_of_digits_in_extension in 0..4_u8, voip_security in prop_oneof![
+            4 => Just(VoIPSecurity::Unsecured), 1 => Just(VoIPSecurity::SIPSecured), 1 => Just(VoIPSecurity::Secured),
+        ],
+        access_numbers in vec(text(), 0..2),
+        uri_type in select(vec![UriType::TelExtn, UriType::SipName, UriType::E164]),
+    ) -> DialPlan {
+        DialPlan { name, number_of_digits_in_extension, uri_type, voip_security, access_numbers }
     }
 }
 
 prop_compose! {
-    fn a_mailbox()(name in name(), dial_plan in name(), extensions in vec(number(), 0..3))
-        -> Mailbox { Mailbox { name, dial_plan, extensions } }
+    fn an_address()(dial_plan in name(), address in text()) -> UserAddress { UserAddress { dial_plan, address } }
+}
+
+prop_compose! {
+    fn a_mailbox()(
+        name in name(), dial_plan in name(), extensions in vec(number(), 0..3),
+        addresses in vec(an_address(), 0..3),
+    ) -> Mailbox { Mailbox { name, dial_plan, extensions, addresses } }
 }
 
 prop_compose! {
@@ -223,24 +298,30 @@ proptest! {
     fn routing_agrees_with_the_reference(
         directory in a_directory(), own in own_server(), peer in address(),
         transport in select(vec![Transport::Udp, Transport::Tcp, Transport::Tls]),
-        called in number(), diverting in option::of(number()), call_id in any::<String>(),
+        called in text(), diverting in option::of(text()), call_id in any::<String>(),
+        (clear, encrypted) in any::<(bool, bool)>(),
     ) {
         let table = Table::compile(&directory, &own);
-        let call = Call { peer, transport, called: &called, diverting: diverting.as_deref(), call_id: &call_id };
+        let (called, diverting) = (written(&called), diverting.as_deref().map(written));
+        let audio = OfferedAudio { clear, encrypted };
+        let call = Call { peer, transport, called, diverting, audio, call_id: &call_id };
         let decision = route(&table, &call);
         match (reference(&directory, &own, &call), decision) {
             (Expected::Refused(number), Decision::Refuse(refusal)) => {
                 prop_assert_eq!(refusal.code.number(), number);
                 prop_assert!(refusal.text().chars().all(|c| (c.is_ascii_graphic() && c != '"' && c != '\\') || c == ' '));
             }
-            (Expected::Accepted { gateway, hunt_group, plan, mailbox, rule, in_service }, Decision::Accept(route)) => {
+            (Expected::Accepted { gateway, hunt_group, plan, mailbox, in_service }, Decision::Accept(route)) => {
                 prop_assert_eq!(&route.gateway.name, &gateway);
                 prop_assert_eq!(&route.hunt_group.name, &hunt_group);
                 prop_assert_eq!(&route.dial_plan.name, &plan);
-                prop_assert_eq!(&route.mailbox.name, &mailbox);
-                prop_assert_eq!(route.rule, rule);
+                let said = match route.purpose {
+                    Purpose::CallAnswering { mailbox, rule, .. } => Some((mailbox.name.clone(), rule)),
+                    Purpose::SubscriberAccess { .. } => None,
+                };
+                prop_assert_eq!(&said, &mailbox);
                 prop_assert!(in_service.contains(&route.server.name));
-                if let Some(host) = host(&directory, &mailbox).filter(|host| in_service.contains(host)) {
+                if let Some(host) = mailbox.and_then(|(name, _)| host(&directory, &name)).filter(|host| in_service.contains(host)) {
                     prop_assert_eq!(&route.server.name, host);
                 }
                 prop_assert_eq!(route.sibling.is_some(), in_service.len() > 1);

@@ -141,7 +141,7 @@ fn protected(with_tls: &[usize]) -> String {
     }
     let table = Table::compile(&directory, &server());
     let call = call(PBX, BOARD_PILOT);
-    let call = Call { transport: Transport::Tls, diverting: Some(BOARD), call_id: "a", ..call };
+    let call = Call { transport: Transport::Tls, diverting: Some(BOARD.into()), call_id: "a", ..call };
     match route(&table, &call) {
         Decision::Accept(route) => {
             let names = [Some(route.server), route.sibling].into_iter().flatten();

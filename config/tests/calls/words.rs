@@ -1,6 +1,9 @@
 //! What is told about a decision: steps, refusal texts, and that they are harmless.
 
-use config::{Call, Decision, ServerStatus, StartupMode, Table, Transport, explain, route};
+use config::{
+    Call, Decision, OfferedAudio, ServerStatus, StartupMode, Table, Transport, UriType, VoIPSecurity,
+    explain, route,
+};
 
 use crate::contoso::{PBX, SBC, call, directory, server, table, table_of};
 
@@ -13,7 +16,7 @@ fn told(table: &Table, call: &Call<'_>) -> String {
 fn refusal_text(table: &Table, call: &Call<'_>) -> String {
     match route(table, call) {
         Decision::Refuse(refusal) => refusal.text(),
-        Decision::Accept(route) => panic!("accepted for {}", route.mailbox.name),
+        Decision::Accept(route) => panic!("accepted: {:?}", route.purpose),
     }
 }
 
@@ -27,6 +30,7 @@ Are calls of this gateway taken? pbx, status Enabled: yes
 Which hunt group has the called number as its pilot? 101: none, so the default one, everyone
 Which dial plan does the hunt group lead to? everyone: contoso, extensions of 3 digits
 Is the signalling protected as the dial plan asks? UDP, voIPSecurity Unsecured: yes
+Is the audio offered as the dial plan asks? no offer, voIPSecurity Unsecured: yes
 Was the call diverted from a user? no Diversion or History-Info: no
 Is the called number that of a user? 101: mailbox alice
 Which mailbox server takes the call? mailbox alice of database 1: mailbox-1, its host; then mailbox-2
@@ -36,12 +40,13 @@ Which mailbox server takes the call? mailbox alice of database 1: mailbox-1, its
 
 #[test]
 fn a_refused_call_ends_with_the_code_and_the_next_step() {
-    let diverted = Call { diverting: Some("199"), ..call(SBC, "voicemail") };
+    let diverted = Call { diverting: Some("199".into()), ..call(SBC, "voicemail") };
     let told = told(&table(), &diverted);
     let expected = "\
 Which hunt group has the called number as its pilot? voicemail: sbc-pilot
 Which dial plan does the hunt group lead to? sbc-pilot: contoso, extensions of 3 digits
 Is the signalling protected as the dial plan asks? UDP, voIPSecurity Unsecured: yes
+Is the audio offered as the dial plan asks? no offer, voIPSecurity Unsecured: yes
 Was the call diverted from a user? 199: nobody of this dial plan has it
 Is the called number that of a user? voicemail: nobody in dial plan contoso has the diverting number 199, \
 and the called number is nobody's
@@ -145,5 +150,89 @@ fn a_decision_takes_as_many_steps_in_a_large_company_as_in_a_small_one() {
         mailbox.extensions = vec![format!("9{n:04}")];
         directory.mailboxes.push(mailbox);
     }
-    assert_eq!((few, steps(&directory)), (10, 10));
+    assert_eq!((few, steps(&directory)), (11, 11));
+}
+
+#[test]
+fn whoever_is_named_is_shown_in_normal_form() {
+    let mut directory = directory();
+    directory.dial_plans[0].uri_type = UriType::SipName;
+    let table = Table::compile(&directory, &server());
+    assert!(
+        told(&table, &call(PBX, "+1-01")).contains("Is the called number that of a user? 101: mailbox alice")
+    );
+    assert!(told(&table, &call(PBX, "101")).contains("contoso, extensions of 3 digits and SIP addresses"));
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "Dave@Contoso.example")),
+        "nobody in dial plan contoso has the called number dave@contoso.example; \
+         create a UMMailbox with dave@contoso.example as spec.sipResourceIdentifier"
+    );
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "199@contoso.example")),
+        "nobody in dial plan contoso has the called number 199; create a UMMailbox with 199 in spec.extensions"
+    );
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "5 55.01")),
+        "the called number 55501 is neither a SIP address nor an extension of 3 digits, \
+         as every number of dial plan contoso is; send the address with its domain, or the extension alone"
+    );
+    directory.dial_plans[0].uri_type = UriType::E164;
+    let table = Table::compile(&directory, &server());
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "dave")),
+        "the called number dave is neither an E.164 number nor an extension of 3 digits, \
+         as every number of dial plan contoso is; send the whole number, or the extension alone"
+    );
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "+1 425 555 0199")),
+        "nobody in dial plan contoso has the called number 14255550199; \
+         create a UMMailbox with 14255550199 as spec.sipResourceIdentifier"
+    );
+}
+
+#[test]
+fn an_access_number_is_told_of_where_the_plan_has_one() {
+    let mut directory = directory();
+    directory.dial_plans[0].access_numbers = vec!["+14255550500".into()];
+    let table = Table::compile(&directory, &server());
+    let last_two = |called| {
+        told(&table, &call(PBX, called)).lines().rev().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [server, access] = &last_two("1 425 555 0500")[..] else { panic!("two lines") };
+    assert_eq!(
+        access,
+        "Is the called number an access number of the dial plan? 14255550500: yes, a user wants to get at a mailbox"
+    );
+    assert!(server.starts_with("Which mailbox server takes the call? any mailbox: mailbox-"), "{server}");
+    assert!(server.contains(", by the Call-ID; then mailbox-"), "{server}");
+    assert!(told(&table, &call(PBX, "101")).contains("an access number of the dial plan? 101: no\n"));
+    for server in &mut directory.mailbox_servers {
+        server.in_service = false;
+    }
+    let table = Table::compile(&directory, &crate::contoso::server());
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "14255550500")),
+        "no mailbox server is in service; look at the status of the UMService objects, one of them must be in service"
+    );
+}
+
+#[test]
+fn a_refusal_says_which_audio_is_asked_for() {
+    let text = |security, clear| {
+        let mut directory = directory();
+        directory.dial_plans[0].voip_security = security;
+        let audio = OfferedAudio { clear, encrypted: !clear };
+        let table = Table::compile(&directory, &server());
+        refusal_text(&table, &Call { transport: Transport::Tls, audio, ..call(PBX, "101") })
+    };
+    assert_eq!(
+        text(VoIPSecurity::Secured, true),
+        "dial plan contoso asks for audio as RTP/SAVP and the call offers it in the clear alone; \
+         let the peer offer RTP/SAVP, or set spec.voIPSecurity of UMDialPlan contoso to SIPSecured"
+    );
+    assert_eq!(
+        text(VoIPSecurity::SIPSecured, false),
+        "dial plan contoso takes audio as RTP/AVP and the call offers it encrypted alone; \
+         let the peer offer RTP/AVP, alone or beside RTP/SAVP"
+    );
 }

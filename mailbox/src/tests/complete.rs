@@ -246,3 +246,39 @@ fn retransmitted_invites_make_one_call() {
     stage.hears(&request);
     assert_eq!(stage.metrics.slots().taken(), 1);
 }
+
+#[test]
+fn a_caller_who_is_a_user_is_known_by_number_by_form_and_in_a_plan_beside() {
+    let but = || {
+        Stage::but_all(&[
+            (
+                "dialPlans: [{name: contoso,",
+                "dialPlans: [{name: fabrikam, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}, {name: contoso,",
+            ),
+            ("{name: bob, dialPlan: contoso,", "{name: bob, dialPlan: fabrikam,"),
+            (
+                "recordingIdleTimeoutS: 5",
+                "recordingIdleTimeoutS: 5, numberingPlanFormats: ['+1425555xxx'], equivalentDialPlans: [fabrikam]",
+            ),
+        ])
+    };
+    for (from, name, address) in [
+        ("\"C\" <sip:555@192.0.2.7>", Some("C"), None),
+        ("<sip:101@192.0.2.7>", Some("Ada Lovelace"), Some("ada@contoso.example")),
+        ("\"C\" <tel:+1-425-555-101>", Some("Ada Lovelace"), Some("ada@contoso.example")),
+        // Bob has no display name, so the caller's own is shown.
+        ("\"C\" <sip:102@192.0.2.7>", Some("C"), Some("bob@contoso.example")),
+        ("<sip:1425556101@192.0.2.7>", None, None),
+        ("\"Anonymous\" <sip:anonymous@anonymous.invalid>", None, None),
+    ] {
+        let (mut stage, mut caller) = (but(), Caller::new());
+        let request = caller.request("INVITE", 1, &offer_at(CALLER, "0 101", "sendrecv"));
+        stage.hears(&request.replacen("\"Carol\" <sip:555@192.0.2.7>", from, 1));
+        caller.learn_tag(&stage);
+        caller.ack(&mut stage);
+        stage.advance(1_000);
+        let facts = stage.facts();
+        let known = (facts.caller_name.as_deref(), facts.caller_address.as_deref());
+        assert_eq!(known, (name, address), "{from}");
+    }
+}

@@ -6,6 +6,7 @@ use crate::spool_writer::SpoolHealth;
 use crate::switchboard::Note;
 use config::Code;
 use config::token::{CallKind, Claims, DivertReason, sign};
+use sip::Transport;
 
 /// Calls, and gives the refusal.
 fn refused(stage: &mut Stage, caller: &mut Caller) -> String {
@@ -268,4 +269,92 @@ fn all_messages_of_a_call_go_to_one_worker() {
         .map(|index| Board::steer(Caller::numbered(index).request("INVITE", 1, "").as_bytes(), 8))
         .collect();
     assert_eq!(workers.len(), 8, "calls spread over all workers");
+}
+
+/// The refusal of an INVITE over TLS, or over UDP, that offers audio by `profile`.
+fn offering(stage: &mut Stage, number: &'static str, profile: &str) -> String {
+    let mut caller = Caller::new();
+    caller.number = number;
+    let body = offer_at(CALLER, "0 101", "sendrecv").replace("RTP/AVP", profile);
+    stage.hears_by(Transport::Tls, &caller.request("INVITE", 1, &body));
+    assert_eq!(stage.metrics.slots().taken(), 0);
+    stage.sip.last().unwrap().1.clone()
+}
+
+/// The server of a dial plan with this security, for calls over TLS.
+fn protected(security: &str) -> Stage {
+    Stage::but_all(&[
+        ("voipSecurity: Unsecured", &format!("voipSecurity: {security}")),
+        ("startupMode: TCP", "startupMode: Dual"),
+        ("listeners: {udp: 5062, tcp: 5062}, mediaPorts", "listeners: {tls: 5063}, mediaPorts"),
+    ])
+}
+
+#[test]
+fn a_plan_that_asks_for_encrypted_audio_gets_none_in_the_clear_and_is_told_that_there_is_no_srtp() {
+    let answer = offering(&mut protected("Secured"), "101", "RTP/AVP");
+    assert!(answer.starts_with("SIP/2.0 488 ") && answer.contains("UM1130 AudioMismatch"), "{answer}");
+    let answer = offering(&mut protected("Secured"), "101", "RTP/SAVP");
+    let reason = answer.lines().find(|line| line.starts_with("Reason: ")).unwrap();
+    assert!(
+        answer.starts_with("SIP/2.0 488 ") && reason.contains("UM1131 EncryptionUnavailable"),
+        "{answer}"
+    );
+    assert!(include_str!("../../../docs/codes/UM1131.md").contains(reason), "the page of the code shows it");
+    let answer = offering(&mut protected("SIPSecured"), "101", "RTP/SAVP");
+    assert!(answer.starts_with("SIP/2.0 488 ") && answer.contains("UM1130 AudioMismatch"), "{answer}");
+}
+
+#[test]
+fn an_access_number_is_refused_with_its_own_code_by_token_and_by_table() {
+    let but = || Stage::but("voipSecurity: Unsecured", "voipSecurity: Unsecured, accessNumbers: ['500']");
+    let (mut stage, mut caller) = (but(), Caller::new());
+    caller.number = "500";
+    let answer = refused(&mut stage, &mut caller);
+    let reason = answer.lines().find(|line| line.starts_with("Reason: ")).unwrap();
+    assert!(answer.starts_with("SIP/2.0 480 Temporarily Unavailable\r\n"), "{answer}");
+    assert!(include_str!("../../../docs/codes/UM1132.md").contains(reason), "the page of the code shows it");
+    assert_eq!(stage.metrics.rejected_with(Code::AccessUnavailable), 1);
+
+    let mut stage = but();
+    let claims = Claims {
+        kind: CallKind::SubscriberAccess,
+        dial_plan: "contoso".into(),
+        gateway: "pbx".into(),
+        mailbox: "".into(),
+        extension: "500".into(),
+        diverted: None,
+    };
+    let mut token = String::new();
+    sign(&stage.props.served.borrow().keys, &claims, "call-0@192.0.2.7", EPOCH_MS / 1_000, &mut token)
+        .unwrap();
+    call_with(&mut stage, &token);
+    assert!(stage.last("SIP/2.0 480").contains("UM1132 AccessUnavailable"));
+    assert_eq!(stage.metrics.slots().taken(), 0);
+}
+
+#[test]
+fn a_caller_who_shows_no_number_is_refused_where_the_owner_asks_for_one() {
+    let but = || Stage::but("ada: {displayName:", "ada: {refusesAnonymousCallers: true, displayName:");
+    for from in [
+        "\"Anonymous\" <sip:anonymous@anonymous.invalid>",
+        "<sip:Anonymous@192.0.2.7>",
+        "<sip:192.0.2.7>",
+        "\"Carol\" <sip:555@Anonymous.invalid>",
+    ] {
+        let (mut stage, caller) = (but(), Caller::new());
+        let request = caller.request("INVITE", 1, &offer_at(CALLER, "0", "sendrecv"));
+        stage.hears(&request.replacen("\"Carol\" <sip:555@192.0.2.7>", from, 1));
+        let answer = &stage.sip.last().unwrap().1;
+        let reason = answer.lines().find(|line| line.starts_with("Reason: ")).unwrap();
+        assert!(answer.starts_with("SIP/2.0 433 Anonymity Disallowed\r\n"), "{from}: {answer}");
+        assert!(
+            include_str!("../../../docs/codes/UM1133.md").contains(&reason.replace("ada", "alice")),
+            "{reason}"
+        );
+        assert_eq!(stage.metrics.slots().taken(), 0);
+    }
+    let (mut stage, mut caller) = (but(), Caller::new());
+    caller.reach_the_beep(&mut stage);
+    assert_eq!(stage.facts().caller.as_deref(), Some("555"));
 }

@@ -158,6 +158,16 @@ impl Stage {
         Self::with(&CONFIG.replace(from, to), ADVERTISED_MEDIA)
     }
 
+    /// The same, with several replacements.
+    pub(super) fn but_all(replacements: &[(&str, &str)]) -> Self {
+        let mut config = CONFIG.to_owned();
+        for (from, to) in replacements {
+            assert!(config.contains(from), "{from}");
+            config = config.replace(from, to);
+        }
+        Self::with(&config, ADVERTISED_MEDIA)
+    }
+
     fn with(config: &str, bound: &str) -> Self {
         let prompt = |packets: usize, level: i16| {
             Spoken::Ready(Arc::new(Prompt::from_samples(&vec![level; packets * 160])))
@@ -234,6 +244,13 @@ impl Stage {
     /// A SIP message arrives from somewhere by UDP.
     pub(super) fn hears_from(&mut self, from: &str, message: &str) {
         let peer = Peer { transport: Transport::Udp, address: from.parse().unwrap(), connection: None };
+        self.act(|board, now, out| board.handle(message.as_bytes(), peer, now, out));
+    }
+
+    /// A SIP message arrives from the gateway by another transport.
+    pub(super) fn hears_by(&mut self, transport: Transport, message: &str) {
+        let connection = Some(sip::ConnectionId(1));
+        let peer = Peer { transport, address: GATEWAY.parse().unwrap(), connection };
         self.act(|board, now, out| board.handle(message.as_bytes(), peer, now, out));
     }
 

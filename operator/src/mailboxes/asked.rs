@@ -1,11 +1,13 @@
 //! First: each mailbox of a database by itself and beside its policy.
 //!
-//! Decides which extensions it asks for. Refuses to know other mailboxes.
+//! Decides which extensions and addresses it asks for. Refuses to know other mailboxes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use config::Code;
-use crds::{Kind, UMMailboxSpec};
+use config::{Code, Naming, UriType};
+use crds::{Kind, SecondaryAddress, UMMailboxSpec};
 
 use super::Database;
 use super::policies::{Named, Policies, Policy};
@@ -28,19 +30,73 @@ pub(super) struct Asking<'d> {
     pub(super) key: &'d Key,
     pub(super) spec: &'d UMMailboxSpec,
     pub(super) policy: &'d Policy,
-    /// The extensions, each with its place in the spec.
-    pub(super) extensions: Vec<(usize, &'d str)>,
+    pub(super) names: Vec<Name<'d>>,
 }
 
-/// What the policies lead to that the mailboxes of a database name.
-pub(super) type Names = BTreeMap<Key, Named>;
+/// One thing by which a mailbox asks to be called.
+#[derive(Debug)]
+pub(super) struct Name<'d> {
+    pub(super) place: Place,
+    pub(super) dial_plan: Cow<'d, Key>,
+    /// In normal form.
+    pub(super) normal: Cow<'d, str>,
+}
 
-/// The policies that the mailboxes of `database` name.
+/// Where that stands in the spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Extension(usize),
+    SipResourceIdentifier,
+    Secondary(usize),
+}
+
+impl Place {
+    pub(super) fn field(self) -> String {
+        match self {
+            Place::Extension(index) => format!("spec.extensions[{index}]"),
+            Place::SipResourceIdentifier => "spec.sipResourceIdentifier".into(),
+            Place::Secondary(index) => format!("spec.secondaryAddresses[{index}].address"),
+        }
+    }
+
+    /// What stands there.
+    pub(super) fn text(self, spec: &UMMailboxSpec) -> &str {
+        let text = match self {
+            Place::Extension(index) => spec.extensions.get(index),
+            Place::SipResourceIdentifier => spec.sip_resource_identifier.as_ref(),
+            Place::Secondary(index) => spec.secondary_addresses.get(index).map(|address| &address.address),
+        };
+        text.map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// What the policies and dial plans lead to that the mailboxes of a database name.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Names {
+    pub(super) policies: BTreeMap<Key, Named<Arc<Policy>>>,
+    pub(super) dial_plans: BTreeMap<Key, Named<Naming>>,
+}
+
+impl Names {
+    /// What the same names lead to in `policies`.
+    pub(super) fn again(&self, policies: &Policies) -> Names {
+        Names {
+            policies: self.policies.keys().map(|key| (key.clone(), policies.named(key))).collect(),
+            dial_plans: self.dial_plans.keys().map(|key| (key.clone(), policies.named_plan(key))).collect(),
+        }
+    }
+}
+
+/// The policies and dial plans that the mailboxes of `database` name.
 pub(super) fn names(database: &Database, policies: &Policies) -> Names {
-    let mut names = Names::new();
+    let mut names = Names::default();
     for (key, object) in database {
         let policy = key.beside(&object.spec.um_mailbox_policy);
-        names.entry(policy).or_insert_with_key(|key| policies.named(key));
+        names.policies.entry(policy).or_insert_with_key(|key| policies.named(key));
+        for address in &object.spec.secondary_addresses {
+            let plan = key.beside(&address.um_dial_plan);
+            names.dial_plans.entry(plan).or_insert_with_key(|key| policies.named_plan(key));
+        }
     }
     names
 }
@@ -67,7 +123,7 @@ pub(super) fn asking<'d>(
         problems.extend(violations.into_iter().map(|violation| Problem::violation(&object, violation)));
         return None;
     }
-    let policy = match names.get(&key.beside(&spec.um_mailbox_policy))? {
+    let policy = match names.policies.get(&key.beside(&spec.um_mailbox_policy))? {
         Named::Usable(policy) => &**policy,
         Named::Not(target) => {
             let (kind, name) = (Kind::UMMailboxPolicy.name(), spec.um_mailbox_policy.as_str());
@@ -76,15 +132,123 @@ pub(super) fn asking<'d>(
             return None;
         }
     };
-    let mut extensions = Vec::with_capacity(spec.extensions.len());
+    let mut asked = Vec::with_capacity(spec.extensions.len());
     for (index, extension) in spec.extensions.iter().enumerate() {
-        if i64::try_from(extension.len()).is_ok_and(|length| length == policy.digits_in_extension) {
-            extensions.push((index, extension.as_str()));
+        if extension.len() == policy.naming.digits_in_extension {
+            let (place, dial_plan) = (Place::Extension(index), Cow::Borrowed(&policy.dial_plan));
+            asked.push(Name { place, dial_plan, normal: Cow::Borrowed(extension) });
         } else {
             problems.push(wrong_length(key, index, extension, policy));
         }
     }
-    (!extensions.is_empty()).then_some(Asking { key, spec, policy, extensions })
+    asked.extend(sip_resource_identifier(key, spec, policy, problems));
+    for (index, address) in spec.secondary_addresses.iter().enumerate() {
+        asked.extend(secondary_address(key, index, address, names, problems));
+    }
+    (!asked.is_empty()).then_some(Asking { key, spec, policy, names: asked })
+}
+
+/// What names the user in a dial plan of SIP names or E.164 numbers, and in no other.
+fn sip_resource_identifier<'d>(
+    key: &Key,
+    spec: &UMMailboxSpec,
+    policy: &'d Policy,
+    problems: &mut Vec<Problem>,
+) -> Option<Name<'d>> {
+    let (plan, place) = (&policy.dial_plan, Place::SipResourceIdentifier);
+    let written = spec.sip_resource_identifier.as_deref();
+    match (policy.naming.uri_type, written) {
+        (UriType::TelExtn, None) => None,
+        (UriType::TelExtn, Some(written)) => {
+            let rule = format!("nothing, because UMDialPlan {plan} has uriType TelExtn");
+            let fix = "remove it, or name a mailbox policy of another dial plan".into();
+            problems.push(unlike_the_plan(key, place.field(), written, rule, fix));
+            None
+        }
+        (uri_type @ (UriType::SipName | UriType::E164), written) => {
+            let normal = written.filter(|text| identifies(uri_type, text));
+            let normal = normal.and_then(|text| policy.naming.normal(text.into()));
+            if normal.is_none() {
+                let rule = format!("{}, because UMDialPlan {plan} has uriType {uri_type:?}", form(uri_type));
+                let fix = format!("write {}", example(uri_type));
+                problems.push(unlike_the_plan(key, place.field(), written.unwrap_or("(nothing)"), rule, fix));
+            }
+            Some(Name { place, dial_plan: Cow::Borrowed(plan), normal: normal?.into() })
+        }
+    }
+}
+
+/// What names the user in another dial plan.
+fn secondary_address<'d>(
+    key: &Key,
+    index: usize,
+    address: &SecondaryAddress,
+    names: &Names,
+    problems: &mut Vec<Problem>,
+) -> Option<Name<'d>> {
+    let (plan, place) = (key.beside(&address.um_dial_plan), Place::Secondary(index));
+    let naming = match names.dial_plans.get(&plan)? {
+        Named::Usable(naming) => *naming,
+        Named::Not(target) => {
+            let field = &format!("spec.secondaryAddresses[{index}].umDialPlan");
+            let (kind, name) = (Kind::UMDialPlan.name(), address.um_dial_plan.as_str());
+            problems.push(Reference { from: named(key), field, kind, name }.dangling(target));
+            return None;
+        }
+    };
+    let normal = naming.normal(address.address.as_str().into());
+    if normal.is_none() {
+        let digits = naming.digits_in_extension;
+        let (rule, fix) = match naming.uri_type {
+            UriType::TelExtn => {
+                (format!("{digits} digits"), format!("write an extension of {digits} digits"))
+            }
+            uri_type @ (UriType::SipName | UriType::E164) => {
+                (format!("{} or {digits} digits", form(uri_type)), format!("write {}", example(uri_type)))
+            }
+        };
+        let rule = format!("{rule}, because UMDialPlan {plan} has uriType {:?}", naming.uri_type);
+        problems.push(unlike_the_plan(key, place.field(), &address.address, rule, fix));
+    }
+    Some(Name { place, dial_plan: Cow::Owned(plan), normal: normal?.into() })
+}
+
+/// Whether `text` can be the one thing that identifies a user in a plan of this type; an extension is
+/// written elsewhere.
+fn identifies(uri_type: UriType, text: &str) -> bool {
+    match uri_type {
+        UriType::TelExtn => false,
+        UriType::SipName => text.contains('@'),
+        UriType::E164 => !text.contains('@'),
+    }
+}
+
+const fn form(uri_type: UriType) -> &'static str {
+    match uri_type {
+        UriType::TelExtn => "an extension",
+        UriType::SipName => "a SIP address",
+        UriType::E164 => "a number of at most 15 digits",
+    }
+}
+
+const fn example(uri_type: UriType) -> &'static str {
+    match uri_type {
+        UriType::TelExtn => "an extension",
+        UriType::SipName => "the user's SIP address, such as alice@contoso.example",
+        UriType::E164 => "the user's number, such as \"+14255550101\"",
+    }
+}
+
+fn unlike_the_plan(key: &Key, field: String, value: &str, rule: String, fix: String) -> Problem {
+    Problem {
+        code: Code::AddressForm,
+        object: Some(named(key)),
+        field,
+        value: value.into(),
+        rule,
+        fix,
+        waits_for: None,
+    }
 }
 
 pub(super) fn named(key: &Key) -> ObjectRef {
@@ -93,7 +257,7 @@ pub(super) fn named(key: &Key) -> ObjectRef {
 
 /// An extension has as many digits as its dial plan says (spec 1.6).
 fn wrong_length(key: &Key, index: usize, extension: &str, policy: &Policy) -> Problem {
-    let (digits, plan) = (policy.digits_in_extension, &policy.dial_plan);
+    let (digits, plan) = (policy.naming.digits_in_extension, &policy.dial_plan);
     Problem {
         code: Code::ExtensionLength,
         object: Some(named(key)),

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use config::parts::{DatabasePart, Part};
-use config::{Code, Mailbox, Owner};
+use config::{Code, Mailbox, Owner, UserAddress};
 
 use super::Database;
-use super::asked::{Asked, Asking, named};
+use super::asked::{Asked, Asking, Name, Place, named};
 use super::taken::Lost;
 use crate::problem::Problem;
 use crate::world::Key;
@@ -35,15 +35,22 @@ pub(super) fn found(database: &Database, asked: Asked<'_>, lost: &Lost) -> Found
     let mut reached = BTreeSet::new();
     for asking in &asked.mailboxes {
         let (key, policy) = (asking.key, asking.policy);
-        let mut extensions = Vec::with_capacity(asking.extensions.len());
-        for (index, extension) in &asking.extensions {
-            let keeper = if lost.is_empty() { None } else { lost.get(&(key.clone(), *index)) };
-            match keeper {
-                Some((_, keeper)) => found.problems.push(taken(asking, *index, extension, keeper)),
-                None => extensions.push((*extension).to_owned()),
+        let (mut extensions, mut addresses) = (Vec::with_capacity(asking.names.len()), Vec::new());
+        for name in &asking.names {
+            let keeper = if lost.is_empty() { None } else { lost.get(&(key.clone(), name.place)) };
+            if let Some((_, keeper)) = keeper {
+                found.problems.push(taken(asking, name, keeper));
+                continue;
+            }
+            let address = name.normal.clone().into_owned();
+            match name.place {
+                Place::Extension(_) => extensions.push(address),
+                Place::SipResourceIdentifier | Place::Secondary(_) => {
+                    addresses.push(UserAddress { dial_plan: name.dial_plan.name.clone(), address });
+                }
             }
         }
-        if extensions.is_empty() {
+        if extensions.is_empty() && addresses.is_empty() {
             continue;
         }
         reached.insert(key);
@@ -56,11 +63,12 @@ pub(super) fn found(database: &Database, asked: Asked<'_>, lost: &Lost) -> Found
             display_name: asking.spec.display_name.clone(),
             primary_smtp_address: asking.spec.primary_smtp_address.clone(),
             voice_mail_text: policy.voice_mail_text.clone(),
+            refuses_anonymous_callers: !asking.spec.anonymous_callers_can_leave_messages,
         };
         let content = contents.entry(&key.namespace).or_default();
         let (name, dial_plan) = (key.name.clone(), policy.dial_plan.name.clone());
         content.owners.insert(name.clone(), owner);
-        content.mailboxes.push(Mailbox { name, dial_plan, extensions });
+        content.mailboxes.push(Mailbox { name, dial_plan, extensions, addresses });
     }
     if reached.len() < database.len() {
         found.left_out = database.keys().filter(|key| !reached.contains(key)).cloned().collect();
@@ -70,16 +78,21 @@ pub(super) fn found(database: &Database, asked: Asked<'_>, lost: &Lost) -> Found
     found
 }
 
-/// Two mailboxes with one extension in a dial plan.
-fn taken(asking: &Asking<'_>, index: usize, extension: &str, keeper: &Key) -> Problem {
-    let plan = &asking.policy.dial_plan;
+/// Two mailboxes with one extension or address in a dial plan.
+fn taken(asking: &Asking<'_>, name: &Name<'_>, keeper: &Key) -> Problem {
+    let plan = &name.dial_plan;
+    let text = name.place.text(asking.spec);
+    let what = match name.place {
+        Place::Extension(_) => "extension",
+        Place::SipResourceIdentifier | Place::Secondary(_) => "address",
+    };
     Problem {
         code: Code::ExtensionTaken,
         object: Some(named(asking.key)),
-        field: format!("spec.extensions[{index}]"),
-        value: extension.into(),
-        rule: format!("one mailbox for each extension of UMDialPlan {plan}; {keeper} has it already"),
-        fix: format!("write an extension that is free, or take {extension} from UMMailbox {keeper}"),
+        field: name.place.field(),
+        value: text.into(),
+        rule: format!("one mailbox for each {what} of UMDialPlan {plan}; {keeper} has it already"),
+        fix: format!("write an {what} that is free, or take {text} from UMMailbox {keeper}"),
         waits_for: None,
     }
 }

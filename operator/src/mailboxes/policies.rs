@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crds::Kind;
+use config::Naming;
+use crds::{Kind, UMDialPlanSpec};
 
 use crate::dereference::{Linked, Target};
+use crate::directory::small;
+use crate::translate;
 use crate::world::{Key, World};
 
 /// Every policy that a mailbox may name.
@@ -17,6 +20,10 @@ pub(crate) struct Policies {
     usable: BTreeMap<Key, Arc<Policy>>,
     /// Those that are there and cannot be used.
     waiting: BTreeSet<Key>,
+    /// Every dial plan that a mailbox may name, and how its users are named.
+    plans: BTreeMap<Key, Naming>,
+    /// Those that are there and cannot be used.
+    waiting_plans: BTreeSet<Key>,
     /// Whether something was written of which nobody can tell which object it is.
     has_unread: bool,
 }
@@ -26,41 +33,68 @@ pub(crate) struct Policies {
 pub(crate) struct Policy {
     pub(crate) voice_mail_text: Option<String>,
     pub(crate) dial_plan: Key,
-    pub(crate) digits_in_extension: i64,
+    pub(crate) naming: Naming,
 }
 
-/// What the name of a policy leads to.
+/// What the name of a policy or dial plan leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
-    Usable(Arc<Policy>),
+pub(crate) enum Named<T> {
+    Usable(T),
     Not(Target),
 }
 
 impl Policies {
-    /// The policies of `linked`.
+    /// The policies and dial plans of `linked`.
     pub(crate) fn of(world: &World, linked: &Linked<'_>) -> Policies {
+        let plans: BTreeMap<Key, Naming> =
+            linked.dial_plans.iter().map(|(key, spec)| ((*key).clone(), naming(spec))).collect();
         let usable = linked.policies.iter().filter_map(|(key, spec)| {
             let dial_plan = key.beside(&spec.um_dial_plan);
-            let digits_in_extension = linked.dial_plans.get(&dial_plan)?.number_of_digits_in_extension;
+            let naming = *plans.get(&dial_plan)?;
             let voice_mail_text = spec.voice_mail_text.clone();
-            Some(((*key).clone(), Arc::new(Policy { voice_mail_text, dial_plan, digits_in_extension })))
+            Some(((*key).clone(), Arc::new(Policy { voice_mail_text, dial_plan, naming })))
         });
         let usable: BTreeMap<Key, Arc<Policy>> = usable.collect();
-        let refused = world.refused.iter().filter_map(|problem| problem.object.as_ref());
-        let refused = refused.filter(|object| Kind::of(&object.kind) == Some(Kind::UMMailboxPolicy));
-        let known = world.policies.keys().chain(refused.map(|object| &object.key));
+        let refused = |kind: Kind| {
+            let objects = world.refused.iter().filter_map(|problem| problem.object.as_ref());
+            objects.filter(move |object| Kind::of(&object.kind) == Some(kind)).map(|object| &object.key)
+        };
+        let known = world.policies.keys().chain(refused(Kind::UMMailboxPolicy));
         let waiting = known.filter(|key| !usable.contains_key(*key)).cloned().collect();
-        Policies { usable, waiting, has_unread: world.has_unread() }
+        let known_plans = world.dial_plans.keys().chain(refused(Kind::UMDialPlan));
+        let waiting_plans = known_plans.filter(|key| !plans.contains_key(*key)).cloned().collect();
+        Policies { usable, waiting, plans, waiting_plans, has_unread: world.has_unread() }
     }
 
     /// What the name of the policy `key` leads to.
-    pub(crate) fn named(&self, key: &Key) -> Named {
-        if let Some(policy) = self.usable.get(key) {
-            return Named::Usable(Arc::clone(policy));
+    pub(crate) fn named(&self, key: &Key) -> Named<Arc<Policy>> {
+        let found = self.usable.get(key).map(Arc::clone);
+        self.or_target(key, found, &self.waiting, self.usable.keys())
+    }
+
+    /// What the name of the dial plan `key` leads to.
+    pub(crate) fn named_plan(&self, key: &Key) -> Named<Naming> {
+        self.or_target(key, self.plans.get(key).copied(), &self.waiting_plans, self.plans.keys())
+    }
+
+    fn or_target<'k, T>(
+        &self,
+        key: &Key,
+        found: Option<T>,
+        waiting: &BTreeSet<Key>,
+        candidates: impl IntoIterator<Item = &'k Key>,
+    ) -> Named<T> {
+        match found {
+            Some(found) => Named::Usable(found),
+            None if waiting.contains(key) => Named::Not(Target::Waits),
+            None => Named::Not(Target::missing(key, candidates, self.has_unread)),
         }
-        if self.waiting.contains(key) {
-            return Named::Not(Target::Waits);
-        }
-        Named::Not(Target::missing(key, self.usable.keys(), self.has_unread))
+    }
+}
+
+fn naming(spec: &UMDialPlanSpec) -> Naming {
+    Naming {
+        uri_type: translate::uri_type(spec.uri_type),
+        digits_in_extension: small(spec.number_of_digits_in_extension),
     }
 }

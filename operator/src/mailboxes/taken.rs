@@ -9,17 +9,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crds::UMMailboxSpec;
 
 use super::Database;
-use super::asked::{Asked, Names, asking};
+use super::asked::{Asked, Names, Place, asking};
 use crate::world::Key;
 
-/// How many mailboxes of each database ask for each extension, by its hash. Two extensions may have
+/// How many mailboxes of each database ask for each extension or address, by its hash. Two may have
 /// the same, and are told from each other later.
 #[derive(Debug, Default)]
 pub(super) struct Claims(BTreeMap<(u64, usize), u32>);
 
 /// What the mailboxes of one database lose: mailbox and place of the extension in its spec, with its
 /// hash and who keeps it.
-pub(super) type Lost = BTreeMap<(Key, usize), (u64, Key)>;
+pub(super) type Lost = BTreeMap<(Key, Place), (u64, Key)>;
 
 impl Claims {
     /// Takes up that a database changed; gives the hashes that somebody began or ceased to ask for.
@@ -78,14 +78,16 @@ impl Claims {
 /// Whether the policy of a mailbox leads to what it led to before.
 fn leads_to_the_same(key: &Key, spec: &UMMailboxSpec, before: &Names, now: &Names) -> bool {
     let policy = key.beside(&spec.um_mailbox_policy);
-    before.get(&policy) == now.get(&policy)
+    let mut plans = spec.secondary_addresses.iter().map(|address| key.beside(&address.um_dial_plan));
+    before.policies.get(&policy) == now.policies.get(&policy)
+        && plans.all(|plan| before.dial_plans.get(&plan) == now.dial_plans.get(&plan))
 }
 
 /// The hashes of the extensions that a mailbox asks for.
 fn hashes(key: &Key, spec: &UMMailboxSpec, names: &Names) -> Vec<u64> {
     let asking = asking(key, spec, names, &mut Vec::new());
-    let of = |(_, extension): &(usize, &str)| Some(hash(&asking.as_ref()?.policy.dial_plan, extension));
-    asking.iter().flat_map(|asking| &asking.extensions).filter_map(of).collect()
+    let names = asking.iter().flat_map(|asking| &asking.names);
+    names.map(|name| hash(&name.dial_plan, &name.normal)).collect()
 }
 
 fn hash(dial_plan: &Key, extension: &str) -> u64 {
@@ -98,7 +100,7 @@ fn hash(dial_plan: &Key, extension: &str) -> u64 {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Claimant<'d> {
     mailbox: &'d Key,
-    index: usize,
+    place: Place,
     database: usize,
     hash: u64,
 }
@@ -116,12 +118,13 @@ pub(super) fn lost<'a, 'd: 'a>(
     let mut claimants: BTreeMap<(&Key, &str), BTreeSet<Claimant<'_>>> = BTreeMap::new();
     for (database, asked) in asked {
         for asking in &asked.mailboxes {
-            let plan = &asking.policy.dial_plan;
-            for (index, extension) in &asking.extensions {
-                let hash = hash(plan, extension);
+            for name in &asking.names {
+                let (plan, normal) = (name.dial_plan.as_ref(), name.normal.as_ref());
+                let hash = hash(plan, normal);
                 if contested.contains(&hash) {
-                    let claimant = Claimant { mailbox: asking.key, index: *index, database: *database, hash };
-                    claimants.entry((plan, extension)).or_default().insert(claimant);
+                    let (mailbox, place) = (asking.key, name.place);
+                    let claimant = Claimant { mailbox, place, database: *database, hash };
+                    claimants.entry((plan, normal)).or_default().insert(claimant);
                 }
             }
         }
@@ -129,7 +132,7 @@ pub(super) fn lost<'a, 'd: 'a>(
     for claimants in claimants.into_values() {
         let Some(keeper) = claimants.first().map(|first| first.mailbox) else { continue };
         for claimant in claimants.iter().filter(|claimant| claimant.mailbox != keeper) {
-            let place = (claimant.mailbox.clone(), claimant.index);
+            let place = (claimant.mailbox.clone(), claimant.place);
             lost.entry(claimant.database).or_default().insert(place, (claimant.hash, keeper.clone()));
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use config::Code;
+use config::{Code, Party};
 use crds::Kind;
 
 use crate::dereference::Linked;
@@ -81,8 +81,8 @@ pub(super) fn pilots(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
     let mut keepers: BTreeMap<(Key, Option<String>), &Key> = BTreeMap::new();
     linked.hunt_groups.retain(|key, hunt_group| {
         let pilot = hunt_group.spec.pilot_identifier.as_deref();
-        let digits = pilot.map(|pilot| pilot.trim_start_matches('+').to_owned());
-        let keeper = *keepers.entry((hunt_group.gateway.clone(), digits)).or_insert(key);
+        let normal = pilot.map(|pilot| Party::from(pilot).normal().into_owned());
+        let keeper = *keepers.entry((hunt_group.gateway.clone(), normal)).or_insert(key);
         if keeper == *key {
             return true;
         }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use config::token::DivertReason;
-use config::{Call, Code, Decision, RouterConfig, Table, explain};
+use config::token::{CallKind, DivertReason};
+use config::{Call, Code, Decision, OfferedAudio, RouterConfig, Table, explain};
 use proptest::prelude::*;
 use sip::Transport;
 
@@ -160,6 +160,90 @@ fn a_large_body_is_no_obstacle() {
     assert_eq!(status(&answer), "SIP/2.0 302 Moved Temporarily");
 }
 
+/// An INVITE that offers audio by these profiles.
+fn offering(user: &str, profiles: &[&str]) -> String {
+    let lines: String = profiles.iter().map(|profile| format!("m=audio 4000 {profile} 0\r\n")).collect();
+    let body = format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{lines}");
+    let length = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    invite(user, "Content-Type: application/sdp\r\n").replace("Content-Length: 0\r\n\r\n", &length)
+}
+
+#[test]
+fn a_call_is_redirected_if_it_offers_the_audio_that_its_plan_asks_for() {
+    let secured = COMPANY.replace("voipSecurity: SIPSecured", "voipSecurity: Secured");
+    let taken = "SIP/2.0 302 Moved Temporarily";
+    let refused = "SIP/2.0 488 Not Acceptable Here";
+    for (last, user, profiles, outcome) in [
+        (1, "101", &["RTP/AVP"][..], taken),
+        (1, "101", &["RTP/SAVP"], refused),
+        (1, "101", &["RTP/SAVP", "RTP/AVP"], taken),
+        (5, "103", &["RTP/SAVP"], taken),
+        (5, "103", &["UDP/TLS/RTP/SAVPF"], taken),
+        (5, "103", &["RTP/AVP"], refused),
+        (5, "103", &["RTP/AVP", "RTP/SAVP"], taken),
+        (5, "103", &[], taken),
+    ] {
+        let asked = offering(user, profiles);
+        let answer = bench(&secured).ask(asked.as_bytes(), peer(last, Transport::Tls)).unwrap();
+        assert_eq!(status(&answer), outcome, "{user} {profiles:?}");
+        if outcome == taken && user == "103" {
+            let contact = header(&answer, "Contact")[0];
+            assert!(contact.starts_with("<sip:103@192.0.2.11:5063;transport=tls;um="), "{contact}");
+        }
+    }
+}
+
+#[test]
+fn a_call_for_an_access_number_goes_to_a_server_by_its_call_id() {
+    let company = COMPANY
+        .replace("inService: false", "inService: true")
+        .replace("voipSecurity: Unsecured", "voipSecurity: Unsecured, accessNumbers: ['+14255550500']");
+    let mut bench = bench(&company);
+    let mut servers = std::collections::BTreeSet::new();
+    for number in 0..20 {
+        let asked = invite("14255550500", "").replace("8b1f@", &format!("{number}@"));
+        let answer = bench.ask(asked.as_bytes(), peer(1, Transport::Tcp)).unwrap();
+        assert_eq!(bench.ask(asked.as_bytes(), peer(1, Transport::Tcp)).unwrap(), answer);
+        let contacts = header(&answer, "Contact");
+        assert_eq!(contacts.len(), 2, "{answer}");
+        let said = claims(&answer).remove(0);
+        assert_eq!((said.kind, said.mailbox.as_ref()), (CallKind::SubscriberAccess, ""));
+        assert_eq!((said.dial_plan.as_ref(), said.extension.as_ref()), ("contoso", "14255550500"));
+        servers.insert(contacts[0].split(['@', ';']).nth(1).unwrap().to_owned());
+    }
+    assert_eq!(servers.len(), 2, "{servers:?}");
+    let diverted = invite("14255550500", "Diversion: <sip:101@192.0.2.1>\r\n");
+    assert_eq!(claims(&bench.ask(diverted.as_bytes(), udp()).unwrap())[0].mailbox, "alice");
+}
+
+#[test]
+fn users_are_found_by_sip_address_and_by_e164_number() {
+    let company = COMPANY
+        .replace(
+            "numberOfDigitsInExtension: 3, voipSecurity: Unsecured",
+            "numberOfDigitsInExtension: 3, uriType: SipName, voipSecurity: Unsecured",
+        )
+        .replace(
+            "extensions: ['101']}",
+            "extensions: ['101'], addresses: [{dialPlan: contoso, address: alice@contoso.example}]}",
+        );
+    let mut bench = bench(&company);
+    for (uri, more) in [
+        ("sip:Alice@Contoso.example", ""),
+        ("sip:um@pbx.example", "Diversion: \"A\" <sip:ALICE@contoso.example;user=ip>;reason=user-busy\r\n"),
+        (
+            "sip:um@pbx.example",
+            "History-Info: <sip:alice@contoso.example>;index=1,<sip:um@pbx.example>;index=1.1\r\n",
+        ),
+        ("sip:101@192.0.2.20", ""),
+    ] {
+        let asked = invite("900", more).replacen("sip:900@127.0.0.1", uri, 1);
+        let answer = bench.ask(asked.as_bytes(), udp()).unwrap();
+        assert_eq!(status(&answer), "SIP/2.0 302 Moved Temporarily", "{uri} {more}");
+        assert_eq!(claims(&answer)[0].mailbox, "alice", "{uri} {more}");
+    }
+}
+
 /// The peer's last byte, its transport, the user, an edit of the configuration, and the refusal.
 pub(crate) type Case =
     (u8, Transport, &'static str, (&'static str, &'static str), Code, &'static str, &'static str);
@@ -182,6 +266,8 @@ pub(crate) const REFUSALS: &[Case] = &[
      "404;text=\"UM1107 NoHuntGroup: "),
     (5, Transport::Tcp, "103", AS_IT_IS, Code::SecurityMismatch, "403 Forbidden",
      "403;text=\"UM1108 SecurityMismatch: "),
+    (5, Transport::Tls, "103", ("voipSecurity: SIPSecured", "voipSecurity: Secured"), Code::AudioMismatch, "488 Not Acceptable Here",
+     "488;text=\"UM1130 AudioMismatch: "),
     (1, Transport::Udp, "4242", AS_IT_IS, Code::NotANumberOfThePlan, "484 Address Incomplete",
      "484;text=\"UM1109 NotANumberOfThePlan: "),
     (1, Transport::Udp, "operator", AS_IT_IS, Code::NotANumberOfThePlan, "484 Address Incomplete",
@@ -198,7 +284,8 @@ pub(crate) const REFUSALS: &[Case] = &[
 fn each_refusal_has_its_status_its_code_and_its_words() {
     for (last, transport, user, (from, to), code, line, reason) in REFUSALS {
         let mut bench = bench(&COMPANY.replace(from, to));
-        let answer = bench.ask(invite(user, "").as_bytes(), peer(*last, *transport)).unwrap();
+        let asked = offering(user, &["RTP/AVP"]);
+        let answer = bench.ask(asked.as_bytes(), peer(*last, *transport)).unwrap();
         assert_eq!(status(&answer), format!("SIP/2.0 {line}"));
         // The words after the code are those of `config`, which `umbriel explain` shows, too.
         let told = header(&answer, "Reason")[0];
@@ -234,8 +321,9 @@ fn explain_and_the_router_agree_whichever_ports_the_mailbox_servers_have() {
                 let call = Call {
                     peer: peer.address.ip(),
                     transport,
-                    called: user,
+                    called: (*user).into(),
                     diverting: None,
+                    audio: OfferedAudio::default(),
                     call_id: "8b1f@192.0.2.1",
                 };
                 let answer = bench.ask(invite(user, "").as_bytes(), peer).unwrap();

@@ -11,8 +11,15 @@ use crate::fixture::{COMPANY, bench, header, invite, peer, request, status, udp}
 use crate::requests::cases;
 
 /// What only a mailbox server can find wrong with a call.
-const OF_MAILBOX_SERVERS: [Code; 4] =
-    [Code::CallLimit, Code::MediaNotAcceptable, Code::UnsupportedMediaType, Code::StorageUnavailable];
+const OF_MAILBOX_SERVERS: [Code; 7] = [
+    Code::CallLimit,
+    Code::MediaNotAcceptable,
+    Code::UnsupportedMediaType,
+    Code::StorageUnavailable,
+    Code::EncryptionUnavailable,
+    Code::AccessUnavailable,
+    Code::AnonymousCaller,
+];
 
 fn code_of(answer: &str) -> Code {
     let reason = header(answer, "Reason")[0];

@@ -3,11 +3,13 @@
 //! Decides which audio line of an offer is taken, where its media goes, and what the answer says.
 //! Refuses to know packets, sockets and what a mailbox does with the audio.
 
+mod profile;
 mod read;
 mod write;
 
 use std::net::SocketAddr;
 
+pub use profile::{OfferedAudio, offered_audio};
 pub use write::{answer, write_offer};
 
 /// Most media lines that a session description may have.

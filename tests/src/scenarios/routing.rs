@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::phone::Phone;
 use crate::site::Site;
+use crate::wait_until;
+use crate::wire::{Invite, Wire};
 
 /// Leaves a message of a second.
 fn leave_a_message(mut phone: Phone) {
@@ -33,4 +35,141 @@ pub(super) fn a_diverted_call_is_for_who_diverted_it_and_the_mail_says_why(site:
         let says = mails.iter().filter(|mail| String::from_utf8_lossy(&mail.raw).contains(&line)).count();
         assert_eq!(says, 1, "one mail says {line:?}");
     }
+}
+
+/// Dial plans of the two other types, each behind a pilot of its own, and a user of all three.
+const PLANS: &str = "\
+apiVersion: umbriel.dev/v1alpha1
+kind: UMDialPlan
+metadata: {name: people}
+spec: {numberOfDigitsInExtension: 3, uriType: SipName, accessTelephoneNumbers: ['+14255550500']}
+---
+apiVersion: umbriel.dev/v1alpha1
+kind: UMDialPlan
+metadata: {name: world}
+spec: {numberOfDigitsInExtension: 4, uriType: E164}
+---
+apiVersion: umbriel.dev/v1alpha1
+kind: UMMailboxPolicy
+metadata: {name: team}
+spec: {umDialPlan: people}
+---
+apiVersion: umbriel.dev/v1alpha1
+kind: UMHuntGroup
+metadata: {name: pbx-people}
+spec: {umIPGateway: pbx, umDialPlan: people, pilotIdentifier: um@contoso.example}
+---
+apiVersion: umbriel.dev/v1alpha1
+kind: UMHuntGroup
+metadata: {name: pbx-people-access}
+spec: {umIPGateway: pbx, umDialPlan: people, pilotIdentifier: '+14255550500'}
+---
+apiVersion: umbriel.dev/v1alpha1
+kind: UMHuntGroup
+metadata: {name: pbx-world}
+spec: {umIPGateway: pbx, umDialPlan: world, pilotIdentifier: '+14255550900'}
+---
+apiVersion: umbriel.dev/v1alpha1
+kind: UMMailbox
+metadata: {name: zoe}
+spec:
+  umMailboxPolicy: team
+  extensions: ['777']
+  sipResourceIdentifier: zoe@contoso.example
+  secondaryAddresses: [{umDialPlan: contoso, address: '778'}, {umDialPlan: world, address: '+14255550777'}]
+  primarySmtpAddress: zoe@contoso.example
+";
+
+/// The answer to an INVITE for `uri` with these header lines.
+fn answer(wire: &Wire, uri: &str, more: &str, call_id: &str) -> String {
+    let text = wire.text(&Invite { called: "900", diverting: None, call_id });
+    let written = text.split(' ').nth(1).expect("a Request-URI").to_owned();
+    let text = text.replacen(&written, uri, 1);
+    wire.send(text.replacen("Contact:", &format!("{more}Contact:"), 1).as_bytes());
+    loop {
+        let answer = wire.receive().expect("an answer");
+        if answer.contains(&format!("Call-ID: {call_id}")) && !answer.starts_with("SIP/2.0 1") {
+            return answer;
+        }
+    }
+}
+
+pub(super) fn a_user_is_found_by_sip_address_by_e164_number_and_through_another_dial_plan(site: &dyn Site) {
+    site.apply("plans.yaml", PLANS);
+    let wire = Wire::new(site.caller(), site.router());
+    let calls = [
+        ("sip:778@192.0.2.1", ""),
+        ("sip:UM@Contoso.example", "Diversion: <sip:Zoe@CONTOSO.example>;reason=no-answer\r\n"),
+        ("sip:um@contoso.example", "Diversion: <tel:777>\r\n"),
+        ("tel:+1-425-555-0900", "Diversion: <tel:+1-425-555-0777>;reason=user-busy\r\n"),
+        (
+            "sip:14255550900@192.0.2.1",
+            "History-Info: <sip:+14255550777@pbx>;index=1,<sip:+14255550900@pbx>;index=1.1\r\n",
+        ),
+    ];
+    for (number, (uri, more)) in calls.into_iter().enumerate() {
+        let mut tries = 0;
+        wait_until(&format!("a call for {uri} {more}"), Duration::from_secs(20), || {
+            tries += 1;
+            let answer = answer(&wire, uri, more, &format!("plans-{number}-{tries}"));
+            answer.starts_with("SIP/2.0 302 ").then_some(())
+        });
+    }
+    site.wait_until_logged(r#""mailbox":"zoe""#);
+    let nobody =
+        answer(&wire, "sip:um@contoso.example", "Diversion: <sip:yan@contoso.example>\r\n", "plans-y");
+    assert!(nobody.starts_with("SIP/2.0 404 ") && nobody.contains("UM1110"), "{nobody}");
+}
+
+pub(super) fn an_access_number_leads_to_a_mailbox_server_that_says_what_it_cannot_do(site: &dyn Site) {
+    site.apply("plans.yaml", PLANS);
+    let wire = Wire::new(site.caller(), site.router());
+    let mut tries = 0;
+    let redirect = wait_until("the access number is served", Duration::from_secs(20), || {
+        tries += 1;
+        let answer = answer(&wire, "sip:+14255550500@192.0.2.1", "", &format!("access-{tries}"));
+        answer.starts_with("SIP/2.0 302 ").then_some(answer)
+    });
+    let target =
+        redirect.split_once("Contact: <").and_then(|(_, rest)| rest.split('>').next()).expect("a Contact");
+    let server = target.split(['@', ';']).nth(1).expect("a host").parse().expect("an address and a port");
+    let there = Wire::new(site.caller(), server);
+    let refused = answer(&there, target, "", "access-there");
+    assert!(refused.starts_with("SIP/2.0 480 ") && refused.contains("UM1132"), "{refused}");
+}
+
+pub(super) fn a_caller_who_is_a_user_is_shown_by_name_and_an_anonymous_one_may_be_refused(site: &dyn Site) {
+    let carol = "apiVersion: umbriel.dev/v1alpha1\nkind: UMMailbox\nmetadata:\n  name: carol\nspec:\n  \
+                 umMailboxPolicy: staff\n  extensions: [\"200\"]\n  displayName: Carol\n  \
+                 anonymousCallersCanLeaveMessages: false\n  primarySmtpAddress: carol@contoso.example\n";
+    site.apply("carol.yaml", carol);
+    let wire = Wire::new(site.caller(), site.router());
+    let mut tries = 0;
+    let redirect = wait_until("carol is served", Duration::from_secs(20), || {
+        tries += 1;
+        let answer = answer(&wire, "sip:200@192.0.2.1", "", &format!("carol-{tries}"));
+        answer.starts_with("SIP/2.0 302 ").then_some(answer)
+    });
+    // The phone calls as 200, which is Carol's extension.
+    leave_a_message(Phone::call(site, "101", 1));
+    let mails = site.wait_for_mails(1);
+    let text = String::from_utf8_lossy(&mails[0].raw).into_owned();
+    for line in ["From: Carol <", "Reply-To: Carol <carol@contoso.example>", "Caller:    200 (Carol)"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+
+    let target =
+        redirect.split_once("Contact: <").and_then(|(_, rest)| rest.split('>').next()).expect("a Contact");
+    let server = target.split(['@', ';']).nth(1).expect("a host").parse().expect("an address and a port");
+    let there = Wire::new(site.caller(), server);
+    let text = there.text(&Invite { called: "200", diverting: None, call_id: "nobody-calls" });
+    let from = text.lines().find(|line| line.starts_with("From: ")).expect("From");
+    there.send(text.replacen(from, "From: <sip:anonymous@anonymous.invalid>;tag=nobody", 1).as_bytes());
+    let refused = loop {
+        let answer = there.receive().expect("an answer");
+        if !answer.starts_with("SIP/2.0 1") {
+            break answer;
+        }
+    };
+    assert!(refused.starts_with("SIP/2.0 433 ") && refused.contains("UM1133"), "{refused}");
 }
