@@ -26,6 +26,9 @@ pub const WINDOW_S: u64 = 120;
 /// bytes, a payload of 10 + 4 * 256 + 1 bytes and a tag of 16 bytes: 16 + 1 + 1380 + 1 + 22 = 1420.
 pub const MAX_TOKEN_BYTES: usize = 1536;
 
+/// The longest payload: format, kind, expiry, four names of 255 bytes with their lengths, a reason.
+const MAX_PAYLOAD_BYTES: usize = 2 + 8 + 4 * 256 + 1;
+
 const FORMAT: u8 = 1;
 const TAG_BYTES: usize = 16;
 
@@ -142,12 +145,13 @@ pub fn sign(
     now_unix_s: u64,
     out: &mut String,
 ) -> Result<(), NameTooLong> {
-    let payload = encode(claims, expiry_unix_s(call_id, now_unix_s))?;
+    let mut place = [0; MAX_PAYLOAD_BYTES];
+    let payload = encode(claims, expiry_unix_s(call_id, now_unix_s), &mut place)?;
     let key = keys.signer();
     let start = out.len();
     out.push_str(&key.id);
     out.push('.');
-    URL_SAFE_NO_PAD.encode_string(&payload, out);
+    URL_SAFE_NO_PAD.encode_string(payload, out);
     let tag = tag_over(key, &out[start..]).finalize().into_bytes();
     out.push('.');
     URL_SAFE_NO_PAD.encode_string(&tag[..TAG_BYTES], out);
@@ -192,19 +196,33 @@ fn expiry_unix_s(call_id: &str, now_unix_s: u64) -> u64 {
 
 /// Format, kind, expiry in unix seconds (8 bytes, big endian), then four names with a byte of
 /// length before each, and at the end of that of a diverted call a byte with the reason.
-fn encode(claims: &Claims<'_>, expiry_unix_s: u64) -> Result<Vec<u8>, NameTooLong> {
+fn encode<'p>(
+    claims: &Claims<'_>,
+    expiry_unix_s: u64,
+    place: &'p mut [u8; MAX_PAYLOAD_BYTES],
+) -> Result<&'p [u8], NameTooLong> {
     let kind = match claims.kind {
         CallKind::CallAnswering => 1,
         CallKind::SubscriberAccess => 2,
     };
-    let mut payload = vec![FORMAT, kind];
-    payload.extend_from_slice(&expiry_unix_s.to_be_bytes());
+    let mut length = 0;
+    // The place holds the longest payload that there is.
+    let mut push = |bytes: &[u8]| {
+        if let Some(place) = place.get_mut(length..length + bytes.len()) {
+            place.copy_from_slice(bytes);
+            length += bytes.len();
+        }
+    };
+    push(&[FORMAT, kind]);
+    push(&expiry_unix_s.to_be_bytes());
     for name in [&claims.dial_plan, &claims.gateway, &claims.mailbox, &claims.extension] {
-        payload.push(u8::try_from(name.len()).map_err(|_| NameTooLong(name.len()))?);
-        payload.extend_from_slice(name.as_bytes());
+        push(&[u8::try_from(name.len()).map_err(|_| NameTooLong(name.len()))?]);
+        push(name.as_bytes());
     }
-    payload.extend(claims.diverted.map(DivertReason::byte));
-    Ok(payload)
+    if let Some(reason) = claims.diverted {
+        push(&[reason.byte()]);
+    }
+    Ok(&place[..length])
 }
 
 fn decode(payload: &[u8]) -> Option<(Claims<'static>, u64)> {

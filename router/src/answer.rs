@@ -5,25 +5,18 @@
 //! decision (decision 10).
 
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use config::token::{Claims, WINDOW_S, sign};
 use config::{Code, Listeners, MailboxServer, Route, VoIPSecurity};
-use sip::{Message, Scheme, Transport, Uri};
+use sip::{Message, Scheme, Transport};
 
 use crate::refuse::Refused;
+use crate::router::Pieces;
 use crate::snapshot::Snapshot;
 
 /// The parameter of Contact's URI that carries the token.
 pub(crate) const TOKEN_PARAMETER: &str = "um";
-
-/// The Contacts of a redirected call: the server that hosts the mailbox, and a sibling with half its
-/// weight.
-#[derive(Debug)]
-pub(crate) struct Contacts {
-    pub(crate) first: String,
-    pub(crate) second: Option<String>,
-}
 
 /// Writes the Contacts of a call that was accepted.
 pub(crate) fn contacts(
@@ -33,8 +26,9 @@ pub(crate) fn contacts(
     request: &Message<'_>,
     call: &config::Call<'_>,
     now_unix_s: u64,
-) -> Result<Contacts, Refused> {
-    let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
+    pieces: &mut Pieces,
+) -> Result<(), Refused> {
+    let uri = request.request_uri();
     let secure = uri.is_some_and(|uri| uri.scheme == Scheme::Sips)
         || match route.dial_plan.voip_security {
             VoIPSecurity::SIPSecured | VoIPSecurity::Secured => true,
@@ -45,25 +39,33 @@ pub(crate) fn contacts(
         config::Transport::Tcp => Transport::Tcp,
         config::Transport::Tls => Transport::Tls,
     };
-    let mut token = String::new();
-    sign(&snapshot.keys, claims, call.call_id, now_unix_s, &mut token).map_err(|error| {
+    let Pieces { token, contacts, .. } = pieces;
+    token.clear();
+    sign(&snapshot.keys, claims, call.call_id, now_unix_s, token).map_err(|error| {
         Refused::new(Code::InternalError, format!("the redirect cannot be signed: {error}"))
     })?;
     let user = uri.and_then(|uri| uri.user).unwrap_or(route.purpose.number());
-    let contact = |server: &MailboxServer, weight: &str| {
+    let way = |server: &MailboxServer| {
         let (transport, port) = way_in(&server.listeners, caller, secure)?;
-        Some(write_contact(user, server.address, port, transport, &token, weight))
+        Some((SocketAddr::new(server.address, port), transport))
     };
-    let sibling_weight = ";q=0.5";
-    let of_sibling = route.sibling.and_then(|sibling| contact(sibling, sibling_weight));
-    match contact(route.server, if of_sibling.is_some() { ";q=1.0" } else { "" }) {
-        Some(first) => Ok(Contacts { first, second: of_sibling }),
-        // The sibling alone is better than nobody.
-        None => match of_sibling {
-            Some(first) => Ok(Contacts { first, second: None }),
-            None => Err(no_way_in(route, secure)),
-        },
+    let (first, sibling) = (way(route.server), route.sibling.and_then(way));
+    let (weight, sibling_weight) = if sibling.is_some() { (";q=1.0", ";q=0.5") } else { ("", "") };
+    // The sibling alone is better than nobody, and then it has no other to be compared with.
+    let (ways, weights) = match first {
+        Some(_) => ([first, sibling], [weight, sibling_weight]),
+        None => ([sibling, None], [sibling_weight, ""]),
+    };
+    if ways[0].is_none() {
+        return Err(no_way_in(route, secure));
     }
+    for ((contact, way), weight) in contacts.iter_mut().zip(ways).zip(weights) {
+        contact.clear();
+        if let Some((host, transport)) = way {
+            write_contact(contact, user, host, transport, token, weight);
+        }
+    }
+    Ok(())
 }
 
 fn no_way_in(route: &Route<'_>, secure: bool) -> Refused {
@@ -93,24 +95,21 @@ fn way_in(listeners: &Listeners, caller: Transport, secure: bool) -> Option<(Tra
 /// `<sip:USER@HOST:PORT;transport=T;um=TOKEN>;q=Q;expires=S`. A redirect may be remembered for as
 /// long as its token surely lives (RFC 3261 section 8.3).
 fn write_contact(
+    contact: &mut String,
     user: &str,
-    address: IpAddr,
-    port: u16,
+    host: SocketAddr,
     transport: Transport,
     token: &str,
     weight: &str,
-) -> String {
-    let mut contact = String::with_capacity(128 + user.len() + token.len());
+) {
     contact.push_str("<sip:");
-    push_user(&mut contact, user);
-    let host = SocketAddr::new(address, port);
+    push_user(contact, user);
     let transport = transport.uri_parameter();
     // Writing to a String cannot fail.
     let _written = write!(
         contact,
         "@{host};transport={transport};{TOKEN_PARAMETER}={token}>{weight};expires={WINDOW_S}"
     );
-    contact
 }
 
 /// Copies a user part; what may not stand in one is escaped (RFC 3261 section 25.1), as a number of

@@ -6,6 +6,7 @@
 //! and any router that has the same configuration. Refuses to know media.
 
 mod answer;
+mod budget;
 mod counters;
 mod refuse;
 mod router;

@@ -10,6 +10,7 @@
 //!   the INVITE has had its final answer before the CANCEL can arrive.
 //! - OPTIONS is answered by 200 in service and 503 otherwise, whoever asks: probes are no gateways.
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +21,10 @@ use config::token::{Claims, DivertReason, verify};
 use config::{Call, Code, Decision, OfferedAudio, Party, route};
 use runtime::log::Number;
 use runtime::{Now, Outbox};
-use sip::{Message, Method, Name, Peer, Response, ScanError, StartLine, Transport, Uri};
+use sip::{Message, Method, Name, Peer, Response, ScanError, StartLine, Transport};
 
-use crate::answer::{Contacts, TOKEN_PARAMETER, contacts};
+use crate::answer::{TOKEN_PARAMETER, contacts};
+use crate::budget::Budget;
 use crate::counters::{Counters, Dropped};
 use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
@@ -47,9 +49,9 @@ impl State {
         State { snapshot: ArcSwap::new(snapshot), draining: AtomicBool::new(false) }
     }
 
-    /// Answers by this configuration from now on.
-    pub fn swap(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.store(snapshot);
+    /// Answers by this configuration from now on, and gives the one before.
+    pub fn swap(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.snapshot.swap(snapshot)
     }
 
     /// Takes no new calls from now on.
@@ -75,14 +77,26 @@ impl State {
 pub struct Router {
     state: Arc<State>,
     counters: Counters,
+    pieces: Pieces,
+    budget: Budget,
+}
+
+/// Texts that are written anew for each request, kept so that none is made for it.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
     /// For header values that are written in pieces.
-    scratch: String,
+    pub(crate) scratch: String,
+    /// The token of a redirect.
+    pub(crate) token: String,
+    /// The Contacts of a redirect: the server that hosts the mailbox, and a sibling with half its
+    /// weight, if there is one.
+    pub(crate) contacts: [String; 2],
 }
 
 /// What is said yes to, before it is written.
 enum Answer {
     /// To an INVITE.
-    Redirect(Contacts),
+    Redirect,
     /// To OPTIONS and CANCEL.
     Ok(Method),
 }
@@ -91,16 +105,22 @@ impl Router {
     /// A router that answers by `state`.
     #[must_use]
     pub fn new(state: Arc<State>, counters: Counters) -> Self {
-        Router { state, counters, scratch: String::new() }
+        Router { state, counters, pieces: Pieces::default(), budget: Budget::default() }
     }
 
     /// Answers one datagram, or one message of a connection.
     pub fn answer(&mut self, bytes: &[u8], peer: Peer, now_unix_s: u64, out: &mut Outbox) {
-        let (request, fault) = match sip::scan(bytes) {
+        // Whatever else is in it, an ACK is never answered.
+        if bytes.starts_with(b"ACK ") {
+            return self.counters.count_dropped(Dropped::Ack);
+        }
+        let (scanned, head) = (sip::scan(bytes), OnceCell::new());
+        // A message is large, and stays where it is.
+        let (request, fault) = match &scanned {
             Ok(request) => (request, None),
             Err(ScanError::Empty) => return self.counters.count_dropped(Dropped::KeepAlive),
             Err(error) => match (error.status(), sip::scan_head(bytes)) {
-                (Some(_), Ok(head)) => (head, Some(Refused::unreadable(error))),
+                (Some(_), Ok(read)) => (head.get_or_init(|| read), Some(Refused::unreadable(*error))),
                 (_, Ok(_) | Err(_)) => return self.counters.count_dropped(Dropped::Noise),
             },
         };
@@ -121,25 +141,25 @@ impl Router {
         let snapshot = self.state.snapshot.load();
         let answer = match fault {
             Some(refused) => Err(refused),
-            None => self.decide(&snapshot, &request, method, &peer, now_unix_s),
+            None => self.decide(&snapshot, request, method, &peer, now_unix_s),
         };
         if let Err(refused) = &answer {
             self.counters.count_refused(is_call, refused.code);
-            if is_call {
-                log_refused(&request, &peer, refused);
-            } else {
-                log_refused_request(&request, &peer, refused);
+            match self.budget.spend(now_unix_s) {
+                true if is_call => log_refused(request, &peer, refused),
+                true => log_refused_request(request, &peer, refused),
+                false => (),
             }
         }
-        let tag = snapshot.to_tag(&request);
-        let scratch = &mut self.scratch;
-        out.sip_with(sip::reply_peer(&request, peer), |buffer| {
-            write(&request, &peer, &answer, &tag, scratch, buffer);
+        let tag = snapshot.to_tag(request);
+        let pieces = &mut self.pieces;
+        out.sip_with(sip::reply_peer(request, peer), |buffer| {
+            write(request, &peer, &answer, tag.as_str(), pieces, buffer);
         });
     }
 
     fn decide(
-        &self,
+        &mut self,
         snapshot: &Snapshot,
         request: &Message<'_>,
         method: Method,
@@ -182,8 +202,8 @@ impl Router {
 
     /// What keeps an INVITE or OPTIONS from being looked at further.
     fn check_reach(&self, request: &Message<'_>) -> Result<(), Refused> {
-        let unsupported: Vec<_> = request.unsupported(SUPPORTED).collect();
-        if !unsupported.is_empty() {
+        if request.unsupported(SUPPORTED).next().is_some() {
+            let unsupported: Vec<_> = request.unsupported(SUPPORTED).collect();
             return Err(Refused::unsupported(unsupported.join(", ")));
         }
         if request.to().is_ok_and(|to| to.tag().is_some()) {
@@ -197,7 +217,7 @@ impl Router {
     }
 
     fn redirect(
-        &self,
+        &mut self,
         snapshot: &Snapshot,
         request: &Message<'_>,
         peer: &Peer,
@@ -225,20 +245,22 @@ impl Router {
         check_onward(snapshot, request, now_unix_s)?;
         let diverted = diverter.as_ref().map(|diverter| divert_reason(diverter.reason));
         let claims = Claims::of(&route, diverted);
-        let contacts = contacts(snapshot, &route, &claims, request, &call, now_unix_s)?;
+        contacts(snapshot, &route, &claims, request, &call, now_unix_s, &mut self.pieces)?;
         self.counters.count_redirected();
-        tracing::info!(
-            target: "umbriel::call",
-            event = "redirected",
-            call_id = call.call_id,
-            gateway = %route.gateway.name,
-            mailbox = route.purpose.mailbox().map(|mailbox| display(&mailbox.name)),
-            server = %route.server.name,
-            diverted = claims.diverted.map(debug),
-            from = %Number(&party(&sip::caller(request)).normal()),
-            to = %Number(&call.called.normal()),
-        );
-        Ok(Answer::Redirect(contacts))
+        if self.budget.spend(now_unix_s) {
+            tracing::info!(
+                target: "umbriel::call",
+                event = "redirected",
+                call_id = call.call_id,
+                gateway = %route.gateway.name,
+                mailbox = route.purpose.mailbox().map(|mailbox| display(&mailbox.name)),
+                server = %route.server.name,
+                diverted = claims.diverted.map(debug),
+                from = %Number(&party(&sip::caller(request)).normal()),
+                to = %Number(&call.called.normal()),
+            );
+        }
+        Ok(Answer::Redirect)
     }
 }
 
@@ -251,8 +273,7 @@ fn check_onward(snapshot: &Snapshot, request: &Message<'_>, now_unix_s: u64) -> 
     }
     // Whoever follows a redirect does so with the Max-Forwards that it began with, so that a loop
     // through a redirect server has no other end (RFC 3261 section 16.7).
-    let uri = request.uri().and_then(|uri| Uri::parse(uri).ok());
-    let token = uri.and_then(|uri| uri.param(TOKEN_PARAMETER));
+    let token = request.request_uri().and_then(|uri| uri.param(TOKEN_PARAMETER));
     if token.is_some_and(|token| verify(&snapshot.keys, token, now_unix_s).is_ok()) {
         let text = "the call was redirected already; send it to the address in Contact, not to a router";
         return Err(Refused::new(Code::LoopDetected, text));
@@ -304,17 +325,16 @@ fn write(
     peer: &Peer,
     answer: &Result<Answer, Refused>,
     tag: &str,
-    scratch: &mut String,
+    pieces: &mut Pieces,
     out: &mut Vec<u8>,
 ) {
     match answer {
-        Ok(Answer::Redirect(contacts)) => {
-            let response = Response::to(request, peer, 302, "Moved Temporarily", out).to_tag(tag);
-            let response = response.header("Contact", &contacts.first);
-            match &contacts.second {
-                Some(second) => response.header("Contact", second).finish(),
-                None => response.finish(),
+        Ok(Answer::Redirect) => {
+            let mut response = Response::to(request, peer, 302, "Moved Temporarily", out).to_tag(tag);
+            for contact in pieces.contacts.iter().filter(|contact| !contact.is_empty()) {
+                response = response.header("Contact", contact);
             }
+            response.finish();
         }
         Ok(Answer::Ok(method)) => {
             let response = Response::to(request, peer, 200, "OK", out).to_tag(tag);
@@ -327,7 +347,7 @@ fn write(
         Err(refused) => {
             let status = refused.code.sip_status();
             let response = Response::to(request, peer, status, sip::reason_phrase(status), out).to_tag(tag);
-            refused.headers(response, scratch).finish();
+            refused.headers(response, &mut pieces.scratch).finish();
         }
     }
 }

@@ -58,7 +58,7 @@ impl Snapshot {
 
     /// The tag of To in every answer to this request and to its retransmissions, and in that to its
     /// CANCEL (RFC 3261 sections 8.2.7 and 9.2): a keyed hash of what those have in common.
-    pub(crate) fn to_tag(&self, request: &Message<'_>) -> String {
+    pub(crate) fn to_tag(&self, request: &Message<'_>) -> Tag {
         let mut hash = SipHasher24::new_with_key(&self.tag_key);
         let branch = request.top_via().ok().and_then(|via| via.branch);
         let from_tag = request.from().ok().and_then(|from| from.tag());
@@ -67,6 +67,27 @@ impl Snapshot {
             hash.write_u64(part.len() as u64);
             hash.write(part.as_bytes());
         }
-        format!("{:016x}", hash.finish())
+        Tag::of(hash.finish())
+    }
+}
+
+/// A tag: a hash in hexadecimal.
+#[derive(Clone, Copy)]
+pub(crate) struct Tag([u8; 16]);
+
+impl Tag {
+    fn of(hash: u64) -> Tag {
+        let mut rest = hash;
+        let mut tag = Tag([0; 16]);
+        for digit in tag.0.iter_mut().rev() {
+            *digit = b"0123456789abcdef"[usize::try_from(rest & 15).unwrap_or(0)];
+            rest >>= 4;
+        }
+        tag
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

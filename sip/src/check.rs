@@ -130,8 +130,11 @@ impl<'a> Message<'a> {
 
     /// What requests and responses have in common; gives the method in CSeq.
     fn check_common(&self) -> Result<&'a str, HeaderError> {
-        self.each(Name::Via, |value| Via::parse(value).map(|_| ()))?;
         self.top_via()?;
+        let mut others = self.values(Name::Via).skip(1);
+        others
+            .try_for_each(|value| Via::parse(value).map(|_| ()))
+            .map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))?;
         self.from()?;
         self.to()?;
         self.call_id()?;

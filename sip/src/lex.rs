@@ -3,6 +3,8 @@
 //! Decides what is a token, what is white space (folds included) and where a quoted string or an
 //! angle bracket hides a separator. Refuses to know which header it is looking at.
 
+use memchr::memchr3;
+
 /// Whether `byte` may stand in a token (RFC 3261 section 25.1).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -90,7 +92,9 @@ pub(crate) fn quoted_end(text: &str) -> Option<usize> {
 /// bracket that never closes hides the rest of the text.
 pub(crate) fn find_open(text: &str, wanted: u8) -> Option<usize> {
     let bytes = text.as_bytes();
-    let (mut at, mut quoted, mut bracketed) = (0, false, false);
+    // Most values have neither, or not in front.
+    let mut at = memchr3(wanted, b'"', b'<', bytes)?;
+    let (mut quoted, mut bracketed) = (false, false);
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'\\' if quoted => at += 1,

@@ -3,6 +3,7 @@
 //! Decides how headers are found and split. Refuses to know whether the message as a whole may be
 //! used; that is `check`.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use crate::header::{CSeq, Flaw, HeaderError};
@@ -11,6 +12,7 @@ use crate::name::{Method, Name};
 use crate::name_addr::NameAddr;
 use crate::scan::{Header, MAX_HEADERS};
 use crate::start_line::StartLine;
+use crate::uri::Uri;
 use crate::via::Via;
 
 /// One SIP message, borrowed from the bytes that it was scanned from. About one kilobyte on the stack
@@ -25,6 +27,16 @@ pub struct Message<'a> {
     pub(crate) too_many_headers: bool,
     /// A header line without `name:`, or white space behind the start line.
     pub(crate) malformed_line: bool,
+    read: Read<'a>,
+}
+
+/// What was read already: one message is asked for these again and again.
+#[derive(Clone)]
+struct Read<'a> {
+    via: OnceCell<Result<Via<'a>, HeaderError>>,
+    from: OnceCell<Result<NameAddr<'a>, HeaderError>>,
+    to: OnceCell<Result<NameAddr<'a>, HeaderError>>,
+    uri: OnceCell<Option<Uri<'a>>>,
 }
 
 impl<'a> Message<'a> {
@@ -38,6 +50,12 @@ impl<'a> Message<'a> {
             count: 0,
             too_many_headers: false,
             malformed_line: false,
+            read: Read {
+                via: OnceCell::new(),
+                from: OnceCell::new(),
+                to: OnceCell::new(),
+                uri: OnceCell::new(),
+            },
         }
     }
 
@@ -78,6 +96,12 @@ impl<'a> Message<'a> {
             StartLine::Request { uri, .. } => Some(uri),
             StartLine::Response { .. } => None,
         }
+    }
+
+    /// A request's URI, if it is one.
+    #[must_use]
+    pub fn request_uri(&self) -> Option<Uri<'a>> {
+        *self.read.uri.get_or_init(|| self.uri().and_then(|uri| Uri::parse(uri).ok()))
     }
 
     /// A response's status.
@@ -158,9 +182,11 @@ impl<'a> Message<'a> {
     ///
     /// [`HeaderError`] if there is none or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'a>, HeaderError> {
-        let value = self.first(Name::Via)?;
-        let top = Split::new(value, b',').next().unwrap_or(value);
-        Via::parse(top).map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))
+        *self.read.via.get_or_init(|| {
+            let value = self.first(Name::Via)?;
+            let top = Split::new(value, b',').next().unwrap_or(value);
+            Via::parse(top).map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))
+        })
     }
 
     /// The `From` header.
@@ -169,7 +195,7 @@ impl<'a> Message<'a> {
     ///
     /// [`HeaderError`] if it is missing, repeated or cannot be read.
     pub fn from(&self) -> Result<NameAddr<'a>, HeaderError> {
-        NameAddr::parse(self.single(Name::From)?).map_err(|flaw| HeaderError::Malformed(Name::From, flaw))
+        *self.read.from.get_or_init(|| self.name_addr(Name::From))
     }
 
     /// The `To` header.
@@ -178,7 +204,7 @@ impl<'a> Message<'a> {
     ///
     /// [`HeaderError`] if it is missing, repeated or cannot be read.
     pub fn to(&self) -> Result<NameAddr<'a>, HeaderError> {
-        NameAddr::parse(self.single(Name::To)?).map_err(|flaw| HeaderError::Malformed(Name::To, flaw))
+        *self.read.to.get_or_init(|| self.name_addr(Name::To))
     }
 
     /// The `Call-ID` header.
@@ -201,6 +227,10 @@ impl<'a> Message<'a> {
     /// [`HeaderError`] if it is missing, repeated or cannot be read.
     pub fn cseq(&self) -> Result<CSeq<'a>, HeaderError> {
         CSeq::parse(self.single(Name::CSeq)?).map_err(|flaw| HeaderError::Malformed(Name::CSeq, flaw))
+    }
+
+    fn name_addr(&self, name: Name) -> Result<NameAddr<'a>, HeaderError> {
+        NameAddr::parse(self.single(name)?).map_err(|flaw| HeaderError::Malformed(name, flaw))
     }
 
     fn first(&self, name: Name) -> Result<&'a str, HeaderError> {

@@ -9,6 +9,7 @@
 //! and the next for the inside of one is how requests are smuggled, and a response that copied such a
 //! value would carry it on. Any number of CRLFs in front of the start line is skipped (section 7.5).
 
+use memchr::{memchr, memchr2};
 use thiserror::Error;
 
 use crate::lex::{decimal, is_space, is_token_byte, trim_bytes};
@@ -105,7 +106,9 @@ impl Header {
 ///
 /// [`ScanError`]; its [`status`](ScanError::status) tells whether and how a request is answered.
 pub fn scan(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
-    let (mut message, head_end) = head(bytes)?;
+    let (bytes, start) = begin(bytes)?;
+    let mut message = Message::new(bytes, start.line);
+    let head_end = read_headers(&mut message, &start)?;
     if message.too_many_headers {
         return Err(ScanError::TooManyHeaders);
     }
@@ -130,7 +133,9 @@ pub fn scan(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
 ///
 /// Those [`ScanError`]s whose [`status`](ScanError::status) is `None`.
 pub fn scan_head(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
-    let (mut message, head_end) = head(bytes)?;
+    let (bytes, start) = begin(bytes)?;
+    let mut message = Message::new(bytes, start.line);
+    let head_end = read_headers(&mut message, &start)?;
     message.bytes = &message.bytes[..head_end];
     message.body_start = head_end;
     Ok(message)
@@ -149,8 +154,17 @@ pub(crate) fn content_length(message: &Message<'_>) -> Result<Option<u64>, ScanE
     decimal(text).map(Some).ok_or(ScanError::ContentLength)
 }
 
-/// The message without a body yet, and where its header section ends.
-fn head(bytes: &[u8]) -> Result<(Message<'_>, usize), ScanError> {
+/// The first line of a message.
+struct Start<'a> {
+    line: StartLine<'a>,
+    /// Whether it is as the grammar wants it.
+    plain: bool,
+    /// Where the next line begins.
+    next: usize,
+}
+
+/// The message without the line ends in front of it, and its first line.
+fn begin(bytes: &[u8]) -> Result<(&[u8], Start<'_>), ScanError> {
     let mut bytes = bytes;
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;
@@ -161,14 +175,19 @@ fn head(bytes: &[u8]) -> Result<(Message<'_>, usize), ScanError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(ScanError::TooLong);
     }
-    let (line, mut at) = line(bytes, 0)?;
-    let (start, plain) = StartLine::parse(line).ok_or(ScanError::StartLine)?;
-    let mut message = Message::new(bytes, start);
-    message.malformed_line = !plain;
+    let (text, next) = line(bytes, 0)?;
+    let (line, plain) = StartLine::parse(text).ok_or(ScanError::StartLine)?;
+    Ok((bytes, Start { line, plain, next }))
+}
+
+/// Fills in the headers, in place because a message is large, and gives where the header section ends.
+fn read_headers(message: &mut Message<'_>, start: &Start<'_>) -> Result<usize, ScanError> {
+    let (bytes, mut at) = (message.bytes, start.next);
+    message.malformed_line = !start.plain;
     loop {
         let (text, next) = line_with_folds(bytes, at)?;
         if text == at {
-            return Ok((message, next));
+            return Ok(next);
         }
         match header(bytes, at, text) {
             Some(header) => message.push(header),
@@ -187,7 +206,7 @@ fn line(bytes: &[u8], start: usize) -> Result<(&[u8], usize), ScanError> {
 /// Where the CRLF of the line stands that begins at `start`.
 fn line_end(bytes: &[u8], start: usize) -> Result<usize, ScanError> {
     let rest = bytes.get(start..).unwrap_or_default();
-    let length = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).ok_or(ScanError::Unterminated)?;
+    let length = memchr2(b'\r', b'\n', rest).ok_or(ScanError::Unterminated)?;
     match &rest[length..] {
         [b'\r', b'\n', ..] => Ok(start + length),
         [b'\r'] => Err(ScanError::Unterminated),
@@ -208,7 +227,7 @@ fn line_with_folds(bytes: &[u8], start: usize) -> Result<(usize, usize), ScanErr
 /// The header in `bytes[start..end]`; `None` if there is no `name:` in front.
 fn header(bytes: &[u8], start: usize, end: usize) -> Option<Header> {
     let line = &bytes[start..end];
-    let colon = line.iter().position(|byte| *byte == b':')?;
+    let colon = memchr(b':', line)?;
     // HCOLON: spaces and tabs may stand between name and colon (RFC 3261 section 25.1).
     let blanks = line[..colon].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let name = &line[..colon - blanks];

@@ -62,16 +62,21 @@ impl<'a> Via<'a> {
         let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
         let (host, port) = parse_sent_by(trim(sent_by))?;
         let params = Params::parse(params)?;
-        let rport = match params.get("rport") {
-            None => Rport::Absent,
-            Some("") => Rport::Asked,
-            Some(port) => Rport::Port(parse_port(port).map_err(|_| Flaw::Parameter)?),
-        };
-        let branch = params.get("branch");
-        if branch.is_some_and(|branch| !is_token(branch)) {
-            return Err(Flaw::Parameter);
+        let (mut rport, mut branch, mut received) = (Rport::Absent, None, None);
+        // No name stands twice in parameters that could be read.
+        for (name, value) in params.iter() {
+            if name.eq_ignore_ascii_case("branch") {
+                branch = Some(value.unwrap_or("")).filter(|branch| is_token(branch));
+                branch.ok_or(Flaw::Parameter)?;
+            } else if name.eq_ignore_ascii_case("rport") {
+                rport = match value.unwrap_or("") {
+                    "" => Rport::Asked,
+                    port => Rport::Port(parse_port(port).map_err(|_| Flaw::Parameter)?),
+                };
+            } else if name.eq_ignore_ascii_case("received") {
+                received = value.and_then(parse_received);
+            }
         }
-        let received = params.get("received").and_then(parse_received);
         Ok(Via { transport, host, port, branch, received, rport, params })
     }
 }
