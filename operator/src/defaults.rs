@@ -117,19 +117,31 @@ pub(crate) fn defaults(world: &World) -> Defaults {
     defaults
 }
 
+/// The objects that something may still be made for.
+pub(crate) fn asking(world: &World) -> Vec<ObjectRef> {
+    let plans = world.dial_plans.iter().filter(|(_, plan)| plan.spec.generate_um_mailbox_policy);
+    let plans = plans.map(|(key, _)| (Kind::UMDialPlan, key));
+    let gateways = world.gateways.iter().filter(|(_, gateway)| gateway.spec.um_dial_plan.is_some());
+    let gateways = gateways.map(|(key, _)| (Kind::UMIPGateway, key));
+    let asking = plans.chain(gateways).filter(|(kind, key)| remembered(world, *kind, key).is_none());
+    asking.map(|(kind, key)| ObjectRef::new(kind, key)).collect()
+}
+
+/// The name of what was made for an object, if its status remembers one.
+fn remembered<'w>(world: &'w World, kind: Kind, owner: &Key) -> Option<&'w String> {
+    let status = world.observed.statuses.of_kind(kind).get(owner)?;
+    status.default_mailbox_policy.as_ref().or(status.default_hunt_group.as_ref())
+}
+
 impl Defaults {
     /// Takes up the object `owner` of `kind`, for which `spec` is made if it asks for that.
     fn consider(&mut self, world: &World, owner: &Key, spec: Option<DefaultSpec>, kind: Kind) {
-        let made_for = ObjectRef::new(kind, owner);
-        let remembered =
-            world.observed.statuses.get(&made_for).and_then(|status| {
-                status.default_mailbox_policy.as_ref().or(status.default_hunt_group.as_ref())
-            });
-        if let Some(name) = remembered {
-            self.made.insert(made_for, name.clone());
+        if let Some(name) = remembered(world, kind, owner) {
+            self.made.insert(ObjectRef::new(kind, owner), name.clone());
             return;
         }
         let Some(spec) = spec else { return };
+        let made_for = ObjectRef::new(kind, owner);
         let key = owner.beside(&name(&owner.name));
         let default = DefaultObject { key, owner: owner.name.clone(), spec };
         let object = default.object();

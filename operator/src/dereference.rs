@@ -58,8 +58,8 @@ pub(crate) struct LinkedGateway<'w> {
 /// A hunt group, its gateway and its dial plan.
 pub(crate) struct LinkedHuntGroup<'w> {
     pub(crate) spec: &'w UMHuntGroupSpec,
-    pub(crate) gateway: Key,
-    pub(crate) dial_plan: Key,
+    pub(crate) gateway: &'w Key,
+    pub(crate) dial_plan: &'w Key,
 }
 
 /// A server and the Secret with its certificate.
@@ -173,10 +173,14 @@ impl<'w> Links<'w, '_> {
         for (key, spec) in hunt_groups {
             let gateway = key.beside(&spec.um_ip_gateway);
             let dial_plan = key.beside(&spec.um_dial_plan);
-            let has_gateway = gateways.contains_key(&gateway);
-            let has_plan = dial_plans.contains_key(&dial_plan);
+            let known_gateway = gateways.get_key_value(&gateway).map(|(key, _)| *key);
+            let known_plan = dial_plans.get_key_value(&dial_plan).map(|(key, _)| *key);
+            if let (Some(gateway), Some(dial_plan)) = (known_gateway, known_plan) {
+                linked.insert(key, LinkedHuntGroup { spec, gateway, dial_plan });
+                continue;
+            }
             let from = ObjectRef::new(Kind::UMHuntGroup, key);
-            if !has_gateway {
+            if known_gateway.is_none() {
                 let kind = Kind::UMIPGateway.name();
                 let reference =
                     Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
@@ -186,11 +190,8 @@ impl<'w> Links<'w, '_> {
                     gateways.keys().copied(),
                 );
             }
-            if !has_plan {
+            if known_plan.is_none() {
                 self.no_dial_plan(from, &dial_plan, dial_plans);
-            }
-            if has_gateway && has_plan {
-                linked.insert(key, LinkedHuntGroup { spec, gateway, dial_plan });
             }
         }
         linked

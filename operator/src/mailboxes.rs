@@ -181,8 +181,14 @@ impl Mailboxes {
         again
     }
 
-    /// What is to be written about the mailboxes of `world`, and which of them wait for servers.
-    pub(crate) fn statuses(&mut self, world: &World, round: &Round<'_>) -> (Vec<Write>, ByDatabase<Waits>) {
+    /// What is to be written about the mailboxes of `world`, at most `room` of it; which of them wait for
+    /// servers, as far as they were looked at; and whether there is more to write.
+    pub(crate) fn statuses(
+        &mut self,
+        world: &World,
+        round: &Round<'_>,
+        room: usize,
+    ) -> (Vec<Write>, ByDatabase<Waits>, bool) {
         let mut refused: BTreeMap<usize, Vec<&Problem>> = BTreeMap::new();
         for problem in &world.refused {
             let object = problem.object.as_ref().filter(|object| object.kind == Kind::UMMailbox.name());
@@ -190,7 +196,7 @@ impl Mailboxes {
                 refused.entry(database_of(&object.key.name)).or_default().push(problem);
             }
         }
-        let (mut writes, mut awaited) = (Vec::new(), ByDatabase::default());
+        let (mut writes, mut awaited, mut is_cut) = (Vec::new(), ByDatabase::default(), false);
         for (number, memory) in self.databases.iter_mut().enumerate() {
             let refused = refused.remove(&number).unwrap_or_default();
             let mut now = Settled {
@@ -200,6 +206,12 @@ impl Mailboxes {
                 servers: Arc::clone(round.servers),
                 waits: false,
             };
+            if writes.len() >= room {
+                // Whether there is more is not known before it is looked at.
+                is_cut = true;
+                awaited.put(number, now.awaited);
+                continue;
+            }
             if memory.settled.as_ref().is_some_and(|settled| settled.holds(&now)) {
                 awaited.put(number, now.awaited);
                 continue;
@@ -216,6 +228,8 @@ impl Mailboxes {
             now.waits = compared.waits;
             memory.settled = settles.then_some(now);
         }
-        (writes, awaited)
+        is_cut |= writes.len() > room;
+        writes.truncate(room);
+        (writes, awaited, is_cut)
     }
 }

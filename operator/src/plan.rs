@@ -14,6 +14,10 @@ use crate::status::ObjectStatus;
 use crate::workloads::{Workload, WorkloadRef};
 use crate::world::{Awaited, Generations, Key, ObjectRef, Observed, PartRef, WrittenKeys, WrittenPart};
 
+/// Statuses of one plan. Each is a request to an API server, which takes a millisecond or two, and what
+/// changes in the meantime waits for the end of the plan.
+pub(crate) const MAX_STATUSES: usize = 1_000;
+
 /// What follows from a world.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -26,6 +30,8 @@ pub struct Plan {
     pub wanted: Generations,
     /// The objects that wait for them, or for earlier ones.
     pub awaited: Awaited,
+    /// Whether there is more to be said of objects than one plan says; the next plan goes on.
+    pub is_cut: bool,
 }
 
 /// One thing to write. Each is written whole or not at all.

@@ -14,7 +14,7 @@ use crate::defaults::defaults;
 use crate::dereference::dereference;
 use crate::mailboxes::{Effort, Policies};
 use crate::memory::Memory;
-use crate::plan::{PartWrite, Plan, Write};
+use crate::plan::{MAX_STATUSES, PartWrite, Plan, Write};
 use crate::problem::Problem;
 use crate::rotation::rotate;
 use crate::served::Servers;
@@ -65,7 +65,12 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     let round = Round { servers: &servers, wanted: &generations, now: world.now };
     let totals = memory.mailboxes.totals();
     let (mut statuses, mut awaited) = statuses(world, &linked, &round, totals, &defaults, &problems);
-    let (of_mailboxes, waiting) = memory.mailboxes.statuses(world, &round);
+    // On one machine they stand in one file.
+    let limit = if world.cluster.is_some() { MAX_STATUSES } else { usize::MAX };
+    let room = limit.saturating_sub(statuses.len());
+    let (of_mailboxes, waiting, mut is_cut) = memory.mailboxes.statuses(world, &round, room);
+    is_cut |= statuses.len() > limit;
+    statuses.truncate(limit);
     statuses.extend(of_mailboxes);
     *awaited.mailboxes_mut() = waiting;
     problems.extend(memory.mailboxes.found().flat_map(|found| found.problems.iter().cloned()));
@@ -74,7 +79,7 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     let mut writes = differences(world, keys, wanted, (workloads, stale));
     writes.extend(statuses);
     writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
-    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited }
+    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited, is_cut }
 }
 
 /// The keys of the redirect token as they should be written; `None` where there are none to write.
@@ -117,7 +122,7 @@ fn differences(
         writes.extend(namespace.map(|namespace| Write::TokenKeys(namespace.clone(), Box::new(keys))));
     }
     let owners: BTreeSet<String> =
-        world.cluster.iter().flat_map(|cluster| cluster.uids.values().cloned()).collect();
+        world.cluster.iter().flat_map(|cluster| cluster.servers().map(|(_, uid)| uid.clone())).collect();
     for (named, part) in wanted.parts {
         let written = observed.parts.get(&named);
         if written.is_some_and(|written| written.part.digest == part.digest && written.owners == owners) {

@@ -31,8 +31,8 @@ const LIFETIME: SignedDuration = SignedDuration::from_secs(2 * WINDOW_S as i64 +
 
 /// The keys as they should be now. Without any, and with a spare one, that is the first.
 pub(crate) fn rotate(world: &World) -> Option<WrittenKeys> {
-    let owners = world.cluster.as_ref().map(|cluster| cluster.uids.values().cloned().collect());
-    let owners = owners.unwrap_or_default();
+    let servers = world.cluster.iter().flat_map(|cluster| cluster.servers());
+    let owners = servers.map(|(_, uid)| uid.clone()).collect();
     let Some(written) = &world.observed.token_keys else {
         let keys = vec![world.spare_key.clone()?];
         return Some(WrittenKeys { keys, phase: Phase::Steady, since: world.now, owners });

@@ -67,6 +67,19 @@ impl<'s, K, V> IntoIterator for &'s Shared<BTreeMap<K, V>> {
     }
 }
 
+impl<K: Ord + Clone, V: Clone + PartialEq> Shared<BTreeMap<K, V>> {
+    /// Puts something in, or takes out what there is; does nothing if that is so already.
+    pub(crate) fn set(&mut self, key: &K, value: Option<V>) {
+        if self.0.get(key) == value.as_ref() {
+            return;
+        }
+        match value {
+            Some(value) => drop(self.insert(key.clone(), value)),
+            None => drop(self.remove(key)),
+        }
+    }
+}
+
 /// Something for each of many mailboxes, by database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ByDatabase<T> {
@@ -129,6 +142,15 @@ impl<T: Clone> ByDatabase<T> {
     }
 }
 
+impl<T: Clone + PartialEq> ByDatabase<T> {
+    /// Puts something in for a mailbox, or takes out what there is; does nothing if that is so already.
+    pub(crate) fn set(&mut self, key: &Key, value: Option<T>) {
+        if let Some(database) = self.databases.get_mut(database_of(&key.name)) {
+            database.set(key, value);
+        }
+    }
+}
+
 impl<T: Clone> Extend<(Key, T)> for ByDatabase<T> {
     fn extend<I: IntoIterator<Item = (Key, T)>>(&mut self, all: I) {
         for (key, value) in all {
@@ -178,6 +200,17 @@ impl<T> PerObject<T> {
         others.chain(mailboxes).map(|(kind, key, value)| (ObjectRef::new(kind, key), value))
     }
 
+    /// Whether there is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mailboxes.is_empty() && self.others.iter().all(|others| others.is_empty())
+    }
+
+    /// The names of the objects of one kind that there is something for.
+    pub(crate) fn names(&self, kind: Kind) -> impl Iterator<Item = &Key> {
+        let mailboxes = (kind == Kind::UMMailbox).then(|| self.mailboxes.iter().map(|(key, _)| key));
+        self.of_kind(kind).keys().chain(mailboxes.into_iter().flatten())
+    }
+
     /// What there is for mailboxes.
     pub(crate) fn mailboxes(&self) -> &ByDatabase<T> {
         &self.mailboxes
@@ -217,6 +250,18 @@ impl<T: Clone> PerObject<T> {
             self.mailboxes.remove(&object.key);
         } else {
             self.of_kind_mut(kind).remove(&object.key);
+        }
+    }
+}
+
+impl<T: Clone + PartialEq> PerObject<T> {
+    /// Puts something in for an object, or takes out what there is; does nothing if that is so already.
+    pub(crate) fn set(&mut self, object: &ObjectRef, value: Option<T>) {
+        let Some(kind) = Kind::of(&object.kind) else { return };
+        if kind == Kind::UMMailbox {
+            self.mailboxes.set(&object.key, value);
+        } else {
+            self.of_kind_mut(kind).set(&object.key, value);
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crds::Kind;
+
 use crate::world::{Key, ObjectRef};
 
 /// A namespace of a cluster, as far as servers run in it.
@@ -13,8 +15,8 @@ use crate::world::{Key, ObjectRef};
 pub struct Cluster {
     /// The image of the servers' pods.
     pub image: Image,
-    /// The identity that the API server gave to each object that others belong to: what does names
-    /// it, and goes with it.
+    /// The identity that the API server gave to each object that others belong to, or may still be
+    /// made for: what does names it, and goes with it.
     pub uids: BTreeMap<ObjectRef, String>,
     /// The identities of the objects that one belongs to, and goes with.
     pub owners: BTreeMap<ObjectRef, Vec<String>>,
@@ -70,6 +72,12 @@ impl Cluster {
         self.instances(server).iter().filter(speaks).map(|instance| instance.serves).min().flatten()
     }
 
+    /// The objects of servers, each with its identity: what all servers share belongs to them.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&ObjectRef, &String)> {
+        let kinds = [Kind::UMCallRouter.name(), Kind::UMService.name()];
+        self.uids.iter().filter(move |(object, _)| kinds.contains(&object.kind.as_str()))
+    }
+
     /// How many pods of `server` there are that stay and say what they serve.
     pub(crate) fn running(&self, server: &ObjectRef) -> usize {
         let running = |instance: &&Instance| !instance.ends && instance.serves.is_some();
@@ -102,8 +110,6 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use crds::Kind;
-
     use super::*;
 
     fn instance(ready: bool, serves: Option<u64>) -> Instance {

@@ -375,7 +375,7 @@ fn ready(problems: &[&Problem], retained: bool) -> Statement<'static> {
 fn gateways<'l>(linked: &'l Linked<'_>) -> BTreeMap<&'l Key, BTreeSet<&'l Key>> {
     let mut gateways: BTreeMap<&Key, BTreeSet<&Key>> = BTreeMap::new();
     for hunt_group in linked.hunt_groups.values() {
-        gateways.entry(&hunt_group.dial_plan).or_default().insert(&hunt_group.gateway);
+        gateways.entry(hunt_group.dial_plan).or_default().insert(hunt_group.gateway);
     }
     gateways
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -63,6 +63,18 @@ fn manifests(writes: &[Write]) -> Vec<&Json> {
         }
     }
     manifests
+}
+
+#[test]
+fn what_servers_share_belongs_to_servers_and_to_nobody_else_who_has_an_identity() {
+    let mut world = world();
+    let gateway = ObjectRef::new(Kind::UMIPGateway, &Key::new("default", "pbx"));
+    world.cluster.as_mut().unwrap().uids.insert(gateway, "uid-3".into());
+    settle(&mut world);
+    let both = BTreeSet::from(["uid-1".to_owned(), "uid-2".to_owned()]);
+    assert!(world.observed.parts.values().all(|written| written.owners == both));
+    assert_eq!(world.observed.parts.len(), 1, "the site");
+    assert_eq!(world.observed.token_keys.unwrap().owners, both);
 }
 
 #[test]

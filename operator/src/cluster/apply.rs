@@ -21,6 +21,7 @@ use super::{FIELD_MANAGER, watch};
 use crate::defaults::DefaultObject;
 use crate::events::{Event, events};
 use crate::plan::Write;
+use crate::site::Cluster;
 use crate::status::ObjectStatus;
 use crate::workloads::{Owner, Role, TOKEN_SECRET, WorkloadRef, index, part, part_name, token_secret};
 use crate::world::{Key, ObjectRef, World};
@@ -248,7 +249,7 @@ fn text(write: &Write) -> u64 {
 
 /// The server objects of a namespace and their identities.
 fn owners(world: &World) -> impl Iterator<Item = (&ObjectRef, &String)> {
-    world.cluster.iter().flat_map(|cluster| &cluster.uids)
+    world.cluster.iter().flat_map(Cluster::servers)
 }
 
 /// Writes the index of one server object.

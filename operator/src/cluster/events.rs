@@ -96,7 +96,7 @@ impl Events {
     ) -> Option<v1::Event> {
         let kind = Kind::of(&event.object.kind)?;
         let key = &event.object.key;
-        let object = objects.get(Source::Kind(kind), key)?;
+        let identity = objects.identity(Source::Kind(kind), key)?;
         let head: String = key.name.chars().take(MAX_HEAD_CHARS).collect();
         let name = format!("{head}.{:x}", now.as_microsecond() + i64::try_from(index).unwrap_or_default());
         Some(v1::Event {
@@ -117,8 +117,8 @@ impl Events {
                 kind: Some(event.object.kind.clone()),
                 namespace: Some(key.namespace.clone()),
                 name: Some(key.name.clone()),
-                uid: object["metadata"]["uid"].as_str().map(str::to_owned),
-                resource_version: object["metadata"]["resourceVersion"].as_str().map(str::to_owned),
+                uid: Some(identity.uid.into()),
+                resource_version: identity.version.map(|version| version.to_string()),
                 ..ObjectReference::default()
             }),
             ..v1::Event::default()

@@ -18,6 +18,8 @@ mod health;
 mod lease;
 mod metrics;
 mod objects;
+mod picture;
+mod place;
 mod pods;
 mod populate;
 mod readiness;
@@ -36,11 +38,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
-use crate::reconcile::Reconciler;
-use crate::rotation::remember;
 use crate::site::Image;
 use crate::token_key::NoChance;
-use crate::world::{Awaited, ObjectRef, World, WrittenKeys};
+use crate::world::{ObjectRef, World};
 use apply::{Desk, Outcome};
 use backoff::Retries;
 use connect::{ApiServer, Mandate};
@@ -48,8 +48,8 @@ use crds::Kind;
 use events::Events;
 use health::BEAT;
 use lease::Lost;
-use objects::{Change, News, Objects, Source};
-use pods::Pods;
+use objects::{Change, News, Source};
+pub use picture::Picture;
 pub use trial::{Destination, Trial, TrialError};
 
 pub use health::Health;
@@ -157,20 +157,13 @@ struct Shell<'a> {
     mandate: &'a Mandate,
     client: Client,
     watches: JoinSet<()>,
-    objects: Objects,
-    pods: Pods,
+    picture: Picture,
     events: Events,
     /// Namespaces that changed since they were looked at.
     changed: BTreeSet<String>,
     /// What could not be written, and when it is tried again.
     retries: Retries,
     resync: Resync,
-    /// The objects of each namespace that wait to be served.
-    awaited: BTreeMap<String, Awaited>,
-    /// What is remembered of each namespace with servers.
-    reconcilers: BTreeMap<String, Reconciler>,
-    /// The keys of the redirect token of each namespace, as they were when they could be read.
-    token_keys: BTreeMap<String, WrittenKeys>,
     /// The problems of each namespace, as they were told last: how many, and which.
     problems: BTreeMap<String, (usize, String)>,
 }
@@ -214,15 +207,11 @@ impl<'a> Shell<'a> {
             mandate,
             client: api.for_writes(mandate)?,
             watches: JoinSet::new(),
-            objects: Objects::default(),
-            pods: Pods::default(),
+            picture: Picture::default(),
             events: Events::new(&settings.identity, Instant::now()),
             changed: BTreeSet::new(),
             retries: Retries::default(),
             resync: Resync::begin(settings.resync_interval, Instant::now()),
-            awaited: BTreeMap::new(),
-            reconcilers: BTreeMap::new(),
-            token_keys: BTreeMap::new(),
             problems: BTreeMap::new(),
         })
     }
@@ -241,7 +230,7 @@ impl<'a> Shell<'a> {
             if now >= self.resync.next() {
                 self.watch(&changes)?;
             }
-            if !self.objects.is_complete() {
+            if !self.picture.objects.is_complete() {
                 continue;
             }
             self.health.synced();
@@ -274,10 +263,10 @@ impl<'a> Shell<'a> {
 
     /// When something is to be done even if nothing changes.
     fn deadline(&self) -> Instant {
-        if self.objects.is_complete() && !self.changed.is_empty() {
+        if self.picture.objects.is_complete() && !self.changed.is_empty() {
             return Instant::now();
         }
-        let others = self.retries.deadline().into_iter().chain(self.pods.deadline());
+        let others = self.retries.deadline().into_iter().chain(self.picture.pods.deadline());
         others.fold(self.resync.next().min(Instant::now() + BEAT), Instant::min)
     }
 
@@ -294,11 +283,11 @@ impl<'a> Shell<'a> {
 
     fn take(&mut self, change: Change) {
         let ends_list = matches!(change.news, News::All(_)).then_some(change.source);
-        self.changed.extend(self.objects.take(change));
+        self.changed.extend(self.picture.objects.take(change));
         if ends_list.is_some_and(|source| self.resync.is_completed_by(source)) {
             // Everything is compared again, and every pod asked, even where nothing has changed.
-            self.pods.forget();
-            self.changed.extend(self.objects.namespaces());
+            self.picture.pods.forget();
+            self.changed.extend(self.picture.objects.namespaces());
             tracing::debug!(took = ?self.resync.begun.elapsed(), "everything is listed");
         }
     }
@@ -306,14 +295,14 @@ impl<'a> Shell<'a> {
     /// Asks the pods that are late once more. What they say may change what is planned; as long as
     /// it does not, they are only told again that there is news.
     async fn ask_again(&mut self, now: Instant) {
-        for namespace in self.pods.due(now) {
+        for namespace in self.picture.pods.due(now) {
             if self.changed.contains(&namespace) {
                 continue;
             }
-            if self.pods.ask(&self.objects, &namespace).await {
+            if self.picture.pods.ask(&self.picture.objects, &namespace).await {
                 self.changed.insert(namespace);
-            } else if let Some(wanted) = self.pods.wanted(&namespace) {
-                self.pods.nudge(&self.client, &mut self.objects, &namespace, &wanted).await;
+            } else if let Some(wanted) = self.picture.pods.wanted(&namespace) {
+                self.picture.pods.nudge(&self.client, &mut self.picture.objects, &namespace, &wanted).await;
             }
         }
     }
@@ -321,18 +310,12 @@ impl<'a> Shell<'a> {
     /// Looks at one namespace: asks its pods, plans, writes, and tells the pods.
     async fn round(&mut self, namespace: &str) -> Result<(), ClusterError> {
         self.health.count_round();
-        self.pods.ask(&self.objects, namespace).await;
+        self.picture.pods.ask(&self.picture.objects, namespace).await;
         let now = jiff::Timestamp::now();
-        let mut world = populate::world(&self.objects, &self.pods, namespace, &self.settings.image, now);
-        world.spare_key = Some(crate::token_key::token_key()?);
-        remember(&mut world, &mut self.token_keys, namespace);
-        world.observed.awaited = self.awaited.remove(namespace).unwrap_or_default();
-        let plan = self.reconcilers.entry(namespace.into()).or_default().reconcile(&world);
-        if world.routers.is_empty() && world.services.is_empty() {
-            self.reconcilers.remove(namespace);
-        }
+        let spare_key = crate::token_key::token_key()?;
+        let (world, plan) = self.picture.plan(namespace, &self.settings.image, spare_key, now);
         self.report(namespace, &plan);
-        self.awaited.insert(namespace.into(), plan.awaited);
+        let is_cut = plan.is_cut;
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
         let keys = plan.writes.iter().find_map(Write::token_keys).cloned();
         // The servers are told before people are: there may be much to tell.
@@ -342,23 +325,25 @@ impl<'a> Shell<'a> {
         // Pods are told of what is there for them.
         if !outcome.lacks_configuration {
             // Who wrote keys remembers them, whatever becomes of them before they are seen.
-            self.token_keys.extend(keys.map(|keys| (namespace.into(), keys)));
-            self.pods.nudge(&self.client, &mut self.objects, namespace, &plan.wanted).await;
+            self.picture.token_keys.extend(keys.map(|keys| (namespace.into(), keys)));
+            self.picture.pods.nudge(&self.client, &mut self.picture.objects, namespace, &plan.wanted).await;
         }
         self.write(namespace, &world, then, &mut outcome).await;
         if !outcome.is_cut_short {
             self.retries.keep(namespace, &outcome.failed);
         }
-        self.events.tell(&self.client, &self.objects, &outcome.events, Instant::now());
+        self.events.tell(&self.client, &self.picture.objects, &outcome.events, Instant::now());
         if outcome.is_silence {
             self.connect()?;
         }
         // Its watch has nothing to say that is not known, and there is more to say about it.
         let is_there = |object: &ObjectRef| {
             let kind = Kind::of(&object.kind);
-            kind.is_some_and(|kind| self.objects.get(Source::Kind(kind), &object.key).is_some())
+            kind.is_some_and(|kind| self.picture.objects.identity(Source::Kind(kind), &object.key).is_some())
         };
-        if made.iter().any(is_there) {
+        // What waits to be tried again is looked at when that is due.
+        let goes_on = is_cut && outcome.failed.is_empty() && !outcome.is_cut_short;
+        if goes_on || made.iter().any(is_there) {
             self.changed.insert(namespace.into());
         }
         Ok(())
@@ -367,7 +352,7 @@ impl<'a> Shell<'a> {
     async fn write(&mut self, namespace: &str, world: &World, writes: Vec<Write>, outcome: &mut Outcome) {
         let mut desk = Desk {
             client: &self.client,
-            objects: &mut self.objects,
+            objects: &mut self.picture.objects,
             retries: &mut self.retries,
             health: self.health,
         };

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::Kind;
 use serde_json::Value as Json;
 
+use super::place::{Identity, Place};
 use crate::workloads::WorkloadKind;
-use crate::world::Key;
+use crate::world::{Key, ObjectRef};
 
 /// Where objects come from; each is watched by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +70,9 @@ pub(super) enum News {
 /// Everything that is known of the cluster.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
+    /// What people wrote and what is written for servers, read, by namespace.
+    places: BTreeMap<String, Place>,
+    /// Everything else as it was told, and of ConfigMaps that are read who they are.
     by_source: BTreeMap<Source, BTreeMap<Key, Json>>,
     /// The sources that were listed to their end.
     listed: BTreeSet<Source>,
@@ -86,18 +90,17 @@ impl Objects {
         match news {
             News::All(names) => {
                 self.listed.insert(source);
-                let known = self.by_source.entry(source).or_default();
-                let gone = known.extract_if(.., |key, _| !names.contains(key));
-                gone.map(|(key, _)| key.namespace).collect()
+                let gone: Vec<Key> =
+                    self.names(source).filter(|key| !names.contains(*key)).cloned().collect();
+                gone.iter().for_each(|key| self.drop(source, key));
+                gone.into_iter().map(|key| key.namespace).collect()
             }
             News::Is(object) => self.put(source, object).into_iter().collect(),
             News::Gone(object) => {
                 let key = key(&object);
-                let known = self.by_source.entry(source).or_default();
                 // Another one of this name may be there already.
-                if known.get(&key).is_some_and(|known| known["metadata"]["uid"] == object["metadata"]["uid"])
-                {
-                    known.remove(&key);
+                if self.identity(source, &key).is_some_and(|known| known.uid == Identity::of(&object).uid) {
+                    self.drop(source, &key);
                 }
                 BTreeSet::from([key.namespace])
             }
@@ -105,20 +108,57 @@ impl Objects {
     }
 
     /// Takes up one object, if it is news.
-    pub(super) fn put(&mut self, source: Source, object: Json) -> Option<String> {
+    pub(super) fn put(&mut self, source: Source, mut object: Json) -> Option<String> {
         let key = key(&object);
         let namespace = key.namespace.clone();
-        let known = self.by_source.entry(source).or_default();
-        if known.get(&key).is_some_and(|known| !is_newer(&object, known)) {
+        if let Source::Kind(kind) = source {
+            let place = self.places.entry(namespace.clone()).or_default();
+            return place.put(kind, &key, &object).then_some(namespace);
+        }
+        let known = self.identity(source, &key);
+        if known.is_some_and(|known| !Identity::of(&object).is_newer(&known)) {
             return None;
         }
-        known.insert(key, object);
+        if source == Source::Configurations {
+            self.places.entry(namespace.clone()).or_default().configure(&key, Some(&object));
+            if let Some(fields) = object.as_object_mut() {
+                fields.retain(|field, _| field == "metadata");
+            }
+        }
+        self.by_source.entry(source).or_default().insert(key, object);
         Some(namespace)
     }
 
     /// Forgets one object, which is gone.
     pub(super) fn drop(&mut self, source: Source, key: &Key) {
         self.by_source.entry(source).or_default().remove(key);
+        let Some(place) = self.places.get_mut(&key.namespace) else { return };
+        if let Source::Kind(kind) = source {
+            place.remove(kind, key);
+        } else if source == Source::Configurations {
+            place.configure(key, None);
+        }
+    }
+
+    /// The names of the objects of one source.
+    fn names(&self, source: Source) -> impl Iterator<Item = &Key> {
+        let kind = if let Source::Kind(kind) = source { Some(kind) } else { None };
+        let written = kind.into_iter().flat_map(|kind| self.places.values().map(move |place| (kind, place)));
+        let written = written.flat_map(|(kind, place)| place.identities().names(kind));
+        self.by_source.get(&source).into_iter().flat_map(BTreeMap::keys).chain(written)
+    }
+
+    /// Which object it is that has this name, if there is one.
+    pub(super) fn identity(&self, source: Source, key: &Key) -> Option<Identity> {
+        if let Source::Kind(kind) = source {
+            return self.place(&key.namespace)?.identities().get(&ObjectRef::new(kind, key)).cloned();
+        }
+        self.get(source, key).map(Identity::of)
+    }
+
+    /// What people wrote into a namespace.
+    pub(super) fn place(&self, namespace: &str) -> Option<&Place> {
+        self.places.get(namespace)
     }
 
     /// The objects of one source in one namespace.
@@ -143,8 +183,8 @@ impl Objects {
 
     /// The namespaces in which a person wrote something.
     pub(super) fn namespaces(&self) -> BTreeSet<String> {
-        let written = Kind::ALL.into_iter().filter_map(|kind| self.by_source.get(&Source::Kind(kind)));
-        written.flat_map(BTreeMap::keys).map(|key| key.namespace.clone()).collect()
+        let written = self.places.iter().filter(|(_, place)| !place.identities().is_empty());
+        written.map(|(namespace, _)| namespace.clone()).collect()
     }
 }
 
@@ -152,15 +192,6 @@ impl Objects {
 pub(super) fn key(object: &Json) -> Key {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     Key::new(text("namespace"), text("name"))
-}
-
-/// Whether `object` says something that `known` does not. Versions of one object are numbers that
-/// grow.
-fn is_newer(object: &Json, known: &Json) -> bool {
-    let version =
-        |of: &Json| of["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
-    object["metadata"]["uid"] != known["metadata"]["uid"]
-        || !matches!((version(object), version(known)), (Some(new), Some(known)) if new <= known)
 }
 
 #[cfg(test)]

@@ -94,6 +94,11 @@ impl Pods {
         self.answers.get(&process(pod)).copied()
     }
 
+    /// Takes up that a pod says that it serves this generation.
+    pub(super) fn answered(&mut self, pod: &Json, generation: u64) {
+        self.answers.insert(process(pod), generation);
+    }
+
     /// Whether a pod whose kubelet is not heard of says itself that it takes calls.
     pub(super) fn vouches_for(&self, pod: &Json) -> bool {
         self.denials.get(&process(pod)).is_none_or(|denials| *denials < MAX_DENIALS)

@@ -1,37 +1,29 @@
 //! From the objects of a namespace to its [`World`].
 //!
-//! Decides how an object of the API server is read, and which pods count. Pure.
+//! Decides which pods count, and how Secrets are read. Pure.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use config::Code;
-use config::parts::{
-    MailboxIndex, Part, RouterIndex, SitePart, TOKEN_KEYS_FILE, digest, token_keys_from_yaml,
-};
+use config::parts::{TOKEN_KEYS_FILE, token_keys_from_yaml};
 use crds::Kind;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::objects::{Objects, Source};
+use super::place::{Identity, Place};
 use super::pods::Pods;
 use super::readiness::{Word, spare, word};
-use crate::problem::Problem;
+use crate::defaults::asking;
 use crate::rotation::known;
 use crate::site::{Cluster, Image, Instance};
-use crate::status::ObjectStatus;
 use crate::store_keys::StoreKeys;
 use crate::workloads::{
     COMPONENT_LABEL, INSTANCE_LABEL, PHASE_ANNOTATION, Role, SINCE_ANNOTATION, TOKEN_SECRET, WorkloadKind,
-    WorkloadRef, part_name,
+    WorkloadRef,
 };
-use crate::world::{
-    Key, Object, ObjectRef, PartName, PartRef, Phase, TlsSecret, World, WrittenKeys, WrittenPart,
-};
+use crate::world::{Key, ObjectRef, Phase, TlsSecret, World, WrittenKeys};
 
 /// What is known of `namespace`.
 pub(super) fn world(
@@ -41,15 +33,8 @@ pub(super) fn world(
     image: &Image,
     now: jiff::Timestamp,
 ) -> World {
-    let mut world = World::empty(IpAddr::V4(Ipv4Addr::UNSPECIFIED), now);
-    for kind in Kind::ALL {
-        for (key, object) in objects.of(Source::Kind(kind), namespace) {
-            // What is going is gone: its finalizers are not for us to wait for.
-            if object["metadata"]["deletionTimestamp"].is_null() {
-                put(&mut world, kind, key, object);
-            }
-        }
-    }
+    let place = objects.place(namespace);
+    let mut world = place.map_or_else(|| Place::default().world(now), |place| place.world(now));
     for (key, secret) in objects.of(Source::Certificates, namespace) {
         let held = TlsSecret { chain: data(secret, "tls.crt"), key: data(secret, "tls.key") };
         world.secrets.insert(key.clone(), held);
@@ -57,62 +42,29 @@ pub(super) fn world(
     for (key, secret) in objects.of(Source::StoreKeys, namespace) {
         world.store_keys.insert(key.clone(), StoreKeys::read(|field| data(secret, field)));
     }
-    world.cluster = Some(cluster(objects, pods, namespace, image));
+    world.cluster = Some(cluster(&world, objects, pods, namespace, image));
     observe(&mut world, objects, namespace);
     world
 }
 
-/// Puts an object beside others of its kind, with its status.
-fn put(world: &mut World, kind: Kind, key: &Key, object: &Json) {
-    fn read<S: DeserializeOwned>(
-        key: &Key,
-        object: &Json,
-    ) -> Result<Option<(Key, Object<S>)>, serde_json::Error> {
-        let spec = S::deserialize(&object["spec"])?;
-        let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
-        Ok(Some((key.clone(), Object { generation, spec })))
-    }
-    let read = match kind {
-        Kind::UMDialPlan => read(key, object).map(|read| world.dial_plans.extend(read)),
-        Kind::UMIPGateway => read(key, object).map(|read| world.gateways.extend(read)),
-        Kind::UMHuntGroup => read(key, object).map(|read| world.hunt_groups.extend(read)),
-        Kind::UMMailboxPolicy => read(key, object).map(|read| world.policies.extend(read)),
-        Kind::UMMailbox => read(key, object).map(|read| world.mailboxes.extend(read)),
-        Kind::UMCallRouter => read(key, object).map(|read| world.routers.extend(read)),
-        Kind::UMService => read(key, object).map(|read| world.services.extend(read)),
-    };
-    let named = ObjectRef::new(kind, key);
-    // The API server refuses such an object, unless its definitions are those of another version.
-    if let Err(error) = read {
-        world.refused.push(Problem {
-            code: Code::WrongType,
-            object: Some(named.clone()),
-            field: "spec".into(),
-            value: String::new(),
-            rule: format!("what this version of the operator can read; it says: {error}"),
-            fix: "install the definitions of this version, and apply the object again".into(),
-            waits_for: None,
-        });
-    }
-    if let Ok(status) = ObjectStatus::deserialize(&object["status"]) {
-        world.observed.statuses.insert(named, status);
-    }
-}
-
-fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &Image) -> Cluster {
+fn cluster(world: &World, objects: &Objects, pods: &Pods, namespace: &str, image: &Image) -> Cluster {
     let mut cluster = Cluster { image: image.clone(), ..Cluster::default() };
-    for kind in [Kind::UMCallRouter, Kind::UMService, Kind::UMDialPlan, Kind::UMIPGateway] {
-        for (key, object) in objects.of(Source::Kind(kind), namespace) {
-            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-            cluster.uids.insert(ObjectRef::new(kind, key), uid.into());
-        }
+    let identities = objects.place(namespace).map(Place::identities);
+    let of = |kind: Kind| identities.into_iter().flat_map(move |identities| identities.of_kind(kind));
+    let mut identify = |object: ObjectRef, identity: &Identity| {
+        cluster.uids.insert(object, identity.uid.to_string());
+    };
+    for kind in [Kind::UMCallRouter, Kind::UMService] {
+        of(kind).for_each(|(key, identity)| identify(ObjectRef::new(kind, key), identity));
     }
-    for kind in [Kind::UMHuntGroup, Kind::UMMailboxPolicy] {
-        for (key, object) in objects.of(Source::Kind(kind), namespace) {
-            let owners = owners(object);
-            if !owners.is_empty() {
-                cluster.owners.insert(ObjectRef::new(kind, key), owners);
-            }
+    let asking = asking(world);
+    for object in &asking {
+        let identity = identities.and_then(|identities| identities.get(object));
+        identity.into_iter().for_each(|identity| identify(object.clone(), identity));
+    }
+    for kind in [Kind::UMHuntGroup, Kind::UMMailboxPolicy].into_iter().filter(|_| !asking.is_empty()) {
+        for (key, identity) in of(kind).filter(|(_, identity)| !identity.owners.is_empty()) {
+            cluster.owners.insert(ObjectRef::new(kind, key), identity.owners.to_vec());
         }
     }
     for (key, claim) in objects.of(Source::Claims, namespace) {
@@ -143,7 +95,7 @@ fn cluster(objects: &Objects, pods: &Pods, namespace: &str, image: &Image) -> Cl
 }
 
 /// The identities of what an object belongs to, as far as it is of our kinds.
-fn owners(object: &Json) -> Vec<String> {
+pub(super) fn owners(object: &Json) -> Vec<String> {
     let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
     let ours = owners.filter(|owner| owner["kind"].as_str().and_then(Kind::of).is_some());
     ours.filter_map(|owner| owner["uid"].as_str().map(str::to_owned)).collect()
@@ -157,36 +109,14 @@ fn observe(world: &mut World, objects: &Objects, namespace: &str) {
             world.observed.workloads.insert(observed, object.clone());
         }
     }
-    let named = |key: &Key, role: Role| key.beside(&format!("{}-{}", key.name, role.name()));
-    let index = |key: &Key, role: Role| {
-        let map = objects.get(Source::Configurations, &named(key, role))?;
-        map["data"][role.file()].as_str()
-    };
-    let router = |key: &Key| RouterIndex::from_yaml(index(key, Role::Router)?).ok();
-    let mailbox = |key: &Key| MailboxIndex::from_yaml(index(key, Role::Mailbox)?).ok();
-    let routers = world.routers.keys().filter_map(|key| Some((key.clone(), router(key)?)));
-    world.observed.routers = routers.collect();
-    let services = world.services.keys().filter_map(|key| Some((key.clone(), mailbox(key)?)));
-    world.observed.services = services.collect();
-    for name in PartName::all() {
-        let map = objects.get(Source::Configurations, &Key::new(namespace, &part_name(name)));
-        let Some((map, bytes)) = map.and_then(|map| Some((map, binary(map, &name.file())?))) else {
-            continue;
-        };
-        if let Some(site) = (name == PartName::Site).then(|| SitePart::from_bytes(&bytes).ok()).flatten() {
-            world.observed.sites.insert(namespace.into(), Arc::new(site));
-        }
-        let part = Part { digest: digest(&bytes), bytes: bytes.into() };
-        let written = WrittenPart { part, owners: owners(map).into_iter().collect() };
-        world.observed.parts.insert(PartRef { namespace: namespace.into(), name }, written);
-    }
     match objects.get(Source::TokenKeys, &Key::new(namespace, TOKEN_SECRET)).map(token_keys) {
         Some(Ok(keys)) => world.observed.token_keys = Some(keys),
         Some(Err(why)) => world.token_trouble = Some(why),
         None => {}
     }
     if let Some(cluster) = &world.cluster {
-        let served = cluster.uids.keys().filter_map(|server| Some((server.clone(), cluster.served(server)?)));
+        let served =
+            cluster.servers().filter_map(|(server, _)| Some((server.clone(), cluster.served(server)?)));
         world.observed.served = served.collect();
     }
 }
@@ -226,11 +156,6 @@ pub(super) fn address(pod: &Json) -> Option<IpAddr> {
 /// The address of the node of a pod, once it has one.
 fn node_address(pod: &Json) -> Option<IpAddr> {
     pod["status"]["hostIP"].as_str()?.parse().ok()
-}
-
-/// Bytes in a ConfigMap.
-fn binary(map: &Json, field: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(map["binaryData"][field].as_str()?).ok()
 }
 
 /// A text in a Secret.

@@ -30,15 +30,18 @@ impl Claims {
         now: (&Database, &Names),
     ) -> BTreeSet<u64> {
         let mut news = BTreeSet::new();
+        let same_names = before.1 == now.1;
+        let leads =
+            |key: &Key, spec: &UMMailboxSpec| same_names || leads_to_the_same(key, spec, before.1, now.1);
         for (key, object) in before.0 {
             let same = now.0.get(key).is_some_and(|now| now.spec == object.spec);
-            if !(same && leads_to_the_same(key, &object.spec, before.1, now.1)) {
+            if !(same && leads(key, &object.spec)) {
                 self.remove(number, key, &object.spec, before.1, &mut news);
             }
         }
         for (key, object) in now.0 {
             let same = before.0.get(key).is_some_and(|before| before.spec == object.spec);
-            if !(same && leads_to_the_same(key, &object.spec, before.1, now.1)) {
+            if !(same && leads(key, &object.spec)) {
                 for hash in hashes(key, &object.spec, now.1) {
                     *self.0.entry((hash, number)).or_default() += 1;
                     news.insert(hash);

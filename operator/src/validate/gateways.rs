@@ -20,11 +20,15 @@ const MAX_NAMED: usize = 3;
 
 /// Two gateways with one address: nobody can tell whose call it is. Both are told, and the first keeps it.
 pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    let mut claims: BTreeMap<(String, IpAddr), Vec<&Key>> = BTreeMap::new();
-    for (key, gateway) in &linked.gateways {
-        claims.entry((key.namespace.clone(), gateway.address.to_canonical())).or_default().push(key);
-    }
-    for ((_, address), keys) in claims.into_iter().filter(|(_, keys)| keys.len() > 1) {
+    let claims = linked.gateways.iter().map(|(key, gateway)| (gateway.address.to_canonical(), *key));
+    let mut claims: Vec<(IpAddr, &Key)> = claims.collect();
+    claims.sort_by_key(|(address, key)| (key.namespace.as_str(), *address, key.name.as_str()));
+    let same = |one: &(IpAddr, &Key), other: &(IpAddr, &Key)| {
+        (one.0, &one.1.namespace) == (other.0, &other.1.namespace)
+    };
+    for claimants in claims.chunk_by(same).filter(|claimants| claimants.len() > 1) {
+        let address = claimants[0].0;
+        let keys: Vec<&Key> = claimants.iter().map(|(_, key)| *key).collect();
         let keeper = keys[0];
         for key in &keys {
             let rule = format!(
@@ -47,7 +51,7 @@ pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Prob
     }
     let gateways = &linked.gateways;
     linked.hunt_groups.retain(|key, hunt_group| {
-        let kept = gateways.contains_key(&hunt_group.gateway);
+        let kept = gateways.contains_key(hunt_group.gateway);
         if !kept {
             problems.push(Problem {
                 code: Code::DanglingReference,
@@ -59,7 +63,7 @@ pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Prob
                     hunt_group.gateway
                 ),
                 fix: format!("repair UMIPGateway {}", hunt_group.gateway),
-                waits_for: Some(ObjectRef::new(Kind::UMIPGateway, &hunt_group.gateway)),
+                waits_for: Some(ObjectRef::new(Kind::UMIPGateway, hunt_group.gateway)),
             });
         }
         kept
@@ -78,11 +82,11 @@ fn others(key: &Key, keys: &[&Key]) -> String {
 
 /// Two hunt groups of one gateway with one pilot, or both with none: the first keeps the calls.
 pub(super) fn pilots(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    let mut keepers: BTreeMap<(Key, Option<String>), &Key> = BTreeMap::new();
+    let mut keepers: BTreeMap<(&Key, Option<String>), &Key> = BTreeMap::new();
     linked.hunt_groups.retain(|key, hunt_group| {
         let pilot = hunt_group.spec.pilot_identifier.as_deref();
         let normal = pilot.map(|pilot| Party::from(pilot).normal().into_owned());
-        let keeper = *keepers.entry((hunt_group.gateway.clone(), normal)).or_insert(key);
+        let keeper = *keepers.entry((hunt_group.gateway, normal)).or_insert(key);
         if keeper == *key {
             return true;
         }
@@ -105,11 +109,11 @@ pub(super) fn pilots(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
 
 /// More gateways than a dial plan may have: the first 200 lead to it, the rest do not.
 pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    let mut gateways: BTreeMap<Key, Vec<Key>> = BTreeMap::new();
+    let mut gateways: BTreeMap<&Key, Vec<&Key>> = BTreeMap::new();
     for hunt_group in linked.hunt_groups.values() {
-        let known = gateways.entry(hunt_group.dial_plan.clone()).or_default();
+        let known = gateways.entry(hunt_group.dial_plan).or_default();
         if let Err(place) = known.binary_search(&hunt_group.gateway) {
-            known.insert(place, hunt_group.gateway.clone());
+            known.insert(place, hunt_group.gateway);
         }
     }
     gateways.retain(|_, gateways| gateways.len() > MAX_GATEWAYS_PER_DIAL_PLAN);
@@ -126,7 +130,7 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
         });
     }
     linked.hunt_groups.retain(|key, hunt_group| {
-        let Some(gateways) = gateways.get(&hunt_group.dial_plan) else { return true };
+        let Some(gateways) = gateways.get(hunt_group.dial_plan) else { return true };
         if gateways[..MAX_GATEWAYS_PER_DIAL_PLAN].binary_search(&hunt_group.gateway).is_ok() {
             return true;
         }
@@ -147,7 +151,7 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
 
 /// A gateway that no hunt group leads on from cannot deliver a call (spec 1.10 rule 4).
 pub(super) fn gateways_without_hunt_group(world: &World, linked: &Linked<'_>, problems: &mut Vec<Problem>) {
-    let led: BTreeSet<&Key> = linked.hunt_groups.values().map(|hunt_group| &hunt_group.gateway).collect();
+    let led: BTreeSet<&Key> = linked.hunt_groups.values().map(|hunt_group| hunt_group.gateway).collect();
     for key in linked.gateways.keys().filter(|key| !led.contains(*key)) {
         let broken = world.hunt_groups.iter().find(|(hunt_group, object)| {
             hunt_group.namespace == key.namespace && object.spec.um_ip_gateway == key.name
