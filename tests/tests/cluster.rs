@@ -65,8 +65,8 @@ fn what_is_left_out_is_written_into_the_object() {
         .concat(),
     );
     let plan = json!({
-        "numberOfDigitsInExtension": 3, "generateUMMailboxPolicy": true, "voIPSecurity": "Unsecured", "defaultLanguage": "en-US",
-        "maxCallDuration": 30, "maxRecordingDuration": 20, "recordingIdleTimeout": 5,
+        "numberOfDigitsInExtension": 3, "uriType": "TelExtn", "generateUMMailboxPolicy": true, "voIPSecurity": "Unsecured",
+        "defaultLanguage": "en-US", "maxCallDuration": 30, "maxRecordingDuration": 20, "recordingIdleTimeout": 5,
     });
     assert_eq!(spec(&namespace, "umdp/x"), plan);
     assert_eq!(spec(&namespace, "umgw/x"), json!({"address": "192.0.2.10", "status": "Enabled"}));
@@ -202,7 +202,7 @@ fn one_command_lists_all_kinds_with_what_matters_of_each() {
         assert!(seconds.is_some(), "{table}");
         what.join(" ")
     };
-    assert_eq!(row("umdialplan.umbriel.dev/contoso"), "umdialplan.umbriel.dev/contoso 3 Unsecured");
+    assert_eq!(row("umdialplan.umbriel.dev/contoso"), "umdialplan.umbriel.dev/contoso 3 TelExtn Unsecured");
     assert_eq!(row("umcallrouter.umbriel.dev/router"), "umcallrouter.umbriel.dev/router TCP Enabled");
     assert_eq!(row("umservice.umbriel.dev/mailbox"), "umservice.umbriel.dev/mailbox TCP Enabled 1 100");
     assert_eq!(table.matches("ummailbox.umbriel.dev/").count(), 2, "{table}");
