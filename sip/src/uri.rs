@@ -143,9 +143,11 @@ impl<'a> Uri<'a> {
     }
 
     /// The user part up to its first `;`, decoded: the number of `sip:5551000;ext=7@host` is `5551000`.
+    /// `None` if there is none before the `;`.
     #[must_use]
     pub fn number(&self) -> Option<Cow<'a, str>> {
-        self.user.map(|user| unescape(user.split_once(';').map_or(user, |(number, _)| number)))
+        let number = self.user.map(|user| user.split_once(';').map_or(user, |(number, _)| number));
+        number.filter(|number| !number.is_empty()).map(unescape)
     }
 
     /// The value of the parameter `name` (in any case), still escaped; empty where the parameter
@@ -271,6 +273,12 @@ mod tests {
         let uri = Uri::parse("tel:+1-201-555-0123;phone-context=example.com").unwrap();
         assert_eq!((uri.scheme, uri.user, uri.host), (Scheme::Tel, Some("+1-201-555-0123"), None));
         assert_eq!(uri.param("phone-context"), Some("example.com"));
+    }
+
+    #[test]
+    fn a_user_of_parameters_alone_is_no_number_and_so_to_is_asked() {
+        assert_eq!(Uri::parse("sip:;ext=7@example.com").unwrap().number(), None);
+        assert_eq!(Uri::parse("sip:5551000;ext=7@example.com").unwrap().number().as_deref(), Some("5551000"));
     }
 
     #[test]

@@ -81,7 +81,9 @@ fn formats(media: &Media) -> (Vec<Payload>, Option<u8>) {
     let maps: Vec<RtpMap> = media.attributes_typed::<RtpMap>().filter_map(Result::ok).collect();
     let mut codecs: Vec<Payload> = Vec::new();
     let mut telephone_event = None;
-    for number in media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok()) {
+    // Seven bits of a packet say which it is (RFC 3551 section 6).
+    let numbers = media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
+    for number in numbers.filter(|number| *number < 128) {
         match maps.iter().find(|map| map.payload_type == number) {
             Some(map) if map.clock_rate != CLOCK_HZ => {}
             Some(map) if map.encoding_name.eq_ignore_ascii_case("telephone-event") => {

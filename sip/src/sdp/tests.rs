@@ -58,6 +58,14 @@ fn rfc_3551_section_6_a_dynamic_number_may_carry_pcma_and_a_map_overrules_a_stat
 }
 
 #[test]
+fn rfc_3551_section_6_a_number_that_no_packet_can_carry_is_not_taken() {
+    let maps = "a=rtpmap:127 PCMU/8000\na=rtpmap:128 PCMA/8000\na=rtpmap:129 telephone-event/8000\n";
+    let offer = parse(&format!("m=audio 5004 RTP/AVP 128 127 129\n{maps}")).unwrap();
+    assert_eq!(offer.codecs, [Payload { number: 127, codec: AudioCodec::Pcmu }]);
+    assert_eq!(offer.telephone_event, None);
+}
+
+#[test]
 fn a_wideband_or_stereo_namesake_of_g711_is_not_taken() {
     let lines = "m=audio 5004 RTP/AVP 96 97\na=rtpmap:96 PCMU/16000\na=rtpmap:97 PCMU/8000/2\n";
     assert_eq!(parse(lines), Err(SdpError::NoCodec));
