@@ -2,9 +2,9 @@
 //!
 //! Decides in the order of decision 7: server status, transport, gateway by source address,
 //! gateway status, hunt group, dial plan, protection of signalling and audio, diverted user, access
-//! number, called user, mailbox server. Refuses to know SIP: which number is called and which diverted was found
-//! out before. It is total and pure and allocates nothing. Each step is a hash lookup, however large
-//! the tables are; only the choice of server looks at every mailbox server, and those are few.
+//! number, called user, mailbox server. Refuses to know SIP: which number is called and which diverted
+//! was found out before. It is total and pure and allocates nothing. Each step is a hash lookup, however
+//! large the tables are; only the choice of server looks at every mailbox server, and those are few.
 
 use std::net::IpAddr;
 

@@ -99,13 +99,14 @@ pub(crate) fn admit<S: Surroundings>(
         let text = format!("all {limit} calls of maxCallsAllowed are taken; raise it, or add a server");
         Refused::because(Code::CallLimit, text)
     })?;
+    let audio = offered_audio(invite);
     let target = match by_token(&served, gateway, invite, now_unix_s) {
         Some(target) => target,
-        None => by_table(&served, invite, peer, transport)?,
+        None => by_table(&served, invite, peer, (transport, audio))?,
     };
     // A token says whose call it is, not that it came protected.
     if let Some(dial_plan) = served.table.dial_plan(&target.dial_plan) {
-        config::check_security(dial_plan, transport, offered_audio(invite))?;
+        config::check_security(dial_plan, transport, audio)?;
         check_encryption(dial_plan)?;
     }
     let Target { dial_plan, purpose } = target;
@@ -224,7 +225,7 @@ fn by_table(
     served: &Served,
     invite: &Message<'_>,
     peer: Peer,
-    transport: Transport,
+    (transport, audio): (Transport, OfferedAudio),
 ) -> Result<Target, Refused> {
     let called = sip::called(invite);
     let diverter = sip::diverter(invite);
@@ -233,7 +234,7 @@ fn by_table(
         transport,
         called: party(&called),
         diverting: diverter.as_ref().map(|diverter| party(&diverter.party)),
-        audio: offered_audio(invite),
+        audio,
         call_id: invite.call_id().unwrap_or_default(),
     };
     let route = match config::route(&served.table, &call) {

@@ -1,7 +1,7 @@
 //! First step: each object by itself.
 //!
-//! Decides which objects but mailboxes can be used as far as they alone can tell. The rules are those of `crds`;
-//! a cluster's API server and the folder refuse such objects before they come here, and this step
+//! Decides which objects but mailboxes can be used as far as they alone can tell. The rules are those of
+//! `crds`; a cluster's API server and the folder refuse such objects before they come here, and this step
 //! keeps the plan total where something else did not.
 
 use std::collections::BTreeMap;

@@ -111,6 +111,20 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// What became of `wanted`, which is not among the `candidates` that can be used; `exists` if there
+    /// is such an object.
+    pub(crate) fn of<'k>(
+        world: &World,
+        wanted: &ObjectRef,
+        exists: bool,
+        candidates: impl IntoIterator<Item = &'k Key>,
+    ) -> Target {
+        if exists || world.is_refused(wanted) {
+            return Target::Waits;
+        }
+        Target::missing(&wanted.key, candidates, world.has_unread())
+    }
+
     /// There is no `wanted`, and `candidates` can be used.
     pub(crate) fn missing<'k>(
         wanted: &Key,
@@ -277,11 +291,7 @@ impl<'w> Links<'w, '_> {
     ) {
         let wanted =
             ObjectRef { kind: reference.kind.into(), key: reference.from.key.beside(reference.name) };
-        let target = if exists || self.world.is_refused(&wanted) {
-            Target::Waits
-        } else {
-            Target::missing(&wanted.key, candidates, self.world.has_unread())
-        };
+        let target = Target::of(self.world, &wanted, exists, candidates);
         self.problems.push(reference.dangling(&target));
     }
 }

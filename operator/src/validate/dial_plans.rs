@@ -70,11 +70,8 @@ pub(super) fn equivalent_dial_plans(world: &World, linked: &mut Linked<'_>, prob
                 continue;
             }
             let wanted = ObjectRef::new(Kind::UMDialPlan, &plan);
-            let target = if world.dial_plans.contains_key(&plan) || world.is_refused(&wanted) {
-                Target::Waits
-            } else {
-                Target::missing(&plan, linked.dial_plans.keys().copied(), world.has_unread())
-            };
+            let exists = world.dial_plans.contains_key(&plan);
+            let target = Target::of(world, &wanted, exists, linked.dial_plans.keys().copied());
             let field = format!("spec.equivalentDialPlanPhoneContexts[{index}]");
             let (from, kind) = (ObjectRef::new(Kind::UMDialPlan, key), Kind::UMDialPlan.name());
             problems.push(Reference { from, field: &field, kind, name }.dangling(&target));

@@ -85,13 +85,36 @@ fn answer(wire: &Wire, uri: &str, more: &str, call_id: &str) -> String {
     let text = wire.text(&Invite { called: "900", diverting: None, call_id });
     let written = text.split(' ').nth(1).expect("a Request-URI").to_owned();
     let text = text.replacen(&written, uri, 1);
-    wire.send(text.replacen("Contact:", &format!("{more}Contact:"), 1).as_bytes());
+    exchange(wire, &text.replacen("Contact:", &format!("{more}Contact:"), 1), call_id)
+}
+
+/// The final answer to a request. Those to the calls before are repeated until somebody acknowledges
+/// them.
+fn exchange(wire: &Wire, request: &str, call_id: &str) -> String {
+    wire.send(request.as_bytes());
     loop {
         let answer = wire.receive().expect("an answer");
-        if answer.contains(&format!("Call-ID: {call_id}")) && !answer.starts_with("SIP/2.0 1") {
+        let is_this = answer.contains(&format!("\r\nCall-ID: {call_id}\r\n"));
+        if is_this && !answer.starts_with("SIP/2.0 1") {
             return answer;
         }
     }
+}
+
+/// Calls `uri` until a router redirects the call; gives the URI in Contact, and a wire to the server
+/// there.
+fn redirected(site: &dyn Site, uri: &str, call_id: &str) -> (String, Wire) {
+    let wire = Wire::new(site.caller(), site.router());
+    let mut tries = 0;
+    let redirect = wait_until(&format!("{uri} is served"), Duration::from_secs(20), || {
+        tries += 1;
+        let answer = answer(&wire, uri, "", &format!("{call_id}-{tries}"));
+        answer.starts_with("SIP/2.0 302 ").then_some(answer)
+    });
+    let target =
+        redirect.split_once("Contact: <").and_then(|(_, rest)| rest.split('>').next()).expect("a Contact");
+    let server = target.split(['@', ';']).nth(1).expect("a host").parse().expect("an address and a port");
+    (target.to_owned(), Wire::new(site.caller(), server))
 }
 
 pub(super) fn a_user_is_found_by_sip_address_by_e164_number_and_through_another_dial_plan(site: &dyn Site) {
@@ -123,22 +146,12 @@ pub(super) fn a_user_is_found_by_sip_address_by_e164_number_and_through_another_
 
 pub(super) fn an_access_number_leads_to_a_mailbox_server_that_says_what_it_cannot_do(site: &dyn Site) {
     site.apply("plans.yaml", PLANS);
-    let wire = Wire::new(site.caller(), site.router());
-    let mut tries = 0;
-    let redirect = wait_until("the access number is served", Duration::from_secs(20), || {
-        tries += 1;
-        let answer = answer(&wire, "sip:+14255550500@192.0.2.1", "", &format!("access-{tries}"));
-        answer.starts_with("SIP/2.0 302 ").then_some(answer)
-    });
-    let target =
-        redirect.split_once("Contact: <").and_then(|(_, rest)| rest.split('>').next()).expect("a Contact");
-    let server = target.split(['@', ';']).nth(1).expect("a host").parse().expect("an address and a port");
-    let there = Wire::new(site.caller(), server);
+    let (target, there) = redirected(site, "sip:+14255550500@192.0.2.1", "access");
     let mut tries = 0;
     // Each server takes up news by itself: until then this one has no such number.
     let refused = wait_until("the mailbox server knows the number", Duration::from_secs(20), || {
         tries += 1;
-        let answer = answer(&there, target, "", &format!("access-there-{tries}"));
+        let answer = answer(&there, &target, "", &format!("access-there-{tries}"));
         answer.contains("UM1132").then_some(answer)
     });
     assert!(refused.starts_with("SIP/2.0 480 "), "{refused}");
@@ -149,17 +162,7 @@ pub(super) fn a_caller_who_is_a_user_is_shown_by_name_and_an_anonymous_one_may_b
                  umMailboxPolicy: staff\n  extensions: [\"200\"]\n  displayName: Carol\n  \
                  anonymousCallersCanLeaveMessages: false\n  primarySmtpAddress: carol@contoso.example\n";
     site.apply("carol.yaml", carol);
-    let wire = Wire::new(site.caller(), site.router());
-    let mut tries = 0;
-    let redirect = wait_until("carol is served", Duration::from_secs(20), || {
-        tries += 1;
-        let answer = answer(&wire, "sip:200@192.0.2.1", "", &format!("carol-{tries}"));
-        answer.starts_with("SIP/2.0 302 ").then_some(answer)
-    });
-    let target =
-        redirect.split_once("Contact: <").and_then(|(_, rest)| rest.split('>').next()).expect("a Contact");
-    let server = target.split(['@', ';']).nth(1).expect("a host").parse().expect("an address and a port");
-    let there = Wire::new(site.caller(), server);
+    let (_, there) = redirected(site, "sip:200@192.0.2.1", "carol");
     let mut tries = 0;
     // Each server takes up news by itself: until then this one has nobody of that number.
     let refused = wait_until("the mailbox server knows carol", Duration::from_secs(20), || {
@@ -182,13 +185,6 @@ pub(super) fn a_caller_who_is_a_user_is_shown_by_name_and_an_anonymous_one_may_b
 fn call_without_a_number(there: &Wire, call_id: &str) -> String {
     let text = there.text(&Invite { called: "200", diverting: None, call_id });
     let from = text.lines().find(|line| line.starts_with("From: ")).expect("From");
-    there.send(text.replacen(from, "From: <sip:anonymous@anonymous.invalid>;tag=nobody", 1).as_bytes());
-    loop {
-        let answer = there.receive().expect("an answer");
-        // The answers to the calls before are repeated until somebody acknowledges them.
-        let is_this = answer.contains(&format!("\r\nCall-ID: {call_id}\r\n"));
-        if is_this && !answer.starts_with("SIP/2.0 1") {
-            return answer;
-        }
-    }
+    let text = text.replacen(from, "From: <sip:anonymous@anonymous.invalid>;tag=nobody", 1);
+    exchange(there, &text, call_id)
 }
