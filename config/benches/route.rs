@@ -151,7 +151,7 @@ fn tokens(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function("token/verify", |bencher| {
-        bencher.iter(|| verify(&keys, black_box(&token), 1_000_000))
+        bencher.iter(|| verify(&keys, black_box(&token), call_id, 1_000_000))
     });
 }
 

@@ -2,8 +2,13 @@
 //!
 //! Decides its form, its lifetime and who may believe it. Refuses to know the clock and where the
 //! token is carried. It reads `<key id>.<payload>.<tag>`: payload and tag in unpadded base64url,
-//! the tag being HMAC-SHA-256 over everything before it, cut to 128 bits (RFC 2104 section 5).
+//! the tag being HMAC-SHA-256 over `<key id>.<payload>.<Call-ID>`, cut to 128 bits (RFC 2104 section 5).
 //! All its characters may stand in a SIP URI parameter unescaped (RFC 3261 section 25.1).
+//!
+//! The Call-ID is signed and not carried: a token is that of one call, and says nothing about any
+//! other. Retransmissions have the Call-ID of their call, and so has whoever follows a redirect
+//! (RFC 3261 section 8.1.3.4); a branch and a CSeq of their own do not matter. Who follows it under
+//! another Call-ID, as that section allows, is decided on again.
 
 use std::borrow::Cow;
 
@@ -29,7 +34,8 @@ pub const MAX_TOKEN_BYTES: usize = 1536;
 /// The longest payload: format, kind, expiry, four names of 255 bytes with their lengths, a reason.
 const MAX_PAYLOAD_BYTES: usize = 2 + 8 + 4 * 256 + 1;
 
-const FORMAT: u8 = 1;
+/// 1 was not bound to a call.
+const FORMAT: u8 = 2;
 const TAG_BYTES: usize = 16;
 
 /// How a call is to be treated.
@@ -118,8 +124,8 @@ pub enum TokenError {
     /// No key of this id is known.
     #[error("the token was signed with a key that is not known")]
     UnknownKey,
-    /// The tag is not that of the payload.
-    #[error("the signature of the token is wrong")]
+    /// The tag is not that of the payload and the call.
+    #[error("the signature of the token is wrong, or that of another call")]
     WrongTag,
     /// Its time is over.
     #[error("the token has expired")]
@@ -152,17 +158,23 @@ pub fn sign(
     out.push_str(&key.id);
     out.push('.');
     URL_SAFE_NO_PAD.encode_string(payload, out);
-    let tag = tag_over(key, &out[start..]).finalize().into_bytes();
+    let tag = tag_over(key, &out[start..], call_id).finalize().into_bytes();
     out.push('.');
     URL_SAFE_NO_PAD.encode_string(&tag[..TAG_BYTES], out);
     Ok(())
 }
 
-/// Reads a token and believes it only if one of `keys` signed it and its time is not over.
+/// Reads a token and believes it only if one of `keys` signed it for the call of this Call-ID and its
+/// time is not over.
 ///
 /// # Errors
 /// [`TokenError`]. How long the comparison of tags takes says nothing about them.
-pub fn verify(keys: &Keyring, token: &str, now_unix_s: u64) -> Result<Claims<'static>, TokenError> {
+pub fn verify(
+    keys: &Keyring,
+    token: &str,
+    call_id: &str,
+    now_unix_s: u64,
+) -> Result<Claims<'static>, TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::Malformed);
     }
@@ -174,7 +186,7 @@ pub fn verify(keys: &Keyring, token: &str, now_unix_s: u64) -> Result<Claims<'st
         return Err(TokenError::Malformed);
     }
     let key = keys.get(key_id).ok_or(TokenError::UnknownKey)?;
-    tag_over(key, signed).verify_truncated_left(&tag).map_err(|_| TokenError::WrongTag)?;
+    tag_over(key, signed, call_id).verify_truncated_left(&tag).map_err(|_| TokenError::WrongTag)?;
     let (claims, expiry_unix_s) = decode(&payload).ok_or(TokenError::Malformed)?;
     if now_unix_s >= expiry_unix_s {
         return Err(TokenError::Expired);
@@ -182,9 +194,12 @@ pub fn verify(keys: &Keyring, token: &str, now_unix_s: u64) -> Result<Claims<'st
     Ok(claims)
 }
 
-fn tag_over(key: &Key, signed: &str) -> Hmac<Sha256> {
+/// Neither a key id nor a payload has a dot in it, so that nobody can move text between the parts.
+fn tag_over(key: &Key, signed: &str, call_id: &str) -> Hmac<Sha256> {
     let mut mac = key.mac.clone();
     mac.update(signed.as_bytes());
+    mac.update(b".");
+    mac.update(call_id.as_bytes());
     mac
 }
 
@@ -289,7 +304,10 @@ mod tests {
 
     #[test]
     fn a_token_says_what_was_signed() {
-        assert_eq!(verify(&one_key(), &token(&one_key(), CALL_ID, 1_000_000), 1_000_000), Ok(claims()));
+        assert_eq!(
+            verify(&one_key(), &token(&one_key(), CALL_ID, 1_000_000), CALL_ID, 1_000_000),
+            Ok(claims())
+        );
     }
 
     /// Routers and mailbox servers of different versions must agree on it. Computed apart from our
@@ -298,7 +316,7 @@ mod tests {
     fn the_form_is_the_same_in_every_version() {
         assert_eq!(
             token(&one_key(), CALL_ID, 1_000_000),
-            "k1.AQEAAAAAAA9DLQdjb250b3NvA3BieAVhbGljZQMxMDE.euLm1RiBNttIE_Q6wYnTpA"
+            "k1.AgEAAAAAAA9DLQdjb250b3NvA3BieAVhbGljZQMxMDE.N6TlJssBdLSJaocCqDfSqg"
         );
     }
 
@@ -308,7 +326,7 @@ mod tests {
             let diverted = Claims { diverted: Some(diverted), ..claims() };
             let mut token = String::new();
             sign(&one_key(), &diverted, CALL_ID, 0, &mut token).unwrap();
-            assert_eq!(verify(&one_key(), &token, 0), Ok(diverted));
+            assert_eq!(verify(&one_key(), &token, CALL_ID, 0), Ok(diverted));
         }
     }
 
@@ -318,7 +336,7 @@ mod tests {
         sign(&one_key(), &claims(), CALL_ID, 0, &mut out).unwrap();
         let token = out.strip_prefix("sip:101@192.0.2.1;um=").unwrap();
         assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{token}");
-        assert_eq!(verify(&one_key(), token, 0), Ok(claims()));
+        assert_eq!(verify(&one_key(), token, CALL_ID, 0), Ok(claims()));
     }
 
     #[test]
@@ -344,8 +362,8 @@ mod tests {
     fn a_token_lives_for_one_to_two_windows() {
         for now_unix_s in 1_000_000..1_000_240 {
             let token = token(&one_key(), CALL_ID, now_unix_s);
-            assert_eq!(verify(&one_key(), &token, now_unix_s + 120), Ok(claims()));
-            assert_eq!(verify(&one_key(), &token, now_unix_s + 240), Err(TokenError::Expired));
+            assert_eq!(verify(&one_key(), &token, CALL_ID, now_unix_s + 120), Ok(claims()));
+            assert_eq!(verify(&one_key(), &token, CALL_ID, now_unix_s + 240), Err(TokenError::Expired));
         }
     }
 
@@ -355,15 +373,28 @@ mod tests {
         let both = keys(&[key("new", 2), key("old", 1)]);
         let new = keys(&[key("new", 2)]);
         assert!(token(&both, CALL_ID, 0).starts_with("new."));
-        assert_eq!(verify(&both, &token(&old, CALL_ID, 0), 0), Ok(claims()));
-        assert_eq!(verify(&new, &token(&both, CALL_ID, 0), 0), Ok(claims()));
-        assert_eq!(verify(&new, &token(&old, CALL_ID, 0), 0), Err(TokenError::UnknownKey));
+        assert_eq!(verify(&both, &token(&old, CALL_ID, 0), CALL_ID, 0), Ok(claims()));
+        assert_eq!(verify(&new, &token(&both, CALL_ID, 0), CALL_ID, 0), Ok(claims()));
+        assert_eq!(verify(&new, &token(&old, CALL_ID, 0), CALL_ID, 0), Err(TokenError::UnknownKey));
+    }
+
+    #[test]
+    fn a_token_is_that_of_one_call() {
+        let token = token(&one_key(), CALL_ID, 0);
+        for other in
+            ["", "a84b4c76e66710@192.0.2.1", "A84b4c76e66710@192.0.2.10", "a84b4c76e66710@192.0.2.10."]
+        {
+            assert_eq!(verify(&one_key(), &token, other, 0), Err(TokenError::WrongTag), "{other}");
+        }
+        let (signed, tag) = token.rsplit_once('.').unwrap();
+        let moved = format!("{signed}.a84b4c76e66710@192.0.2.{tag}");
+        assert!(verify(&one_key(), &moved, "10", 0).is_err(), "no text moves between the parts");
     }
 
     #[test]
     fn another_secret_under_the_same_name_is_another_key() {
         let other = keys(&[key("k1", 8)]);
-        assert_eq!(verify(&one_key(), &token(&other, CALL_ID, 0), 0), Err(TokenError::WrongTag));
+        assert_eq!(verify(&one_key(), &token(&other, CALL_ID, 0), CALL_ID, 0), Err(TokenError::WrongTag));
     }
 
     #[test]
@@ -375,7 +406,7 @@ mod tests {
                 let mut bytes = good.clone().into_bytes();
                 bytes[index] ^= 1 << bit;
                 if let Ok(flipped) = String::from_utf8(bytes) {
-                    assert!(verify(&both, &flipped, 0).is_err(), "bit {bit} of byte {index}");
+                    assert!(verify(&both, &flipped, CALL_ID, 0).is_err(), "bit {bit} of byte {index}");
                 }
             }
         }
@@ -385,13 +416,13 @@ mod tests {
     fn a_token_with_anything_missing_or_added_is_refused() {
         let good = token(&one_key(), CALL_ID, 0);
         for length in 0..good.len() {
-            assert!(verify(&one_key(), &good[..length], 0).is_err(), "{length}");
+            assert!(verify(&one_key(), &good[..length], CALL_ID, 0).is_err(), "{length}");
         }
         for changed in [format!("{good}A"), format!("{good}="), format!(" {good}"), format!("{good}.{good}")]
         {
-            assert!(verify(&one_key(), &changed, 0).is_err(), "{changed}");
+            assert!(verify(&one_key(), &changed, CALL_ID, 0).is_err(), "{changed}");
         }
-        assert_eq!(verify(&one_key(), &"A".repeat(1537), 0), Err(TokenError::Malformed));
+        assert_eq!(verify(&one_key(), &"A".repeat(1537), CALL_ID, 0), Err(TokenError::Malformed));
     }
 
     #[test]
@@ -414,14 +445,14 @@ mod tests {
             let mut token = String::new();
             sign(&one_key(), &claims, &call_id, now_unix_s, &mut token).unwrap();
             prop_assert!(token.len() <= MAX_TOKEN_BYTES);
-            let verified = verify(&one_key(), &token, now_unix_s);
+            let verified = verify(&one_key(), &token, &call_id, now_unix_s);
             // Where the clock cannot count further, nothing can expire later than it stands.
             prop_assert!(verified == Ok(claims) || now_unix_s > u64::MAX - 2 * WINDOW_S);
         }
 
         #[test]
         fn whatever_is_not_signed_is_refused(token in ".*") {
-            prop_assert!(verify(&one_key(), &token, 0).is_err());
+            prop_assert!(verify(&one_key(), &token, CALL_ID, 0).is_err());
         }
     }
 }

@@ -195,11 +195,12 @@ fn no_storage(text: &str) -> Refused {
     Refused::because(Code::StorageUnavailable, text.to_owned())
 }
 
-/// What a router decided, if it is to be believed: the token is valid, came back from the very
-/// gateway that was redirected, and names a mailbox that still is where it was.
+/// What a router decided, if it is to be believed: the token is that of this call, came back from the
+/// very gateway that was redirected, and names a mailbox that still is where it was.
 fn by_token(served: &Served, gateway: &Gateway, invite: &Message<'_>, now_unix_s: u64) -> Option<Target> {
     let uri = sip::Uri::parse(invite.uri()?).ok()?;
-    let claims = token::verify(&served.keys, uri.param(TOKEN_PARAMETER)?, now_unix_s).ok()?;
+    let (token, call_id) = (uri.param(TOKEN_PARAMETER)?, invite.call_id().ok()?);
+    let claims = token::verify(&served.keys, token, call_id, now_unix_s).ok()?;
     if claims.gateway != gateway.name {
         return None;
     }

@@ -271,10 +271,11 @@ fn check_onward(snapshot: &Snapshot, request: &Message<'_>, now_unix_s: u64) -> 
                     the PBX and its proxies";
         return Err(Refused::new(Code::TooManyHops, text));
     }
-    // Whoever follows a redirect does so with the Max-Forwards that it began with, so that a loop
-    // through a redirect server has no other end (RFC 3261 section 16.7).
+    // Whoever follows a redirect does so with the Max-Forwards and the Call-ID that it began with, so that
+    // a loop through a redirect server has no other end (RFC 3261 section 16.7).
     let token = request.request_uri().and_then(|uri| uri.param(TOKEN_PARAMETER));
-    if token.is_some_and(|token| verify(&snapshot.keys, token, now_unix_s).is_ok()) {
+    let call_id = request.call_id().unwrap_or_default();
+    if token.is_some_and(|token| verify(&snapshot.keys, token, call_id, now_unix_s).is_ok()) {
         let text = "the call was redirected already; send it to the address in Contact, not to a router";
         return Err(Refused::new(Code::LoopDetected, text));
     }

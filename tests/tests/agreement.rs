@@ -137,7 +137,8 @@ fn expected(table: &Table, call: &Drawn) -> (u16, String) {
 fn mailbox(answer: &str, keys: &Keyring) -> String {
     let token = answer.split(";um=").nth(1).and_then(|rest| rest.split('>').next()).expect("a token");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-    verify(keys, token, now.as_secs()).expect("a token of this house").mailbox.into_owned()
+    let call_id = answer.lines().find_map(|line| line.strip_prefix("Call-ID: ")).expect("a Call-ID");
+    verify(keys, token, call_id.trim(), now.as_secs()).expect("a token of this house").mailbox.into_owned()
 }
 
 #[test]

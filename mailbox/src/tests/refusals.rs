@@ -184,7 +184,10 @@ fn signed(stage: &Stage, gateway: &str, at_ms: u64, diverted: Option<DivertReaso
 }
 
 fn call_with(stage: &mut Stage, token: &str) {
-    let mut caller = Caller::new();
+    call_as(Caller::new(), stage, token);
+}
+
+fn call_as(mut caller: Caller, stage: &mut Stage, token: &str) {
     let uri = format!("sip:199@192.0.2.20:5062;transport=udp;um={token}");
     let request = caller.request_to(&uri, "INVITE", 1, &offer_at(CALLER, "0 101", "sendrecv"));
     stage.hears(&request);
@@ -245,6 +248,58 @@ fn a_token_that_is_old_forged_or_of_another_gateway_decides_nothing() {
         let mut stage = Stage::new();
         call_with(&mut stage, token);
         assert!(stage.last("SIP/2.0 404").contains("UM1110 NoSuchUser"), "{token}");
+    }
+}
+
+#[test]
+fn a_token_is_worth_nothing_to_another_call_of_the_same_gateway() {
+    let mut stage = Stage::new();
+    let token = token(&stage, "pbx", EPOCH_MS);
+    call_with(&mut stage, &token);
+    assert_eq!(stage.facts().mailbox, "bob");
+    call_as(Caller::numbered(1), &mut stage, &token);
+    let answer = stage.last("SIP/2.0 404");
+    assert!(answer.contains("call-1@") && answer.contains("UM1110 NoSuchUser"), "{answer}");
+}
+
+/// A proxy that follows the redirect itself puts a branch of its own before that of the caller
+/// (RFC 3261 section 16.6); and what is lost on the way is sent again.
+#[test]
+fn a_token_comes_back_by_a_proxy_and_more_than_once() {
+    let mut stage = Stage::new();
+    let uri = format!("sip:199@192.0.2.20:5062;transport=udp;um={}", token(&stage, "pbx", EPOCH_MS));
+    let mut caller = Caller::new();
+    let request = caller.request_to(&uri, "INVITE", 1, &offer_at(CALLER, "0 101", "sendrecv"));
+    let by_proxy = "Via: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK-proxy-2\r\nVia: ";
+    let request = request.replacen("Via: ", by_proxy, 1);
+    stage.hears(&request);
+    stage.hears(&request);
+    assert_eq!(stage.metrics.slots().taken(), 1);
+    caller.learn_tag(&stage);
+    caller.ack(&mut stage);
+    stage.advance(440);
+    assert_eq!((stage.facts().mailbox.as_str(), stage.facts().called.as_str()), ("bob", "102"));
+}
+
+#[test]
+fn a_token_holds_until_it_expires_and_its_key_is_gone() {
+    let signed_at = |at_ms| token(&Stage::new(), "pbx", at_ms);
+    let k1 = "  - {id: k1, secret: \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}";
+    let k2 = "  - {id: k2, secret: \"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\"}";
+    let overlap = format!("{k2}\n{k1}");
+    let with_keys = |keys: &str| Stage::but(k1, keys);
+    // Every token lives for 120 s, and none for 240 s.
+    for (keys, signed_ms, holds) in [
+        (k1, EPOCH_MS, true),
+        (&overlap, EPOCH_MS, true),
+        (k2, EPOCH_MS, false),
+        (k1, EPOCH_MS - 120_000, true),
+        (k1, EPOCH_MS - 240_000, false),
+    ] {
+        let mut stage = with_keys(keys);
+        call_with(&mut stage, &signed_at(signed_ms));
+        assert_eq!(stage.count("SIP/2.0 200 OK"), usize::from(holds), "{keys} {signed_ms}");
+        assert_eq!(stage.count("SIP/2.0 404 Not Found"), usize::from(!holds), "{keys} {signed_ms}");
     }
 }
 

@@ -23,8 +23,8 @@ fn an_invite_is_redirected_to_the_server_that_hosts_the_mailbox() {
          To: <sip:101@127.0.0.1>;tag=90d92f7e90b11323\r\n\
          Call-ID: 8b1f@192.0.2.1\r\n\
          CSeq: 1 INVITE\r\n\
-         Contact: <sip:101@192.0.2.11:5062;transport=udp;um=k1.AQEAAAAAcT-z3gdjb250b3NvA3BieAVhbGljZQMxMDE\
-         .AvswWAAEuezmYrgOH-qheQ>;expires=120\r\n\
+         Contact: <sip:101@192.0.2.11:5062;transport=udp;um=k1.AgEAAAAAcT-z3gdjb250b3NvA3BieAVhbGljZQMxMDE\
+         .GS-yyW2rY5SZhU5cJz9kng>;expires=120\r\n\
          Content-Length: 0\r\n\r\n"
     );
     let said = claims(&answer).remove(0);

@@ -151,7 +151,7 @@ pub(crate) fn claims(answer: &str) -> Vec<Claims<'static>> {
         .iter()
         .map(|contact| {
             let token = contact.split(";um=").nth(1).unwrap().split('>').next().unwrap();
-            verify(&keys, token, NOW_UNIX_S).unwrap()
+            verify(&keys, token, header(answer, "Call-ID")[0], NOW_UNIX_S).unwrap()
         })
         .collect()
 }
