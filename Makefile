@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run image test check lint generate soak bench bench-router cluster clean
+.PHONY: help run image test check lint generate soak bench bench-router fuzz cluster clean
 
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.1
 TOOLS := $(CURDIR)/target/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
@@ -62,6 +63,10 @@ bench-router:
 	@cargo build --release --bin umbriel-bench
 	@mkdir -p target/bench
 	@target/release/umbriel-bench router target/release/umbriel $(or $(SECONDS),1.5) $(or $(ROUNDS),5) target/bench/router.jsonl
+
+fuzz: ## Look for inputs that break the readers of SIP, 10 minutes each (ONLY=uri, MINUTES=60)
+	@tests/need fuzz $(CARGO_FUZZ) $(TOOLS)
+	@fuzz/run $(or $(MINUTES),10) $(ONLY)
 
 clean: ## Remove what was built and the state of `make run`
 	@rm -rf target run

@@ -1,85 +1,21 @@
 //! Whatever arrives, reading it ends, does not panic and agrees with itself.
 //!
-//! Decides which inputs are tried: bytes of any kind, and the torture messages with small harms done to
-//! them. What each message means is tested elsewhere.
+//! Decides which inputs are tried: bytes of any kind, the torture messages with small harms done to them,
+//! and what the fuzzers below `fuzz/` have kept. What each message means is tested elsewhere.
 
 mod messages;
+mod readers;
+
+#[path = "readers/corpus.rs"]
+mod corpus;
+
+use std::fs;
+use std::path::Path;
 
 use messages::{Outcome, RFC4475, RFC5118};
 use proptest::prelude::*;
-use umbriel_sip::{
-    Frame, Framer, Message, Name, NameAddr, Peer, Request, Response, Transport, Uri, Via, called, caller,
-    diverter, scan, scan_head, unfold,
-};
-
-fn peer() -> Peer {
-    Peer {
-        transport: Transport::Udp,
-        address: "192.0.2.1:5060".parse().expect("an address"),
-        connection: None,
-    }
-}
-
-/// Reads everything that can be read of a message, and answers it.
-fn exhaust(message: &Message<'_>) {
-    let _ = (message.check_request(), message.check_response());
-    let _ = (message.top_via(), message.from(), message.to(), message.call_id(), message.cseq());
-    let _ = (called(message), caller(message), diverter(message));
-    let _ = message.uri().map(Uri::parse);
-    for (name, raw_name, _) in message.all() {
-        let _ = message.header_named(raw_name);
-        for value in message.values(name) {
-            let _ = (Via::parse(value), unfold(value));
-            if let Ok(value) = NameAddr::parse(value) {
-                let _ = (value.display_name(), value.tag(), value.uri.number(), value.uri.user_decoded());
-                let _ =
-                    (value.uri.params().count(), value.uri.headers().count(), value.params.iter().count());
-            }
-        }
-    }
-    let mut out = Vec::new();
-    Response::to(message, &peer(), 400, "Bad Request", &mut out).to_tag("t").record_route().finish();
-    let answer = scan(&out);
-    // An answer has as many headers as the request and its own three, so that it may have too many.
-    if message.all().count() < 90 {
-        assert_eq!(answer.expect("an answer that can be read").status(), Some(400));
-    }
-}
-
-fn read(bytes: &[u8]) {
-    let head = scan_head(bytes);
-    if let Ok(message) = scan(bytes) {
-        let whole = head.as_ref().expect("what can be scanned has a head");
-        assert_eq!(whole.all().count(), message.all().count());
-        assert!(message.bytes().ends_with(message.body()));
-        exhaust(&message);
-    }
-    if let Ok(message) = head {
-        exhaust(&message);
-    }
-}
-
-/// What a framer makes of a stream that comes in pieces of `size` bytes.
-fn framed(bytes: &[u8], size: usize) -> Vec<Option<Vec<u8>>> {
-    let mut framer = Framer::new();
-    let mut found = Vec::new();
-    for piece in bytes.chunks(size) {
-        framer.push(piece);
-        loop {
-            match framer.next() {
-                Ok(Some(Frame::Message(bytes))) => {
-                    let message = scan(bytes).expect("what was framed can be scanned");
-                    assert_eq!(message.bytes(), bytes);
-                    found.push(Some(bytes.to_vec()));
-                }
-                Ok(Some(Frame::Ping)) => found.push(None),
-                Ok(None) => break,
-                Err(_) => return found,
-            }
-        }
-    }
-    found
-}
+use readers::{READERS, framed, peer, read};
+use umbriel_sip::{Name, NameAddr, Request, Response, Uri, Via, scan};
 
 fn harmed() -> impl Strategy<Value = Vec<u8>> {
     let all: Vec<Vec<u8>> = RFC4475.iter().chain(&RFC5118).map(messages::Case::wire).collect();
@@ -210,5 +146,112 @@ fn every_torture_message_is_answered_or_dropped_without_harm() {
         read(&case.wire());
         let known = matches!(case.outcome, Outcome::Accepted | Outcome::Answered(_) | Outcome::Dropped);
         assert!(known, "{} ({}): {}", case.name, case.section, case.because);
+    }
+}
+
+/// Harmed inputs of each reader: some seconds in all. `make fuzz` looks longer.
+const HARMED: usize = 5_000;
+
+/// Inputs longer than this are replayed and not harmed, because each takes as long as many short ones.
+const HARMED_BYTES: usize = 2_000;
+
+/// What parsers stumble over.
+const PIECES: [&[u8]; 20] = [
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\r",
+    b"\n",
+    b"\0",
+    b"\xff",
+    b"\xc3\xa9",
+    b"%",
+    b"%00",
+    b"\"",
+    b"\\",
+    b"<",
+    b">",
+    b";",
+    b",",
+    b"=",
+    b":",
+    b"[::",
+    b"4294967296",
+    b" ",
+];
+
+/// The inputs of a reader: those that are kept, and for the scanner the torture messages.
+fn inputs(reader: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../fuzz/corpus/{reader}.txt"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let kept = corpus::unpack(&text);
+    let torture = messages::RFC4475.iter().chain(&messages::RFC5118).filter(|_| reader == "scanner");
+    kept.into_iter().chain(torture.map(messages::Case::wire)).collect()
+}
+
+/// Chance that is the same at every run (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let limit = u64::try_from(limit).expect("a length");
+        usize::try_from((mixed ^ (mixed >> 31)) % limit).expect("below a length")
+    }
+
+    /// Harms `bytes` in one place: takes some away, puts a piece in, or copies from elsewhere.
+    fn harm(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
+        let at = self.below(bytes.len() + 1);
+        let end = (at + self.below(8)).min(bytes.len());
+        let from = self.below(other.len() + 1);
+        let to = (from + self.below(40)).min(other.len());
+        match self.below(4) {
+            0 => drop(bytes.drain(at..end)),
+            1 => drop(bytes.splice(at..end, PIECES[self.below(PIECES.len())].iter().copied())),
+            2 => drop(bytes.splice(at..end, other[from..to].iter().copied())),
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << self.below(8);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn inputs_are_kept_to_the_byte() {
+    let inputs = [b"".to_vec(), (0..=255).collect(), b"\\x41 \\\r\n\"'".to_vec()];
+    let mut kept = corpus::unpack(&corpus::pack(&inputs));
+    kept.sort();
+    let mut wanted = inputs.to_vec();
+    wanted.sort();
+    assert_eq!(kept, wanted);
+}
+
+#[test]
+fn every_kept_input_is_read_or_refused() {
+    for (name, reader) in READERS {
+        let inputs = inputs(name);
+        assert!(inputs.len() >= 10, "{name}: a corpus");
+        inputs.iter().for_each(|input| reader(input));
+    }
+}
+
+#[test]
+fn every_kept_input_with_small_harms_is_read_or_refused() {
+    for (name, reader) in READERS {
+        let inputs: Vec<_> = inputs(name).into_iter().filter(|input| input.len() <= HARMED_BYTES).collect();
+        let mut chance = Chance(1);
+        for _ in 0..HARMED {
+            let mut bytes = inputs[chance.below(inputs.len())].clone();
+            for _ in 0..=chance.below(4) {
+                let other = &inputs[chance.below(inputs.len())];
+                chance.harm(&mut bytes, other);
+            }
+            let read = std::panic::catch_unwind(|| reader(&bytes));
+            assert!(read.is_ok(), "{name}: {:?}", String::from_utf8_lossy(&bytes));
+        }
     }
 }

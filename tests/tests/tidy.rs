@@ -29,6 +29,7 @@ const IO_FILES: &[&str] = &[
     "bench/src/",
     "tests/",
     "crds/examples/generate.rs",
+    "sip/examples/corpus.rs",
     "operator/src/folder.rs",
     "operator/src/disk.rs",
     "operator/src/standalone.rs",
