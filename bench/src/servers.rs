@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use config::{
     Certificate, DATABASES, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox,
     MailboxServer, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus, StartupMode, TokenKey,
-    UriType, VoIPSecurity,
+    UnknownPeers, UriType, VoIPSecurity,
 };
 
 use crate::call::{DIGITS, FIRST_EXTENSION, Transport};
@@ -184,6 +184,7 @@ pub(crate) fn umbriel(place: &Place, name: &str, size: Size) -> io::Result<(Serv
             listeners: Listeners { udp: Some(clear), tcp: Some(clear), tls: Some(tls) },
             certificate: Some(place.certificate.clone()),
         },
+        unknown_peers: UnknownPeers::Refuse,
         // 32 bytes in base64.
         token_keys: vec![TokenKey { id: "k1".to_owned(), secret: format!("{}=", "A".repeat(43)) }],
         directory: directory(size),

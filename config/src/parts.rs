@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::document;
 use crate::{
     CallSettings, Certificate, ConfigError, DATABASES, Delivery, Directory, Keyring, Mailbox, MailboxConfig,
-    Owner, RouterConfig, S3Keys, ServerIdentity, Store, TokenKey, database_of,
+    Owner, RouterConfig, S3Keys, ServerIdentity, Store, TokenKey, UnknownPeers, database_of,
 };
 
 pub use reader::{Awaited, Folder, Lack, ReadError, Reader, Reading};
@@ -118,6 +118,9 @@ pub struct RouterIndex {
     pub generation: u64,
     /// Who this server is, without its certificate.
     pub server: ServerIdentity,
+    /// What peers get that are no gateway.
+    #[serde(default, skip_serializing_if = "UnknownPeers::are_refused")]
+    pub unknown_peers: UnknownPeers,
     /// The digest of every other file of this generation.
     pub parts: BTreeMap<String, String>,
 }
@@ -223,6 +226,7 @@ impl RouterConfig {
             schema_version: self.schema_version,
             generation: self.generation,
             server: self.server.clone(),
+            unknown_peers: self.unknown_peers,
             parts: digests(&files),
         };
         files.insert(ROUTER_FILE.into(), index.to_yaml()?.into_bytes());

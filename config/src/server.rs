@@ -24,6 +24,9 @@ pub struct RouterConfig {
     pub generation: u64,
     /// Who this server is and which ports it listens on.
     pub server: ServerIdentity,
+    /// What peers get that are no gateway.
+    #[serde(default, skip_serializing_if = "UnknownPeers::are_refused")]
+    pub unknown_peers: UnknownPeers,
     /// Keys of the redirect token: the first signs, all of them verify.
     pub token_keys: Vec<TokenKey>,
     /// What calls are decided on.
@@ -133,6 +136,22 @@ pub enum StartupMode {
     TLS,
     /// UDP, TCP and TLS.
     Dual,
+}
+
+/// What a router answers to peers that are no gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnknownPeers {
+    /// A refusal, at most once in a second, and by datagram none that is longer than the request.
+    #[default]
+    Refuse,
+    /// Nothing.
+    Ignore,
+}
+
+impl UnknownPeers {
+    pub(crate) fn are_refused(&self) -> bool {
+        *self == UnknownPeers::Refuse
+    }
 }
 
 /// One key of the redirect token (decision 10).

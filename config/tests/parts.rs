@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use umbriel_config::parts::{Files, Lack, MAILBOX_FILE, ReadError, Reader, SITE_FILE, database_file, digest};
 use umbriel_config::{
     CallSettings, Certificate, ConfigError, Delivery, Directory, Language, Listeners, Mailbox, MailboxConfig,
-    Owner, RouterConfig, S3, S3Keys, ServerIdentity, ServerStatus, StartupMode, Store, TokenKey, database_of,
+    Owner, RouterConfig, S3, S3Keys, ServerIdentity, ServerStatus, StartupMode, Store, TokenKey,
+    UnknownPeers, database_of,
 };
 
 const SECRET: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -79,6 +80,7 @@ fn router(config: &MailboxConfig) -> RouterConfig {
         schema_version: config.schema_version,
         generation: config.generation,
         server: config.server.clone(),
+        unknown_peers: UnknownPeers::Ignore,
         token_keys: config.token_keys.clone(),
         directory: config.directory.clone(),
     }

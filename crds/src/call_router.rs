@@ -87,6 +87,10 @@ pub struct UMCallRouterSpec {
     /// to try again.
     #[serde(default)]
     pub status: ServerStatus,
+    /// What peers get that are no UMIPGateway: Refuse answers each of them at most once in a second, by
+    /// UDP with no more bytes than it sent; Ignore answers none.
+    #[serde(default)]
+    pub unknown_peers: UnknownPeers,
     /// How callers reach it in a cluster: Pod at the addresses of its pods, LoadBalancer at the
     /// address of a Service, NodePort at its nodes and the ports of a Service, Host at its nodes and
     /// its own ports.
@@ -97,6 +101,16 @@ pub struct UMCallRouterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
     pub certificate_secret: Option<String>,
+}
+
+/// What a router answers to peers that are no gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UnknownPeers {
+    /// A small refusal now and then.
+    #[default]
+    Refuse,
+    /// Nothing.
+    Ignore,
 }
 
 impl UMCallRouterSpec {

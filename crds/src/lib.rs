@@ -22,7 +22,7 @@ mod service;
 mod status;
 mod violation;
 
-pub use call_router::{UMCallRouter, UMCallRouterSpec};
+pub use call_router::{UMCallRouter, UMCallRouterSpec, UnknownPeers};
 pub use dial_plan::{DefaultLanguage, UMDialPlan, UMDialPlanSpec, UMDialPlanStatus, UriType, VoIPSecurity};
 pub use hunt_group::{UMHuntGroup, UMHuntGroupSpec};
 pub use ip_gateway::{GatewayStatus, UMIPGateway, UMIPGatewaySpec, UMIPGatewayStatus};

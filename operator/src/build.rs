@@ -25,6 +25,7 @@ use crate::hosting::hosts;
 use crate::memory::Memory;
 use crate::problem::Problem;
 use crate::store_keys::StoreKeys;
+use crate::translate;
 use crate::workloads::{FIRST_MEDIA_PORT, STORE_DIR, media_ports};
 use crate::world::{Generations, Key, ObjectRef, PartName, PartRef, TlsSecret, World};
 use crate::written::Written;
@@ -247,18 +248,19 @@ fn router_indices(
 ) -> BTreeMap<Key, Document<RouterIndex>> {
     let document = |key: &&Key| {
         let before = observed.of(key);
-        let (server, certificate) = match linked.routers.get(*key) {
+        let (server, unknown_peers, certificate) = match linked.routers.get(*key) {
             Some(server) => {
                 let spec = server.spec;
                 let identity = identity(key, spec.status, spec.um_startup_mode, router_listeners(spec));
-                (identity, certificate_digests(server.secret))
+                (identity, translate::unknown_peers(spec.unknown_peers), certificate_digests(server.secret))
             }
-            None => (before?.server.clone(), last_own(&before?.parts)),
+            None => (before?.server.clone(), before?.unknown_peers, last_own(&before?.parts)),
         };
         let mut index = RouterIndex {
             schema_version: SCHEMA_VERSION,
             generation: before.map_or(0, |index| index.generation),
             server,
+            unknown_peers,
             parts: common.digests(&key.namespace, certificate, before.map(|before| &before.parts)),
         };
         if before != Some(&index) {

@@ -21,6 +21,14 @@ pub(crate) fn server_status(status: crds::ServerStatus) -> config::ServerStatus 
     }
 }
 
+/// `unknownPeers`.
+pub(crate) fn unknown_peers(peers: crds::UnknownPeers) -> config::UnknownPeers {
+    match peers {
+        crds::UnknownPeers::Refuse => config::UnknownPeers::Refuse,
+        crds::UnknownPeers::Ignore => config::UnknownPeers::Ignore,
+    }
+}
+
 /// `status` of a gateway.
 pub(crate) fn gateway_status(status: crds::GatewayStatus) -> config::GatewayStatus {
     match status {

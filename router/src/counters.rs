@@ -36,6 +36,10 @@ pub enum Dropped {
     Ack,
     /// A router asks nothing, so nobody has to answer it.
     Response,
+    /// It is from a peer that is no gateway, and that had its answer or gets none.
+    UnknownPeer,
+    /// Its answer would be longer than itself, and nobody knows whose address it shows.
+    TooShort,
 }
 
 impl Counters {
@@ -115,7 +119,14 @@ impl Counters {
 }
 
 impl Dropped {
-    const ALL: [Dropped; 4] = [Dropped::Noise, Dropped::KeepAlive, Dropped::Ack, Dropped::Response];
+    const ALL: [Dropped; 6] = [
+        Dropped::Noise,
+        Dropped::KeepAlive,
+        Dropped::Ack,
+        Dropped::Response,
+        Dropped::UnknownPeer,
+        Dropped::TooShort,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -123,6 +134,8 @@ impl Dropped {
             Dropped::KeepAlive => "keep_alive",
             Dropped::Ack => "ack",
             Dropped::Response => "response",
+            Dropped::UnknownPeer => "unknown_peer",
+            Dropped::TooShort => "too_short",
         }
     }
 }

@@ -12,6 +12,7 @@ mod refuse;
 mod router;
 mod server;
 mod snapshot;
+mod strangers;
 
 pub use counters::{Counters, Dropped};
 pub use router::{ALLOW, Router, State};

@@ -9,6 +9,7 @@
 //! - A CANCEL is answered by 200, as section 8.3 asks of a redirect server. It changes nothing, for
 //!   the INVITE has had its final answer before the CANCEL can arrive.
 //! - OPTIONS is answered by 200 in service and 503 otherwise, whoever asks: probes are no gateways.
+//! - Whoever is no gateway gets as little as `strangers` says.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -24,10 +25,11 @@ use runtime::{Now, Outbox};
 use sip::{Message, Method, Name, Peer, Response, ScanError, StartLine, Transport};
 
 use crate::answer::{TOKEN_PARAMETER, contacts};
-use crate::budget::Budget;
+use crate::budget::{Budget, CALL_LINES_PER_SECOND, STRANGER_LINES_PER_SECOND};
 use crate::counters::{Counters, Dropped};
 use crate::refuse::Refused;
 use crate::snapshot::Snapshot;
+use crate::strangers::Strangers;
 
 /// The methods that are served, as in `Allow`.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, OPTIONS";
@@ -40,13 +42,15 @@ const SUPPORTED: &[&str] = &[];
 pub struct State {
     snapshot: ArcSwap<Snapshot>,
     draining: AtomicBool,
+    strangers: Strangers,
 }
 
 impl State {
     /// One that begins with this configuration.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        State { snapshot: ArcSwap::new(snapshot), draining: AtomicBool::new(false) }
+        let strangers = Strangers::new(snapshot.tag_key());
+        State { snapshot: ArcSwap::new(snapshot), draining: AtomicBool::new(false), strangers }
     }
 
     /// Answers by this configuration from now on, and gives the one before.
@@ -78,7 +82,8 @@ pub struct Router {
     state: Arc<State>,
     counters: Counters,
     pieces: Pieces,
-    budget: Budget,
+    call_lines: Budget,
+    stranger_lines: Budget,
 }
 
 /// Texts that are written anew for each request, kept so that none is made for it.
@@ -105,7 +110,13 @@ impl Router {
     /// A router that answers by `state`.
     #[must_use]
     pub fn new(state: Arc<State>, counters: Counters) -> Self {
-        Router { state, counters, pieces: Pieces::default(), budget: Budget::default() }
+        Router {
+            state,
+            counters,
+            pieces: Pieces::default(),
+            call_lines: Budget::new("calls", CALL_LINES_PER_SECOND),
+            stranger_lines: Budget::new("unknown peers", STRANGER_LINES_PER_SECOND),
+        }
     }
 
     /// Answers one datagram, or one message of a connection.
@@ -113,6 +124,13 @@ impl Router {
         // Whatever else is in it, an ACK is never answered.
         if bytes.starts_with(b"ACK ") {
             return self.counters.count_dropped(Dropped::Ack);
+        }
+        let snapshot = self.state.snapshot.load();
+        let from = peer.address.ip();
+        let is_stranger = snapshot.table.gateway_at(from).is_none();
+        // Before anything is read: this is what a flood costs.
+        if is_stranger && self.state.strangers.is_done_with(snapshot.unknown_peers, from, now_unix_s) {
+            return self.counters.count_dropped(Dropped::UnknownPeer);
         }
         let (scanned, head) = (sip::scan(bytes), OnceCell::new());
         // A message is large, and stays where it is.
@@ -134,28 +152,46 @@ impl Router {
             }
             Some(method) => method,
         };
-        let is_call = method == Method::Invite;
-        if is_call {
+        if is_stranger && !self.state.strangers.take_answer(from, now_unix_s) {
+            return self.counters.count_dropped(Dropped::UnknownPeer);
+        }
+        if method == Method::Invite {
             self.counters.count_received();
         }
-        let snapshot = self.state.snapshot.load();
         let answer = match fault {
             Some(refused) => Err(refused),
             None => self.decide(&snapshot, request, method, &peer, now_unix_s),
         };
         if let Err(refused) = &answer {
-            self.counters.count_refused(is_call, refused.code);
-            match self.budget.spend(now_unix_s) {
-                true if is_call => log_refused(request, &peer, refused),
+            self.counters.count_refused(method == Method::Invite, refused.code);
+            let budget = if is_stranger { &mut self.stranger_lines } else { &mut self.call_lines };
+            match budget.spend(now_unix_s) {
+                true if method == Method::Invite => log_refused(request, &peer, refused),
                 true => log_refused_request(request, &peer, refused),
                 false => (),
             }
         }
         let tag = snapshot.to_tag(request);
+        // Nobody knows that a stranger's datagram came from where it says.
+        let most = (is_stranger && peer.transport == Transport::Udp).then_some(bytes.len());
         let pieces = &mut self.pieces;
+        let mut is_sent = true;
         out.sip_with(sip::reply_peer(request, peer), |buffer| {
+            let start = buffer.len();
+            let fits = |buffer: &[u8]| most.is_none_or(|most| buffer.len() - start <= most);
             write(request, &peer, &answer, tag.as_str(), pieces, buffer);
+            if !fits(buffer) {
+                buffer.truncate(start);
+                write_bare(request, &peer, &answer, tag.as_str(), buffer);
+            }
+            if !fits(buffer) {
+                buffer.truncate(start);
+                is_sent = false;
+            }
         });
+        if !is_sent {
+            self.counters.count_dropped(Dropped::TooShort);
+        }
     }
 
     fn decide(
@@ -247,7 +283,7 @@ impl Router {
         let claims = Claims::of(&route, diverted);
         contacts(snapshot, &route, &claims, request, &call, now_unix_s, &mut self.pieces)?;
         self.counters.count_redirected();
-        if self.budget.spend(now_unix_s) {
+        if self.call_lines.spend(now_unix_s) {
             tracing::info!(
                 target: "umbriel::call",
                 event = "redirected",
@@ -351,6 +387,23 @@ fn write(
             refused.headers(response, &mut pieces.scratch).finish();
         }
     }
+}
+
+/// The same without a word that the status does not need.
+fn write_bare(
+    request: &Message<'_>,
+    peer: &Peer,
+    answer: &Result<Answer, Refused>,
+    tag: &str,
+    out: &mut Vec<u8>,
+) {
+    let status = match answer {
+        Ok(Answer::Redirect) => 302,
+        Ok(Answer::Ok(_)) => 200,
+        Err(refused) => refused.code.sip_status(),
+    };
+    let phrase = if status == 200 { "OK" } else { sip::reason_phrase(status) };
+    Response::to(request, peer, status, phrase, out).to_tag(tag).finish();
 }
 
 impl runtime::Core for Router {

@@ -5,7 +5,7 @@
 
 use std::hash::Hasher;
 
-use config::{KeyError, Keyring, RouterConfig, ServerIdentity, ServerStatus, Table};
+use config::{KeyError, Keyring, RouterConfig, ServerIdentity, ServerStatus, Table, UnknownPeers};
 use sip::Message;
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24Of128};
@@ -20,6 +20,7 @@ pub struct Snapshot {
     pub(crate) identity: ServerIdentity,
     pub(crate) table: Table,
     pub(crate) keys: Keyring,
+    pub(crate) unknown_peers: UnknownPeers,
     tag_key: [u8; 16],
 }
 
@@ -39,6 +40,7 @@ impl Snapshot {
             identity: config.server.clone(),
             table: Table::compile(&config.directory, &config.server),
             keys,
+            unknown_peers: config.unknown_peers,
             tag_key: derived.finish128().as_bytes(),
         })
     }
@@ -47,6 +49,11 @@ impl Snapshot {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// A secret of all routers that share their token keys.
+    pub(crate) fn tag_key(&self) -> [u8; 16] {
+        self.tag_key
     }
 
     pub(crate) fn is_in_service(&self) -> bool {

@@ -1,7 +1,14 @@
 //! SIP as raw text over UDP, for what no well-behaved caller would send.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// An INVITE is repeated after this (RFC 3261 section 17.1.1.1, T1), because datagrams may be lost and a peer that
+/// is no gateway is answered once in a second.
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+
+/// An answer that has not come within this will not.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A socket that says exactly what a test wants said.
 #[derive(Debug)]
@@ -29,7 +36,6 @@ impl Wire {
     #[must_use]
     pub fn new(from: IpAddr, server: SocketAddr) -> Wire {
         let socket = UdpSocket::bind((from, 0)).expect("a UDP socket");
-        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
         Wire { socket, server }
     }
 
@@ -42,25 +48,38 @@ impl Wire {
     }
 
     /// The next datagram, or nothing within five seconds.
+    ///
+    /// # Panics
+    /// If the socket refuses.
     #[must_use]
     pub fn receive(&self) -> Option<String> {
+        self.receive_within(PATIENCE)
+    }
+
+    fn receive_within(&self, time: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(time)).expect("a timeout");
         let mut buffer = [0; 65_535];
         let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    /// Sends an INVITE and gives the final response, acknowledged.
+    /// Sends an INVITE, again and again until it is answered, and gives the final response.
     ///
     /// # Panics
-    /// If no final response comes.
+    /// If no final response comes within five seconds.
     #[must_use]
     pub fn invite(&self, invite: &Invite<'_>) -> String {
-        self.send(self.text(invite).as_bytes());
+        let (text, ours) = (self.text(invite), format!("Call-ID: {}\r\n", invite.call_id));
+        let began = Instant::now();
         loop {
-            let response = self.receive().expect("an answer to the INVITE");
-            let for_us = response.contains(&format!("Call-ID: {}", invite.call_id));
-            if for_us && !response.starts_with("SIP/2.0 1") {
-                return response;
+            assert!(began.elapsed() < PATIENCE, "no answer to the INVITE: {text}");
+            self.send(text.as_bytes());
+            let sent = Instant::now();
+            while let Some(left) = REPEAT_AFTER.checked_sub(sent.elapsed()).filter(|left| !left.is_zero()) {
+                let Some(response) = self.receive_within(left) else { break };
+                if response.contains(&ours) && !response.starts_with("SIP/2.0 1") {
+                    return response;
+                }
             }
         }
     }

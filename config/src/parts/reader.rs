@@ -164,6 +164,7 @@ impl Reader {
             schema_version: index.schema_version,
             generation: index.generation,
             server: index.server,
+            unknown_peers: index.unknown_peers,
             directory: shared.directory(),
             token_keys: shared.token_keys,
         };

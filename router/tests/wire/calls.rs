@@ -252,7 +252,7 @@ const AS_IT_IS: (&str, &str) = ("", "");
 
 #[rustfmt::skip]
 pub(crate) const REFUSALS: &[Case] = &[
-    (9, Transport::Udp, "101", AS_IT_IS, Code::UnknownPeer, "403 Forbidden",
+    (9, Transport::Tcp, "101", AS_IT_IS, Code::UnknownPeer, "403 Forbidden",
      "403;text=\"UM1102 UnknownPeer: "),
     (2, Transport::Udp, "101", AS_IT_IS, Code::GatewayDisabled, "503 Service Unavailable",
      "503;text=\"UM1103 GatewayDisabled: "),

@@ -94,8 +94,13 @@ impl Bench {
 
     /// The same, where what is echoed may be no text.
     pub(crate) fn ask_bytes(&mut self, bytes: &[u8], peer: Peer) -> Option<Vec<u8>> {
+        self.ask_at(bytes, peer, NOW_UNIX_S)
+    }
+
+    /// The same at another time.
+    pub(crate) fn ask_at(&mut self, bytes: &[u8], peer: Peer, now_unix_s: u64) -> Option<Vec<u8>> {
         let mut outbox = Outbox::new();
-        self.router.answer(bytes, peer, NOW_UNIX_S, &mut outbox);
+        self.router.answer(bytes, peer, now_unix_s, &mut outbox);
         let mut answers = outbox.sip_messages();
         let (to, answer) = answers.next()?;
         assert_eq!((to.address.ip(), to.connection), (peer.address.ip(), peer.connection));
