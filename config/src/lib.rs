@@ -23,7 +23,7 @@ mod table;
 pub mod token;
 
 pub use code::{Area, Code, RETRY_AFTER_S};
-pub use database::{DATABASES, database_of};
+pub use database::{DATABASES, SLICES_OF_A_DATABASE, database_of, slice_of};
 pub use document::{ConfigError, MAX_DOCUMENT_BYTES};
 pub use explain::{Refused, Step, explain};
 pub use keyring::{KeyError, Keyring, MAX_KEY_ID_BYTES, MAX_KEYS, SECRET_BYTES};

@@ -8,7 +8,7 @@
 //! ```text
 //! router.yaml or mailbox.yaml    who the server is, and the digest of everything below
 //! site.json.gz                   the directory without mailboxes; how calls are conducted
-//! database-00.json.gz ... -31    the mailboxes of one database
+//! database-00.json.gz ... -31    the mailboxes of one database: one document of some of them after another
 //! token-keys.yaml                the keys of the redirect token
 //! tls.crt, tls.key               its certificate
 //! store-*                        who it is to the bucket in which it stores messages
@@ -88,6 +88,19 @@ pub struct Part {
     pub digest: String,
 }
 
+impl Part {
+    /// The part that these pieces make, one after the other.
+    pub fn of<'p>(pieces: impl IntoIterator<Item = &'p Piece>) -> Part {
+        let pieces: Vec<&[u8]> = pieces.into_iter().map(|piece| &*piece.0).collect();
+        let bytes = pieces.concat();
+        Part { digest: digest(&bytes), bytes: bytes.into() }
+    }
+}
+
+/// A document of a part, compressed by itself, so that a change of one costs no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece(Arc<[u8]>);
+
 /// Everything but mailboxes: [`SITE_FILE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -155,7 +168,7 @@ impl SitePart {
     /// # Errors
     /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
     pub fn to_part(&self) -> Result<Part, ConfigError> {
-        compress(self)
+        Ok(Part::of([&compress(self)?]))
     }
 
     /// What the bytes of such a part say.
@@ -163,7 +176,8 @@ impl SitePart {
     /// # Errors
     /// [`ConfigError::Part`], if they are those of no such part.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
-        expand(SITE_FILE, bytes)
+        let text = expand(SITE_FILE, bytes)?;
+        serde_json::from_slice(&text).map_err(|error| misshapen(SITE_FILE, &error))
     }
 }
 
@@ -173,7 +187,31 @@ impl DatabasePart {
     /// # Errors
     /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
     pub fn to_part(&self) -> Result<Part, ConfigError> {
+        Ok(Part::of([&self.to_piece()?]))
+    }
+
+    /// What stands in a part beside other mailboxes of the database; the same content always gives the
+    /// same bytes.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
+    pub fn to_piece(&self) -> Result<Piece, ConfigError> {
         compress(self)
+    }
+
+    /// What the bytes of such a part say, whose name is `file`: what all of its documents say.
+    ///
+    /// # Errors
+    /// [`ConfigError::Part`], if they are those of no such part.
+    pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
+        let text = expand(file, bytes)?;
+        let mut whole = DatabasePart::default();
+        for document in serde_json::Deserializer::from_slice(&text).into_iter::<DatabasePart>() {
+            let document = document.map_err(|error| misshapen(file, &error))?;
+            whole.mailboxes.extend(document.mailboxes);
+            whole.owners.extend(document.owners);
+        }
+        Ok(whole)
     }
 }
 
@@ -354,24 +392,29 @@ fn text(files: &Files, name: &'static str) -> Result<String, ReadError> {
     Ok(String::from_utf8(bytes.clone()).map_err(not_text)?)
 }
 
-fn compress<T: Serialize>(content: &T) -> Result<Part, ConfigError> {
+fn compress<T: Serialize>(content: &T) -> Result<Piece, ConfigError> {
     let unwritable = |error: &dyn std::fmt::Display| ConfigError::Unwritable(error.to_string());
     let text = serde_json::to_vec(content).map_err(|error| unwritable(&error))?;
     // Without a time and a name in its head, the same text gives the same bytes.
     let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::new(6));
     let written = encoder.write_all(&text).and_then(|()| encoder.finish());
     let bytes = written.map_err(|error| unwritable(&error))?;
-    Ok(Part { digest: digest(&bytes), bytes: bytes.into() })
+    Ok(Piece(bytes.into()))
 }
 
-fn expand<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, ConfigError> {
+/// The text of all documents of a part.
+fn expand(file: &str, bytes: &[u8]) -> Result<Vec<u8>, ConfigError> {
     let fault = |why: String| ConfigError::Part { file: file.into(), why };
     let mut text = Vec::new();
-    let read = flate2::read::GzDecoder::new(bytes).take(MAX_PART_BYTES + 1).read_to_end(&mut text);
+    let read = flate2::read::MultiGzDecoder::new(bytes).take(MAX_PART_BYTES + 1).read_to_end(&mut text);
     read.map_err(|error| fault(error.to_string()))?;
     if text.len() as u64 > MAX_PART_BYTES {
         return Err(fault(format!("it has more than {MAX_PART_BYTES} bytes")));
     }
-    let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
-    serde_json::from_slice(&text).map_err(|error| fault(format!("not of this shape at {}", place(&error))))
+    Ok(text)
+}
+
+fn misshapen(file: &str, error: &serde_json::Error) -> ConfigError {
+    let why = format!("not of this shape at line {}, column {}", error.line(), error.column());
+    ConfigError::Part { file: file.into(), why }
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
 use proptest::prelude::*;
-use umbriel_config::parts::{Files, Lack, MAILBOX_FILE, ReadError, Reader, SITE_FILE, database_file, digest};
+use umbriel_config::parts::{
+    DatabasePart, Files, Lack, MAILBOX_FILE, Part, ReadError, Reader, SITE_FILE, database_file, digest,
+};
 use umbriel_config::{
     CallSettings, Certificate, ConfigError, Delivery, Directory, Language, Listeners, Mailbox, MailboxConfig,
     Owner, RouterConfig, S3, S3Keys, ServerIdentity, ServerStatus, StartupMode, Store, TokenKey,
@@ -95,6 +97,22 @@ fn read(reader: &mut Reader, files: &Files) -> Result<(u64, Vec<String>, Option<
     let reading = reader.mailbox(&index, &|file| files.get(file).cloned())?;
     let awaits = reading.awaits.iter().map(ToString::to_string).collect();
     Ok((reading.config.generation, awaits, reading.config.server.certificate))
+}
+
+#[test]
+fn a_part_of_several_documents_says_what_all_of_them_say_and_what_is_cut_off_is_an_error() {
+    let document = |name: &str| {
+        let one = mailbox(1, &names(&[name]));
+        DatabasePart { mailboxes: one.directory.mailboxes, owners: one.owners }
+    };
+    let (alice, bob) = (document("alice"), document("bob"));
+    let part = Part::of(&[alice.to_piece().unwrap(), bob.to_piece().unwrap()]);
+    assert_eq!(part.digest, digest(&part.bytes));
+    let whole = DatabasePart::from_bytes("database-01.json.gz", &part.bytes).unwrap();
+    assert_eq!(whole.mailboxes, [alice.mailboxes, bob.mailboxes].concat());
+    assert_eq!(whole.owners.keys().collect::<Vec<_>>(), ["alice", "bob"]);
+    let cut = &part.bytes[..part.bytes.len() - 1];
+    assert!(matches!(DatabasePart::from_bytes("x", cut), Err(ConfigError::Part { .. })));
 }
 
 #[test]

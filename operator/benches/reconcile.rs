@@ -57,7 +57,7 @@ struct Outcome {
     all: Duration,
     parts: usize,
     statuses: usize,
-    databases: usize,
+    slices: usize,
 }
 
 impl Bench {
@@ -79,12 +79,12 @@ impl Bench {
     /// Carries out plans until nothing is left to be written.
     fn settle(&mut self) -> Outcome {
         let mut outcome =
-            Outcome { first: Duration::ZERO, all: Duration::ZERO, parts: 0, statuses: 0, databases: 0 };
+            Outcome { first: Duration::ZERO, all: Duration::ZERO, parts: 0, statuses: 0, slices: 0 };
         for number in 0..MAX_PLANS {
             let plan = self.plan();
             if number == 0 {
                 outcome.first = self.taken;
-                outcome.databases = self.picture.effort(NAMESPACE).databases;
+                outcome.slices = self.picture.effort(NAMESPACE).slices;
             }
             assert_eq!(plan.problems, []);
             if plan.writes.is_empty() && !plan.is_cut {
@@ -119,11 +119,11 @@ impl Bench {
     }
 
     fn row(&mut self, what: &str, limit: Duration, outcome: &Outcome) {
-        let Outcome { first, all, parts, statuses, databases } = outcome;
+        let Outcome { first, all, parts, statuses, slices } = outcome;
         let missed = if *first > limit { " MISSED" } else { "" };
         self.is_missed |= *first > limit;
         println!(
-            "| {what:<22} | {:>6.1} | {:>5} | {:>6.1} | {databases:>9} | {parts:>5} | {statuses:>8} |{missed}",
+            "| {what:<22} | {:>6.1} | {:>5} | {:>6.1} | {slices:>6} | {parts:>5} | {statuses:>8} |{missed}",
             milliseconds(*first),
             limit.as_millis(),
             milliseconds(*all)
@@ -157,9 +157,9 @@ fn start(mailboxes: u32, others: u32) -> (Bench, Outcome) {
 fn measure(mailboxes: u32, others: u32) -> bool {
     println!("\n{mailboxes} mailboxes and {others} other objects");
     println!(
-        "| change                 | ms, until it is written (limit) | ms in all | databases | parts | statuses |"
+        "| change                 | ms, until it is written (limit) | ms in all | slices | parts | statuses |"
     );
-    println!("|------------------------|--------|-------|--------|-----------|-------|----------|");
+    println!("|------------------------|--------|-------|--------|--------|-------|----------|");
     let (mut bench, first) = start(mailboxes, others);
     let rested = memory_mib("VmRSS");
     bench.row("none: the first plan", FIRST_LIMIT, &first);

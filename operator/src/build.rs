@@ -95,10 +95,10 @@ pub(crate) fn build(
         let part = memory.site(&named, &site);
         common.put(world, named, part, problems);
         sites.insert(namespace.to_owned(), Arc::new(site));
-        for (number, found) in memory.mailboxes.found().enumerate() {
+        for (number, parts) in memory.mailboxes.parts().enumerate() {
             let named = PartRef { namespace: namespace.into(), name: PartName::Database(number) };
             // A part that is written says so when its last mailbox is gone.
-            let part = match found.parts.get(namespace) {
+            let part = match parts.get(namespace) {
                 Some(part) => part.clone(),
                 None if world.observed.parts.contains_key(&named) => DatabasePart::default().to_part().ok(),
                 None => continue,

@@ -1,14 +1,14 @@
 //! [`Shared`], [`ByDatabase`] and [`PerObject`]: how a hundred thousand of something are held.
 //!
-//! Decides that a world can be handed on without a copy, and that a change of one mailbox leaves the
-//! other databases where they are: what is the very same need not be looked at. Refuses to know what
-//! is held.
+//! Decides that a world can be handed on without a copy, and that a change of one mailbox leaves all
+//! but a slice of its database where they are: what is the very same need not be looked at. Refuses to
+//! know what is held.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Deref, DerefMut, Index};
 use std::sync::Arc;
 
-use config::{DATABASES, database_of};
+use config::{DATABASES, SLICES_OF_A_DATABASE, slice_of};
 use crds::Kind;
 
 use crate::world::{Key, ObjectRef};
@@ -80,34 +80,37 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Shared<BTreeMap<K, V>> {
     }
 }
 
-/// Something for each of many mailboxes, by database.
+/// How many slices of databases there are.
+pub(crate) const SLICES: usize = DATABASES * SLICES_OF_A_DATABASE;
+
+/// Something for each of many mailboxes, by database and slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ByDatabase<T> {
-    /// Always [`DATABASES`] of them.
-    databases: Vec<Shared<BTreeMap<Key, T>>>,
+    /// Always [`SLICES`] of them.
+    slices: Vec<Shared<BTreeMap<Key, T>>>,
 }
 
 impl<T> Default for ByDatabase<T> {
     fn default() -> Self {
         let empty = Shared::from(BTreeMap::new());
-        ByDatabase { databases: vec![empty; DATABASES] }
+        ByDatabase { slices: vec![empty; SLICES] }
     }
 }
 
 impl<T> ByDatabase<T> {
     /// What there is for a mailbox.
     pub fn get(&self, key: &Key) -> Option<&T> {
-        self.databases.get(database_of(&key.name))?.get(key)
+        self.slices.get(slice_of(&key.name))?.get(key)
     }
 
-    /// Everything, database by database and by name in each.
+    /// Everything, slice by slice and by name in each.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
-        self.databases.iter().flat_map(|database| database.iter())
+        self.slices.iter().flat_map(|slice| slice.iter())
     }
 
     /// For how many mailboxes there is something.
     pub fn len(&self) -> usize {
-        self.databases.iter().map(|database| database.len()).sum()
+        self.slices.iter().map(|slice| slice.len()).sum()
     }
 
     /// Whether there is nothing.
@@ -115,15 +118,15 @@ impl<T> ByDatabase<T> {
         self.len() == 0
     }
 
-    /// Each database, by number.
-    pub(crate) fn databases(&self) -> &[Shared<BTreeMap<Key, T>>] {
-        &self.databases
+    /// Each slice, by number.
+    pub(crate) fn slices(&self) -> &[Shared<BTreeMap<Key, T>>] {
+        &self.slices
     }
 
-    /// Puts a whole database in the place of another one.
-    pub(crate) fn put(&mut self, number: usize, database: Shared<BTreeMap<Key, T>>) {
-        if let Some(place) = self.databases.get_mut(number) {
-            *place = database;
+    /// Puts a whole slice in the place of another one.
+    pub(crate) fn put(&mut self, number: usize, slice: Shared<BTreeMap<Key, T>>) {
+        if let Some(place) = self.slices.get_mut(number) {
+            *place = slice;
         }
     }
 }
@@ -131,22 +134,22 @@ impl<T> ByDatabase<T> {
 impl<T: Clone> ByDatabase<T> {
     /// Puts something in for a mailbox; gives what was there before.
     pub fn insert(&mut self, key: Key, value: T) -> Option<T> {
-        self.databases.get_mut(database_of(&key.name))?.insert(key, value)
+        self.slices.get_mut(slice_of(&key.name))?.insert(key, value)
     }
 
     /// Takes out what there is for a mailbox.
     pub fn remove(&mut self, key: &Key) -> Option<T> {
-        let database = self.databases.get_mut(database_of(&key.name))?;
+        let slice = self.slices.get_mut(slice_of(&key.name))?;
         // What is not there is not worth a copy.
-        if database.contains_key(key) { database.remove(key) } else { None }
+        if slice.contains_key(key) { slice.remove(key) } else { None }
     }
 }
 
 impl<T: Clone + PartialEq> ByDatabase<T> {
     /// Puts something in for a mailbox, or takes out what there is; does nothing if that is so already.
     pub(crate) fn set(&mut self, key: &Key, value: Option<T>) {
-        if let Some(database) = self.databases.get_mut(database_of(&key.name)) {
-            database.set(key, value);
+        if let Some(slice) = self.slices.get_mut(slice_of(&key.name)) {
+            slice.set(key, value);
         }
     }
 }
@@ -294,14 +297,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_of_one_mailbox_leaves_every_other_database_where_it_was() {
+    fn a_change_of_one_mailbox_leaves_every_other_slice_where_it_was() {
         let key = |number: u32| Key::new("default", &format!("mailbox-{number}"));
         let before: ByDatabase<u32> = (0..1_000).map(|number| (key(number), number)).collect();
         let mut after = before.clone();
         assert_eq!(after.insert(key(7), 0), Some(7));
         assert_eq!(after.remove(&key(5_000)), None);
-        let same = before.databases().iter().zip(after.databases()).filter(|(one, other)| one.is(other));
-        assert_eq!(same.count(), 31);
+        let same = before.slices().iter().zip(after.slices()).filter(|(one, other)| one.is(other));
+        assert_eq!(same.count(), 511);
         assert_eq!((before.get(&key(7)), after.get(&key(7)), after.len()), (Some(&7), Some(&0), 1_000));
     }
 

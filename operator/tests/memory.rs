@@ -1,12 +1,12 @@
 //! What a memory of earlier worlds may change of a plan: nothing. Edits come one after the other, in
-//! several databases, and each plan is carried out in whole, in part or not at all.
+//! several slices of databases, and each plan is carried out in whole, in part or not at all.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use config::{Code, TokenKey, database_of};
+use config::{Code, TokenKey, slice_of};
 use crds::Kind;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use umbriel_operator::{
     Cluster, Effort, Instance, Key, Object, ObjectRef, Problem, Reconciler, World, reconcile,
 };
 
-/// Mailboxes of several databases.
+/// Mailboxes of several slices.
 const NAMES: [&str; 8] = ["alice", "bob", "carol", "dave", "erin", "frank", "heidi", "judy"];
 
 fn key(name: &str) -> Key {
@@ -181,7 +181,7 @@ fn served() -> (World, Reconciler) {
     for (number, name) in NAMES.into_iter().enumerate() {
         let extensions = vec![format!("2{number:02}")];
         happen(&mut world, Edit::Mailbox(number, "staff".into(), extensions));
-        assert_eq!(NAMES.iter().filter(|other| database_of(other) == database_of(name)).count(), 1, "{name}");
+        assert_eq!(NAMES.iter().filter(|other| slice_of(other) == slice_of(name)).count(), 1, "{name}");
     }
     let mut reconciler = Reconciler::default();
     for _ in 0..4 {
@@ -194,12 +194,12 @@ fn served() -> (World, Reconciler) {
     (world, reconciler)
 }
 
-fn effort(databases: usize, mailboxes: usize, statuses: usize) -> Effort {
-    Effort { databases, mailboxes, statuses }
+fn effort(slices: usize, mailboxes: usize, statuses: usize) -> Effort {
+    Effort { slices, mailboxes, statuses }
 }
 
 #[test]
-fn a_change_costs_the_databases_that_it_touches() {
+fn a_change_costs_the_slices_that_it_touches() {
     let (mut world, mut reconciler) = served();
     happen(&mut world, Edit::Mailbox(1, "staff".into(), vec!["102".into()]));
     reconciler.reconcile(&world);
@@ -215,7 +215,7 @@ fn a_change_costs_the_databases_that_it_touches() {
 }
 
 #[test]
-fn a_policy_costs_the_databases_whose_mailboxes_name_it() {
+fn a_policy_costs_the_slices_whose_mailboxes_name_it() {
     let (mut world, mut reconciler) = served();
     happen(&mut world, Edit::Policy("guests".into(), "fabrikam".into(), Some("a".into())));
     reconciler.reconcile(&world);

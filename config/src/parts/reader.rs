@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{
     CERTIFICATE_FILES, DatabasePart, MailboxIndex, RouterIndex, SITE_FILE, STORE_FILES, SitePart,
-    TOKEN_KEYS_FILE, database_file, digest, expand, is_own, token_keys_from_yaml,
+    TOKEN_KEYS_FILE, database_file, digest, is_own, token_keys_from_yaml,
 };
 use crate::{
     Certificate, Code, ConfigError, DATABASES, Directory, MailboxConfig, RouterConfig, S3Keys, Store,
@@ -305,7 +305,7 @@ impl Content {
             return Ok(Content::TokenKeys(token_keys_from_yaml(text)?));
         }
         if (0..DATABASES).any(|number| file == database_file(number)) {
-            return Ok(Content::Database(Arc::new(expand(file, bytes)?)));
+            return Ok(Content::Database(Arc::new(DatabasePart::from_bytes(file, bytes)?)));
         }
         Err(ConfigError::UnknownPart(file.into()))
     }

@@ -204,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::mailboxes::Database;
+    use crate::mailboxes::Slice;
     use crate::shared::Shared;
 
     const NOW: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
@@ -234,8 +234,8 @@ mod tests {
         assert!(put(&mut place, &echo));
         assert!(!put(&mut place, &alice("1")), "old news are none");
         let after = place.world(NOW);
-        let same = |(one, other): (&Shared<Database>, &Shared<Database>)| one.is(other);
-        assert!(before.mailboxes.databases().iter().zip(after.mailboxes.databases()).all(same));
+        let same = |(one, other): (&Shared<Slice>, &Shared<Slice>)| one.is(other);
+        assert!(before.mailboxes.slices().iter().zip(after.mailboxes.slices()).all(same));
         assert_eq!(before.observed.statuses.iter().count(), 0);
         assert_eq!(after.observed.statuses.iter().count(), 1);
     }

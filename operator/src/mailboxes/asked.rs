@@ -1,4 +1,4 @@
-//! First: each mailbox of a database by itself and beside its policy.
+//! First: each mailbox of a slice by itself and beside its policy.
 //!
 //! Decides which extensions and addresses it asks for. Refuses to know other mailboxes.
 
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use config::{Code, Naming, UriType};
 use crds::{Kind, SecondaryAddress, UMMailboxSpec};
 
-use super::Database;
+use super::Slice;
 use super::policies::{Named, Policies, Policy};
 use crate::dereference::Reference;
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef};
 
-/// What the mailboxes of a database ask for.
+/// What the mailboxes of a slice ask for.
 #[derive(Debug, Default)]
 pub(super) struct Asked<'d> {
     /// What is wrong with each by itself.
@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-/// What the policies and dial plans lead to that the mailboxes of a database name.
+/// What the policies and dial plans lead to that the mailboxes of a slice name.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Names {
     pub(super) policies: BTreeMap<Key, Named<Arc<Policy>>>,
@@ -87,10 +87,10 @@ impl Names {
     }
 }
 
-/// The policies and dial plans that the mailboxes of `database` name.
-pub(super) fn names(database: &Database, policies: &Policies) -> Names {
+/// The policies and dial plans that the mailboxes of `slice` name.
+pub(super) fn names(slice: &Slice, policies: &Policies) -> Names {
     let mut names = Names::default();
-    for (key, object) in database {
+    for (key, object) in slice {
         let policy = key.beside(&object.spec.um_mailbox_policy);
         names.policies.entry(policy).or_insert_with_key(|key| policies.named(key));
         for address in &object.spec.secondary_addresses {
@@ -101,10 +101,10 @@ pub(super) fn names(database: &Database, policies: &Policies) -> Names {
     names
 }
 
-/// What the mailboxes of `database` ask for.
-pub(super) fn asked<'d>(database: &'d Database, names: &'d Names) -> Asked<'d> {
+/// What the mailboxes of `slice` ask for.
+pub(super) fn asked<'d>(slice: &'d Slice, names: &'d Names) -> Asked<'d> {
     let mut asked = Asked::default();
-    for (key, object) in database {
+    for (key, object) in slice {
         asked.mailboxes.extend(asking(key, &object.spec, names, &mut asked.problems));
     }
     asked

@@ -1,4 +1,4 @@
-//! Third: what follows from the mailboxes of one database.
+//! Third: what follows from the mailboxes of one slice.
 //!
 //! Decides which of them calls can reach, what servers read of them, and what is said about the
 //! others. A mailbox loses only the extensions that it cannot have; without any it cannot be reached
@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::parts::{DatabasePart, Part};
+use config::parts::{DatabasePart, Part, Piece};
 use config::{Code, Mailbox, Owner, UserAddress};
 
-use super::Database;
 use super::asked::{Asked, Asking, Name, Place, named};
 use super::taken::Lost;
+use super::{Parts, Slice};
 use crate::problem::Problem;
 use crate::world::Key;
 
-/// What follows from the mailboxes of one database.
+/// What follows from the mailboxes of one slice.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Everything that is wrong with them.
@@ -25,11 +25,11 @@ pub(crate) struct Found {
     /// How many can be reached in each dial plan.
     pub(crate) counts: BTreeMap<Key, i64>,
     /// What servers of each namespace read; nothing if it cannot be written.
-    pub(crate) parts: BTreeMap<String, Option<Part>>,
+    pub(crate) pieces: BTreeMap<String, Option<Piece>>,
 }
 
 /// What follows from what is `asked` where `lost` goes to others.
-pub(super) fn found(database: &Database, asked: Asked<'_>, lost: &Lost) -> Found {
+pub(super) fn found(slice: &Slice, asked: Asked<'_>, lost: &Lost) -> Found {
     let mut contents: BTreeMap<&str, DatabasePart> = BTreeMap::new();
     let mut found = Found { problems: asked.problems, ..Found::default() };
     let mut reached = BTreeSet::new();
@@ -70,12 +70,25 @@ pub(super) fn found(database: &Database, asked: Asked<'_>, lost: &Lost) -> Found
         content.owners.insert(name.clone(), owner);
         content.mailboxes.push(Mailbox { name, dial_plan, extensions, addresses });
     }
-    if reached.len() < database.len() {
-        found.left_out = database.keys().filter(|key| !reached.contains(key)).cloned().collect();
+    if reached.len() < slice.len() {
+        found.left_out = slice.keys().filter(|key| !reached.contains(key)).cloned().collect();
     }
-    found.parts =
-        contents.into_iter().map(|(namespace, content)| (namespace.into(), content.to_part().ok())).collect();
+    let piece = |(namespace, content): (&str, DatabasePart)| (namespace.into(), content.to_piece().ok());
+    found.pieces = contents.into_iter().map(piece).collect();
     found
+}
+
+/// The parts of a database, given what follows from each of its slices.
+pub(super) fn parts<'f>(slices: impl Iterator<Item = &'f Found>) -> Parts {
+    let mut pieces: BTreeMap<&String, Vec<Option<&Piece>>> = BTreeMap::new();
+    for (namespace, piece) in slices.flat_map(|found| &found.pieces) {
+        pieces.entry(namespace).or_default().push(piece.as_ref());
+    }
+    let part = |(namespace, pieces): (&String, Vec<Option<&Piece>>)| {
+        let pieces: Option<Vec<&Piece>> = pieces.into_iter().collect();
+        (namespace.clone(), pieces.map(Part::of))
+    };
+    pieces.into_iter().map(part).collect()
 }
 
 /// Two mailboxes with one extension or address in a dial plan.

@@ -1,4 +1,4 @@
-//! Second: the mailboxes of all databases beside each other.
+//! Second: the mailboxes of all slices beside each other.
 //!
 //! Decides who keeps an extension that two mailboxes of a dial plan ask for: the first by name
 //! (spec 1.10 rule 8). Only extensions that somebody began or ceased to ask for are looked at again.
@@ -8,26 +8,26 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crds::UMMailboxSpec;
 
-use super::Database;
+use super::Slice;
 use super::asked::{Asked, Names, Place, asking};
 use crate::world::Key;
 
-/// How many mailboxes of each database ask for each extension or address, by its hash. Two may have
+/// How many mailboxes of each slice ask for each extension or address, by its hash. Two may have
 /// the same, and are told from each other later.
 #[derive(Debug, Default)]
 pub(super) struct Claims(BTreeMap<(u64, usize), u32>);
 
-/// What the mailboxes of one database lose: mailbox and place of the extension in its spec, with its
+/// What the mailboxes of one slice lose: mailbox and place of the extension in its spec, with its
 /// hash and who keeps it.
 pub(super) type Lost = BTreeMap<(Key, Place), (u64, Key)>;
 
 impl Claims {
-    /// Takes up that a database changed; gives the hashes that somebody began or ceased to ask for.
+    /// Takes up that a slice changed; gives the hashes that somebody began or ceased to ask for.
     pub(super) fn change(
         &mut self,
         number: usize,
-        before: (&Database, &Names),
-        now: (&Database, &Names),
+        before: (&Slice, &Names),
+        now: (&Slice, &Names),
     ) -> BTreeSet<u64> {
         let mut news = BTreeSet::new();
         let same_names = before.1 == now.1;
@@ -69,12 +69,12 @@ impl Claims {
         }
     }
 
-    /// The databases that ask for an extension of this hash, if it is asked for more than once.
+    /// The slices that ask for an extension of this hash, if it is asked for more than once.
     pub(super) fn contested(&self, hash: u64) -> Vec<usize> {
         let all = self.0.range((hash, 0)..=(hash, usize::MAX));
-        let (databases, counts): (Vec<usize>, Vec<u32>) =
-            all.map(|((_, database), count)| (*database, *count)).unzip();
-        if counts.into_iter().sum::<u32>() > 1 { databases } else { Vec::new() }
+        let (slices, counts): (Vec<usize>, Vec<u32>) =
+            all.map(|((_, slice), count)| (*slice, *count)).unzip();
+        if counts.into_iter().sum::<u32>() > 1 { slices } else { Vec::new() }
     }
 }
 
@@ -104,12 +104,12 @@ fn hash(dial_plan: &Key, extension: &str) -> u64 {
 struct Claimant<'d> {
     mailbox: &'d Key,
     place: Place,
-    database: usize,
+    slice: usize,
     hash: u64,
 }
 
 /// Who keeps the extensions of which the hashes are `contested`, given what is asked for in every
-/// database that asks for one of them. Gives what the mailboxes of each database lose.
+/// slice that asks for one of them. Gives what the mailboxes of each slice lose.
 pub(super) fn lost<'a, 'd: 'a>(
     contested: &BTreeSet<u64>,
     asked: impl Iterator<Item = (&'a usize, &'a Asked<'d>)>,
@@ -119,14 +119,14 @@ pub(super) fn lost<'a, 'd: 'a>(
         return lost;
     }
     let mut claimants: BTreeMap<(&Key, &str), BTreeSet<Claimant<'_>>> = BTreeMap::new();
-    for (database, asked) in asked {
+    for (slice, asked) in asked {
         for asking in &asked.mailboxes {
             for name in &asking.names {
                 let (plan, normal) = (name.dial_plan.as_ref(), name.normal.as_ref());
                 let hash = hash(plan, normal);
                 if contested.contains(&hash) {
                     let (mailbox, place) = (asking.key, name.place);
-                    let claimant = Claimant { mailbox, place, database: *database, hash };
+                    let claimant = Claimant { mailbox, place, slice: *slice, hash };
                     claimants.entry((plan, normal)).or_default().insert(claimant);
                 }
             }
@@ -136,7 +136,7 @@ pub(super) fn lost<'a, 'd: 'a>(
         let Some(keeper) = claimants.first().map(|first| first.mailbox) else { continue };
         for claimant in claimants.iter().filter(|claimant| claimant.mailbox != keeper) {
             let place = (claimant.mailbox.clone(), claimant.place);
-            lost.entry(claimant.database).or_default().insert(place, (claimant.hash, keeper.clone()));
+            lost.entry(claimant.slice).or_default().insert(place, (claimant.hash, keeper.clone()));
         }
     }
     lost

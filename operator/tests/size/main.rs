@@ -61,8 +61,9 @@ fn a_change_of_one_mailbox_writes_its_database_and_the_indices() {
     let (parts, indices, bytes) = written(&plan);
     eprintln!("{MAILBOXES} mailboxes: {all} bytes in 33 parts at first, {bytes} in one after a change");
     assert_eq!((parts, indices), (vec![PartName::Database(database)], 2));
-    let there = world.mailboxes.iter().filter(|(key, _)| config::database_of(&key.name) == database).count();
-    let effort = Effort { databases: 1, mailboxes: there, statuses: 1 };
+    let slice = config::slice_of(&name(7).name);
+    let there = world.mailboxes.iter().filter(|(key, _)| config::slice_of(&key.name) == slice).count();
+    let effort = Effort { slices: 1, mailboxes: there, statuses: 1 };
     assert_eq!(reconciler.effort(), effort, "and looks at no other");
     assert!(bytes * 20 < all, "{bytes} of {all}");
     carry_out(&mut world, plan);
