@@ -7,6 +7,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "figures of a measurement are rounded as they are")]
 
 mod call;
+mod core;
 mod drive;
 mod echo;
 mod histogram;
@@ -34,7 +35,7 @@ use crate::rows::{Contender, FEW_USERS, UDP, USERS, WAYS};
 use crate::servers::{Place, Server, Size};
 use crate::setting::Setting;
 
-const USAGE: &str = "usage: umbriel-bench router UMBRIEL SECONDS ROUNDS JSON_LINES";
+const USAGE: &str = "usage: umbriel-bench router UMBRIEL SECONDS ROUNDS JSON_LINES | core MAILBOXES BATCHES";
 
 /// The organisation of the speed rows.
 const TYPICAL: Size = Size { mailboxes: USERS, hunt_groups: 10, gateways: 10 };
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["router", umbriel, seconds, rounds, lines] => router(umbriel, seconds, rounds, lines),
+        ["core", mailboxes, batches] => core(mailboxes, batches).map(|()| true),
         ["echo", way, port, reply, invite, ack] => echo(way, [port, reply, invite, ack]).map(|()| true),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, USAGE)),
     };
@@ -65,6 +67,10 @@ fn main() -> ExitCode {
 
 fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
     text.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{text} is no number")))
+}
+
+fn core(mailboxes: &str, batches: &str) -> io::Result<()> {
+    core::run(Size { mailboxes: number(mailboxes)?, ..TYPICAL }, number(batches)?)
 }
 
 /// The other end of the bench: a bare echo, until it is ended.

@@ -128,6 +128,25 @@ fn directory(size: Size) -> Directory {
     }
 }
 
+/// What a router of this organisation reads, without listeners.
+pub(crate) fn config(size: Size) -> RouterConfig {
+    RouterConfig {
+        schema_version: SCHEMA_VERSION,
+        generation: 1,
+        server: ServerIdentity {
+            name: "router".to_owned(),
+            status: ServerStatus::Enabled,
+            startup_mode: StartupMode::Dual,
+            listeners: Listeners { udp: None, tcp: None, tls: None },
+            certificate: None,
+        },
+        unknown_peers: UnknownPeers::Refuse,
+        // 32 bytes in base64.
+        token_keys: vec![TokenKey { id: "k1".to_owned(), secret: format!("{}=", "A".repeat(43)) }],
+        directory: directory(size),
+    }
+}
+
 /// What an Umbriel router reads, kept so that it can be changed while it runs.
 pub(crate) struct Configuration {
     folder: PathBuf,
@@ -174,21 +193,9 @@ pub(crate) fn umbriel(place: &Place, name: &str, size: Size) -> io::Result<(Serv
     let (clear, tls, admin) = (free_port()?, free_port()?, free_port()?);
     let folder = place.folder.join(name);
     fs::create_dir(&folder)?;
-    let config = RouterConfig {
-        schema_version: SCHEMA_VERSION,
-        generation: 1,
-        server: ServerIdentity {
-            name: "router".to_owned(),
-            status: ServerStatus::Enabled,
-            startup_mode: StartupMode::Dual,
-            listeners: Listeners { udp: Some(clear), tcp: Some(clear), tls: Some(tls) },
-            certificate: Some(place.certificate.clone()),
-        },
-        unknown_peers: UnknownPeers::Refuse,
-        // 32 bytes in base64.
-        token_keys: vec![TokenKey { id: "k1".to_owned(), secret: format!("{}=", "A".repeat(43)) }],
-        directory: directory(size),
-    };
+    let mut config = config(size);
+    config.server.listeners = Listeners { udp: Some(clear), tcp: Some(clear), tls: Some(tls) };
+    config.server.certificate = Some(place.certificate.clone());
     let configuration = Configuration { folder: folder.clone(), config };
     configuration.write()?;
     let mut command = pinned(&place.umbriel);

@@ -5,7 +5,7 @@
 //! decision (decision 10).
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use config::token::{Claims, WINDOW_S, sign};
 use config::{Code, Listeners, MailboxServer, Route, VoIPSecurity};
@@ -104,19 +104,41 @@ fn write_contact(
 ) {
     contact.push_str("<sip:");
     push_user(contact, user);
+    contact.push('@');
+    push_host(contact, host);
     let transport = transport.uri_parameter();
-    // Writing to a String cannot fail.
-    let _written = write!(
-        contact,
-        "@{host};transport={transport};{TOKEN_PARAMETER}={token}>{weight};expires={WINDOW_S}"
-    );
+    for piece in [";transport=", transport, ";", TOKEN_PARAMETER, "=", token, ">", weight, ";expires="] {
+        contact.push_str(piece);
+    }
+    contact.push_str(itoa::Buffer::new().format(WINDOW_S));
+}
+
+/// Writes an address and its port.
+fn push_host(contact: &mut String, host: SocketAddr) {
+    let mut digits = itoa::Buffer::new();
+    match host.ip() {
+        IpAddr::V4(ip) => {
+            for (number, octet) in ip.octets().into_iter().enumerate() {
+                contact.push_str(if number > 0 { "." } else { "" });
+                contact.push_str(digits.format(octet));
+            }
+        }
+        // Writing to a String cannot fail.
+        IpAddr::V6(ip) => drop(write!(contact, "[{ip}]")),
+    }
+    contact.push(':');
+    contact.push_str(digits.format(host.port()));
 }
 
 /// Copies a user part; what may not stand in one is escaped (RFC 3261 section 25.1), as a number of
 /// a tel URI may hold a `#`. Escapes stay.
 fn push_user(contact: &mut String, user: &str) {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&byte);
+    if user.bytes().all(fits) {
+        return contact.push_str(user);
+    }
     for byte in user.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&byte) {
+        if fits(byte) {
             contact.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.

@@ -147,7 +147,7 @@ impl Router {
             Some(Method::Ack) => return self.counters.count_dropped(Dropped::Ack),
             // Without a Via nothing tells that an answer is waited for. One that cannot be read is no
             // obstacle: its answer goes to where the request came from.
-            Some(_) if request.all().all(|(name, _, _)| name != Name::Via) => {
+            Some(_) if !request.has(Name::Via) => {
                 return self.counters.count_dropped(Dropped::Noise);
             }
             Some(method) => method,

@@ -6,12 +6,12 @@
 use thiserror::Error;
 
 use crate::header::{Flaw, HeaderError};
-use crate::lex::decimal;
+use crate::lex::{Split, decimal};
 use crate::message::Message;
 use crate::name::{Method, Name};
 use crate::name_addr::NameAddr;
 use crate::start_line::StartLine;
-use crate::uri::{Scheme, Uri, UriError};
+use crate::uri::{Scheme, UriError};
 use crate::via::Via;
 
 /// Headers that may stand only once beside the mandatory ones, whose readers see to it themselves.
@@ -79,7 +79,7 @@ impl<'a> Message<'a> {
     /// The first [`Fault`], whose [`status`](Fault::status) answers the request. An ACK is never
     /// answered, whatever its fault.
     pub fn check_request(&self) -> Result<(), Fault> {
-        let StartLine::Request { method, method_text, uri, version_is_2_0 } = self.start() else {
+        let StartLine::Request { method, method_text, version_is_2_0, .. } = self.start() else {
             return Err(Fault::Kind);
         };
         if !version_is_2_0 {
@@ -88,7 +88,7 @@ impl<'a> Message<'a> {
         if self.malformed_line {
             return Err(Fault::Line);
         }
-        let uri = Uri::parse(uri).map_err(Fault::RequestUri)?;
+        let uri = self.read_uri().ok_or(Fault::Kind)?.map_err(Fault::RequestUri)?;
         if uri.headers().next().is_some() {
             return Err(Fault::RequestUriHeaders);
         }
@@ -131,10 +131,12 @@ impl<'a> Message<'a> {
     /// What requests and responses have in common; gives the method in CSeq.
     fn check_common(&self) -> Result<&'a str, HeaderError> {
         self.top_via()?;
-        let mut others = self.values(Name::Via).skip(1);
-        others
-            .try_for_each(|value| Via::parse(value).map(|_| ()))
-            .map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))?;
+        if self.is_repeated(Name::Via) || self.header(Name::Via).is_some_and(|value| value.contains(',')) {
+            let mut others = self.values(Name::Via).skip(1);
+            others
+                .try_for_each(|value| Via::parse(value).map(|_| ()))
+                .map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))?;
+        }
         self.from()?;
         self.to()?;
         self.call_id()?;
@@ -144,7 +146,7 @@ impl<'a> Message<'a> {
             _ => NameAddr::parse(value).map(|_| ()),
         })?;
         for name in SINGLE {
-            if self.raw_values(name).nth(1).is_some() {
+            if self.is_repeated(name) {
                 return Err(HeaderError::Repeated(name));
             }
         }
@@ -152,7 +154,10 @@ impl<'a> Message<'a> {
     }
 
     fn each(&self, name: Name, read: impl Fn(&'a str) -> Result<(), Flaw>) -> Result<(), HeaderError> {
-        self.values(name).try_for_each(read).map_err(|flaw| HeaderError::Malformed(name, flaw))
+        let mut values = self.headers(name).map(|value| Split::new(value, b','));
+        values
+            .try_for_each(|mut parts| parts.try_for_each(&read))
+            .map_err(|flaw| HeaderError::Malformed(name, flaw))
     }
 
     /// How many hops further the request may go, a number from 0 to 255 (RFC 3261 section 20.22).

@@ -9,7 +9,9 @@
 
 use std::borrow::Cow;
 
-use crate::lex::{Split, find_open, quoted_end, trim};
+use memchr::memchr;
+
+use crate::lex::{Split, cut, find_open, position, quoted_end, trim};
 use crate::message::Message;
 use crate::name::Name;
 use crate::params::unquote;
@@ -91,20 +93,20 @@ impl<'a> Entry<'a> {
     fn parse(text: &'a str) -> Option<Entry<'a>> {
         let (uri, params) = match find_open(text, b'<') {
             Some(at) => {
-                let (uri, behind) = text[at + 1..].split_once('>')?;
-                (uri, behind.find(';').map_or("", |at| &behind[at + 1..]))
+                let (uri, behind) = cut(&text[at + 1..], b'>')?;
+                (uri, cut(behind, b';').map_or("", |(_, params)| params))
             }
-            None => text.split_once(';').unwrap_or((text, "")),
+            None => cut(text, b';').unwrap_or((text, "")),
         };
         let uri = trim(uri);
         // Texts of reasons are often not escaped, and then the URI is none: what is behind `?` is no part
         // of the address.
-        let (address, headers) = match uri.rfind('@').and_then(|at| uri[at..].find('?').map(|to| at + to)) {
-            Some(at) => (&uri[..at], &uri[at + 1..]),
-            None => uri.split_once('?').filter(|(address, _)| !address.contains('@')).unwrap_or((uri, "")),
+        let (address, headers) = match position(uri.as_bytes(), b'?') {
+            None => (uri, ""),
+            Some(_) => split_headers(uri),
         };
         let address = Uri::parse(address).ok()?;
-        let mut params = Split::new(params, b';').filter_map(|part| part.split_once('='));
+        let mut params = Split::new(params, b';').filter_map(|part| cut(part, b'='));
         let word = params.find(|(name, _)| trim(name).eq_ignore_ascii_case("reason"));
         let word = word.map(|(_, value)| reason_of_word(unquote(trim(value))));
         let escaped = || {
@@ -114,6 +116,14 @@ impl<'a> Entry<'a> {
         };
         let cause = address.param("cause").and_then(|cause| reason_of_status(cause.parse().ok()?));
         Some(Entry { party: Party::of(&address)?, reason: word.or_else(escaped), cause })
+    }
+}
+
+/// The address and what is behind its `?`, which may stand in the user part too.
+fn split_headers(uri: &str) -> (&str, &str) {
+    match uri.rfind('@').and_then(|at| uri[at..].find('?').map(|to| at + to)) {
+        Some(at) => (&uri[..at], &uri[at + 1..]),
+        None => uri.split_once('?').filter(|(address, _)| !address.contains('@')).unwrap_or((uri, "")),
     }
 }
 
@@ -130,7 +140,7 @@ fn for_each_entry<'a>(line: &'a str, mut take: impl FnMut(Option<Entry<'a>>)) {
 /// `line` without the comments of RFC 2543 (section 6.6), which peers still write there: `(...)`, one
 /// within another, where a word may begin outside of quoted strings and angle brackets.
 fn without_comments(line: &str) -> Cow<'_, str> {
-    if !line.contains('(') {
+    if memchr(b'(', line.as_bytes()).is_none() {
         return Cow::Borrowed(line);
     }
     let mut kept = String::with_capacity(line.len());

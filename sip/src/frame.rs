@@ -7,8 +7,7 @@
 use memchr::memmem::find;
 use thiserror::Error;
 
-use crate::message::Message;
-use crate::scan::{MAX_MESSAGE_BYTES, ScanError, content_length, scan_head};
+use crate::scan::{MAX_MESSAGE_BYTES, ScanError, stated_bytes};
 
 /// The most bytes from a start line to the empty line behind the headers. The longest valid message
 /// of RFC 4475 has 3.5 KiB of them.
@@ -210,8 +209,7 @@ impl Front {
         if head_bytes > MAX_HEAD_BYTES {
             return Err(FrameError::HeadTooLong);
         }
-        let message: Message<'_> = scan_head(&bytes[..head_bytes])?;
-        let body_bytes = content_length(&message)?.ok_or(FrameError::NoContentLength)?;
+        let body_bytes = stated_bytes(&bytes[..head_bytes])?.ok_or(FrameError::NoContentLength)?;
         let length = usize::try_from(body_bytes).ok().and_then(|bytes| bytes.checked_add(head_bytes));
         let length =
             length.filter(|length| *length <= MAX_MESSAGE_BYTES).ok_or(FrameError::MessageTooLong)?;

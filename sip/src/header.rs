@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use crate::lex::{decimal, is_space_char, is_token, trim};
+use crate::lex::{decimal, is_space, is_token, trim};
 use crate::name::{Method, Name};
 use crate::uri::UriError;
 
@@ -79,7 +79,7 @@ impl<'a> CSeq<'a> {
     /// [`Flaw::Number`] or [`Flaw::Word`].
     pub fn parse(text: &'a str) -> Result<CSeq<'a>, Flaw> {
         let text = trim(text);
-        let (number, method_text) = text.split_at(text.find(is_space_char).unwrap_or(text.len()));
+        let (number, method_text) = text.split_at(text.bytes().position(is_space).unwrap_or(text.len()));
         let number = decimal(number)
             .and_then(|number| u32::try_from(number).ok())
             .filter(|number| *number <= MAX_CSEQ)

@@ -3,17 +3,74 @@
 //! Decides what is a token, what is white space (folds included) and where a quoted string or an
 //! angle bracket hides a separator. Refuses to know which header it is looking at.
 
-use memchr::memchr3;
+use memchr::{memchr2, memchr3};
+
+/// Kinds of characters, a bit each, so that one look at a byte answers what it may be part of.
+pub(crate) mod kind {
+    /// A token (RFC 3261 section 25.1).
+    pub(crate) const TOKEN: u8 = 1;
+    /// The user part of a URI: `unreserved`, `user-unreserved` and escapes (section 25.1), and `#`, which
+    /// peers leave unescaped in dialled codes.
+    pub(crate) const USER: u8 = 2;
+    /// A domain name. The underscore is no part of RFC 3261's hostname, but names in private networks have
+    /// it.
+    pub(crate) const HOST_NAME: u8 = 4;
+    /// What no URI holds: white space, control characters, quotes and angle brackets.
+    pub(crate) const NO_URI: u8 = 8;
+    /// `%`.
+    pub(crate) const ESCAPE: u8 = 16;
+    /// `?`.
+    pub(crate) const QUESTION_MARK: u8 = 32;
+    /// `;`.
+    pub(crate) const SEMICOLON: u8 = 64;
+}
+
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        let token = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        let user = token && byte != b'`'
+            || matches!(byte, b'(' | b')' | b'&' | b'=' | b'$' | b',' | b';' | b'?' | b'/' | b'#');
+        let host_name = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let no_uri = byte <= b' ' || matches!(byte, 0x7f | b'<' | b'>' | b'"' | b'\\');
+        kinds[byte as usize] = if token { kind::TOKEN } else { 0 }
+            | if user { kind::USER } else { 0 }
+            | if host_name { kind::HOST_NAME } else { 0 }
+            | if no_uri { kind::NO_URI } else { 0 }
+            | match byte {
+                b'%' => kind::ESCAPE,
+                b'?' => kind::QUESTION_MARK,
+                b';' => kind::SEMICOLON,
+                _ => 0,
+            };
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    kinds
+};
+
+/// The kinds of characters that `byte` is of.
+pub(crate) const fn kinds_of(byte: u8) -> u8 {
+    KINDS[byte as usize]
+}
+
+/// Whether all of `text` is of one kind; nothing is.
+pub(crate) fn are_all(text: &str, kind: u8) -> bool {
+    text.bytes().all(|byte| kinds_of(byte) & kind != 0)
+}
 
 /// Whether `byte` may stand in a token (RFC 3261 section 25.1).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    kinds_of(byte) & kind::TOKEN != 0
 }
 
 /// Whether `text` is a token, which is never empty.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_byte)
+    !text.is_empty() && are_all(text, kind::TOKEN)
 }
 
 /// Whether `byte` is linear white space. CR and LF count: in a header value they only stand in folds.
@@ -28,16 +85,42 @@ pub(crate) const fn is_space_char(character: char) -> bool {
 
 /// `text` without linear white space at its ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(is_space_char)
+    // Mostly there is none.
+    match text.as_bytes() {
+        [] => text,
+        [first, .., last] if !is_space(*first) && !is_space(*last) => text,
+        _ => text.trim_matches(is_space_char),
+    }
+}
+
+/// The halves of `text` around the first `mark`, which is ASCII.
+pub(crate) fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = position(text.as_bytes(), mark)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Where `wanted` first stands in a short text: for those it is quicker than the search of long ones.
+pub(crate) fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == wanted)
 }
 
 /// `bytes` without linear white space at its ends.
-pub(crate) fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim_bytes(bytes: &[u8]) -> &[u8] {
+    trim_bytes_end(trim_bytes_start(bytes))
+}
+
+/// `bytes` without linear white space in front.
+pub(crate) fn trim_bytes_start(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_space(*first)
     {
         bytes = rest;
     }
+    bytes
+}
+
+/// `bytes` without linear white space behind.
+pub(crate) fn trim_bytes_end(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., last] = bytes
         && is_space(*last)
     {
@@ -48,10 +131,16 @@ pub(crate) fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
 
 /// A decimal number as SIP writes it: digits and nothing else. `None` on overflow, too.
 pub(crate) fn decimal(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.is_empty() {
         return None;
     }
-    text.parse().ok()
+    text.bytes().try_fold(0_u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
 /// The most parameters of one header value or URI, so that comparing their names stays cheap.
@@ -76,8 +165,12 @@ pub(crate) fn are_distinct<'a>(names: impl Iterator<Item = &'a str> + Clone) -> 
 
 /// Where the quoted string that opens at the start of `text` ends: the index behind its closing quote.
 pub(crate) fn quoted_end(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = 1;
+    quote_end(text.as_bytes(), 0)
+}
+
+/// The index behind the quote that closes the one at `start`.
+fn quote_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'\\' => at += 2,
@@ -92,23 +185,27 @@ pub(crate) fn quoted_end(text: &str) -> Option<usize> {
 /// bracket that never closes hides the rest of the text.
 pub(crate) fn find_open(text: &str, wanted: u8) -> Option<usize> {
     let bytes = text.as_bytes();
-    // Most values have neither, or not in front.
-    let mut at = memchr3(wanted, b'"', b'<', bytes)?;
-    let (mut quoted, mut bracketed) = (false, false);
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'\\' if quoted => at += 1,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            b'>' if bracketed => bracketed = false,
-            _ if bracketed => {}
-            _ if byte == wanted => return Some(at),
-            b'<' => bracketed = true,
-            _ => {}
-        }
-        at += 1;
+    let mut at = 0;
+    loop {
+        at += memchr3(wanted, b'"', b'<', &bytes[at..])?;
+        at = match bytes[at] {
+            b'"' => quote_end(bytes, at)?,
+            byte if byte == wanted => return Some(at),
+            _ => bracket_end(bytes, at)?,
+        };
     }
-    None
+}
+
+/// The index behind the bracket that closes the one at `start`; one within quotes does not.
+fn bracket_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        at += memchr2(b'>', b'"', &bytes[at..])?;
+        match bytes[at] {
+            b'"' => at = quote_end(bytes, at)?,
+            _ => return Some(at + 1),
+        }
+    }
 }
 
 /// The parts of `text` between separators that stand outside of quoted strings and angle brackets,

@@ -12,7 +12,7 @@ use crate::name::{Method, Name};
 use crate::name_addr::NameAddr;
 use crate::scan::{Header, MAX_HEADERS};
 use crate::start_line::StartLine;
-use crate::uri::Uri;
+use crate::uri::{Uri, UriError};
 use crate::via::Via;
 
 /// One SIP message, borrowed from the bytes that it was scanned from. About one kilobyte on the stack
@@ -21,9 +21,15 @@ use crate::via::Via;
 pub struct Message<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) body_start: usize,
+    /// Start line and headers, if all of them are UTF-8.
+    text: Option<&'a str>,
     start: StartLine<'a>,
     headers: [Header; MAX_HEADERS],
     count: usize,
+    /// By name, one more than the place in `headers` of the first of that name; 0 where there is none.
+    first: [u8; Name::COUNT],
+    /// The names that stand more than once, a bit each.
+    repeated: u32,
     pub(crate) too_many_headers: bool,
     /// A header line without `name:`, or white space behind the start line.
     pub(crate) malformed_line: bool,
@@ -36,7 +42,8 @@ struct Read<'a> {
     via: OnceCell<Result<Via<'a>, HeaderError>>,
     from: OnceCell<Result<NameAddr<'a>, HeaderError>>,
     to: OnceCell<Result<NameAddr<'a>, HeaderError>>,
-    uri: OnceCell<Option<Uri<'a>>>,
+    call_id: OnceCell<Result<&'a str, HeaderError>>,
+    uri: OnceCell<Option<Result<Uri<'a>, UriError>>>,
 }
 
 impl<'a> Message<'a> {
@@ -45,26 +52,43 @@ impl<'a> Message<'a> {
         Message {
             bytes,
             body_start: 0,
+            text: None,
             start,
             headers,
             count: 0,
+            first: [0; Name::COUNT],
+            repeated: 0,
             too_many_headers: false,
             malformed_line: false,
             read: Read {
                 via: OnceCell::new(),
                 from: OnceCell::new(),
                 to: OnceCell::new(),
+                call_id: OnceCell::new(),
                 uri: OnceCell::new(),
             },
         }
     }
 
+    /// Ends the headers, and with them what may be text.
+    pub(crate) fn end_head(&mut self, end: usize) {
+        self.body_start = end;
+        self.text = std::str::from_utf8(&self.bytes[..end]).ok();
+    }
+
     pub(crate) fn push(&mut self, header: Header) {
-        if let Some(place) = self.headers.get_mut(self.count) {
-            *place = header;
-            self.count += 1;
-        } else {
+        let Some(place) = self.headers.get_mut(self.count) else {
             self.too_many_headers = true;
+            return;
+        };
+        *place = header;
+        self.count += 1;
+        let first = &mut self.first[header.name as usize];
+        if *first == 0 {
+            // The table has fewer places than a byte has numbers.
+            *first = u8::try_from(self.count).unwrap_or(u8::MAX);
+        } else {
+            self.repeated |= bit(header.name);
         }
     }
 
@@ -101,7 +125,12 @@ impl<'a> Message<'a> {
     /// A request's URI, if it is one.
     #[must_use]
     pub fn request_uri(&self) -> Option<Uri<'a>> {
-        *self.read.uri.get_or_init(|| self.uri().and_then(|uri| Uri::parse(uri).ok()))
+        self.read_uri()?.ok()
+    }
+
+    /// A request's URI, or why it is none.
+    pub(crate) fn read_uri(&self) -> Option<Result<Uri<'a>, UriError>> {
+        *self.read.uri.get_or_init(|| self.uri().map(Uri::parse))
     }
 
     /// A response's status.
@@ -122,7 +151,7 @@ impl<'a> Message<'a> {
 
     /// The values of all header lines of this name that are UTF-8, top to bottom.
     pub fn headers(&self, name: Name) -> impl Iterator<Item = &'a str> {
-        self.raw_values(name).filter_map(|value| std::str::from_utf8(value).ok())
+        self.named(name).filter_map(|header| self.value(header))
     }
 
     /// The values of this name, header lines split at the commas that stand outside of quotes and
@@ -145,7 +174,7 @@ impl<'a> Message<'a> {
         let bytes = self.bytes;
         self.table().iter().map(move |header| {
             let name = &bytes[usize::from(header.name_start)..usize::from(header.name_end)];
-            let value = &bytes[usize::from(header.value_start)..usize::from(header.value_end)];
+            let value = &bytes[header.value()];
             // The scanner lets only tokens be names, and tokens are ASCII.
             (header.name, std::str::from_utf8(name).unwrap_or_default(), value)
         })
@@ -154,10 +183,36 @@ impl<'a> Message<'a> {
     /// The values of all header lines of this name as bytes.
     pub(crate) fn raw_values(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
         let bytes = self.bytes;
-        self.table()
-            .iter()
-            .filter(move |header| header.name == name)
-            .map(move |header| &bytes[usize::from(header.value_start)..usize::from(header.value_end)])
+        self.named(name).map(move |header| &bytes[header.value()])
+    }
+
+    /// All header lines of this name.
+    fn named(&self, name: Name) -> impl Iterator<Item = &Header> {
+        let from_first = match usize::from(self.first[name as usize]) {
+            0 => &[],
+            first if self.is_repeated(name) => &self.table()[first - 1..],
+            first => &self.table()[first - 1..first],
+        };
+        from_first.iter().filter(move |header| header.name == name)
+    }
+
+    /// The value of a header line, if it is UTF-8.
+    fn value(&self, header: &Header) -> Option<&'a str> {
+        match self.text {
+            Some(text) => text.get(header.value()),
+            None => std::str::from_utf8(&self.bytes[header.value()]).ok(),
+        }
+    }
+
+    /// Whether the message has a header of this name.
+    #[must_use]
+    pub fn has(&self, name: Name) -> bool {
+        self.first[name as usize] != 0
+    }
+
+    /// Whether it has more than one.
+    pub(crate) fn is_repeated(&self, name: Name) -> bool {
+        self.repeated & bit(name) != 0
     }
 
     fn table(&self) -> &[Header] {
@@ -213,11 +268,13 @@ impl<'a> Message<'a> {
     ///
     /// [`HeaderError`] if it is missing, repeated, empty or has white space within.
     pub fn call_id(&self) -> Result<&'a str, HeaderError> {
-        let value = self.single(Name::CallId)?;
-        if value.is_empty() || value.bytes().any(|byte| byte <= b' ') {
-            return Err(HeaderError::Malformed(Name::CallId, Flaw::Word));
-        }
-        Ok(value)
+        *self.read.call_id.get_or_init(|| {
+            let value = self.single(Name::CallId)?;
+            if value.is_empty() || value.bytes().any(|byte| byte <= b' ') {
+                return Err(HeaderError::Malformed(Name::CallId, Flaw::Word));
+            }
+            Ok(value)
+        })
     }
 
     /// The `CSeq` header.
@@ -234,17 +291,22 @@ impl<'a> Message<'a> {
     }
 
     fn first(&self, name: Name) -> Result<&'a str, HeaderError> {
-        let value = self.raw_values(name).next().ok_or(HeaderError::Missing(name))?;
-        std::str::from_utf8(value).map_err(|_| HeaderError::NotUtf8(name))
+        let header = self.named(name).next().ok_or(HeaderError::Missing(name))?;
+        self.value(header).ok_or(HeaderError::NotUtf8(name))
     }
 
     /// The value of a header that may stand only once.
     pub(crate) fn single(&self, name: Name) -> Result<&'a str, HeaderError> {
-        if self.raw_values(name).nth(1).is_some() {
+        if self.is_repeated(name) {
             return Err(HeaderError::Repeated(name));
         }
         self.first(name)
     }
+}
+
+fn bit(name: Name) -> u32 {
+    const { assert!(Name::COUNT <= 32) };
+    1 << name as u32
 }
 
 impl fmt::Debug for Message<'_> {

@@ -98,12 +98,12 @@ macro_rules! names {
         /// in [`Message::all`](crate::Message::all).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Name {
+            /// Any other name.
+            Other,
             $(
                 #[doc = concat!("`", $text, "`.")]
                 $variant,
             )+
-            /// Any other name.
-            Other,
         }
 
         impl Name {
@@ -117,13 +117,22 @@ macro_rules! names {
                         _ => Name::Other,
                     };
                 }
-                $(
-                    if text.eq_ignore_ascii_case($text.as_bytes()) {
-                        return Name::$variant;
+                let mut slot = slot_of(text);
+                loop {
+                    let name = SLOTS[slot];
+                    let known = name.as_str().as_bytes();
+                    // Most are written as the RFC writes them.
+                    if name == Name::Other || text == known || text.eq_ignore_ascii_case(known) {
+                        return name;
                     }
-                )+
-                Name::Other
+                    slot = (slot + 1) % SLOTS.len();
+                }
             }
+
+            const KNOWN: &[Name] = &[$(Name::$variant,)+];
+
+            /// How many there are, [`Name::Other`] included.
+            pub(crate) const COUNT: usize = Name::KNOWN.len() + 1;
 
             /// The long form; `other header` for a name that has no variant of its own.
             #[must_use]
@@ -165,6 +174,34 @@ names! {
     Unsupported "Unsupported" None,
     Date "Date" None,
     Subject "Subject" Some(b's'),
+}
+
+/// The long forms by [`slot_of`], each in the first slot from its own on that is free; a slot that is free
+/// holds [`Name::Other`]. A message has a dozen headers, and most of their names are found at first sight.
+const SLOTS: [Name; 128] = {
+    let mut slots = [Name::Other; 128];
+    let mut at = 0;
+    while at < Name::KNOWN.len() {
+        let name = Name::KNOWN[at];
+        let mut slot = slot_of(name.as_str().as_bytes());
+        while !matches!(slots[slot], Name::Other) {
+            slot = (slot + 1) % slots.len();
+        }
+        slots[slot] = name;
+        at += 1;
+    }
+    slots
+};
+
+/// Where a name is looked for first: what tells most of them apart are length, first and last letter.
+const fn slot_of(text: &[u8]) -> usize {
+    match text {
+        [first, .., last] => {
+            let (first, last) = ((*first | 0x20) as usize, (*last | 0x20) as usize);
+            (text.len() * 9 + first * 5 + last * 3) % 128
+        }
+        [] | [_] => 0,
+    }
 }
 
 impl fmt::Display for Name {

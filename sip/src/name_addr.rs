@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::header::{Flaw, unfold};
-use crate::lex::{find_open, is_space_char, is_token, is_token_byte, quoted_end, trim};
+use crate::lex::{cut, find_open, is_space, is_token, is_token_byte, position, quoted_end, trim};
 use crate::params::{Params, unquote};
 use crate::uri::{Uri, UriError};
 
@@ -19,6 +19,7 @@ pub struct NameAddr<'a> {
     pub uri: Uri<'a>,
     /// The header's parameters, which are not the URI's.
     pub params: Params<'a>,
+    tag: Option<&'a str>,
 }
 
 impl<'a> NameAddr<'a> {
@@ -36,13 +37,13 @@ impl<'a> NameAddr<'a> {
         } else {
             let at = find_open(text, b'<').unwrap_or(0);
             let words = trim(&text[..at]);
-            if !words.split(is_space_char).all(is_display_word) {
+            if !words.bytes().all(|byte| is_space(byte) || is_token_byte(byte) || !byte.is_ascii()) {
                 return Err(Flaw::DisplayName);
             }
             (words, &text[at..])
         };
         if let Some(rest) = rest.strip_prefix('<') {
-            let (uri, params) = rest.split_once('>').ok_or(Flaw::Brackets)?;
+            let (uri, params) = cut(rest, b'>').ok_or(Flaw::Brackets)?;
             let params = trim(params);
             if !params.is_empty() && !params.starts_with(';') {
                 return Err(Flaw::Brackets);
@@ -53,7 +54,7 @@ impl<'a> NameAddr<'a> {
             return Err(Flaw::Quote);
         }
         // Without brackets every parameter is the header's, and the URI may not hold `?`, `,` or `;`.
-        let (uri, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (uri, params) = rest.split_at(position(rest.as_bytes(), b';').unwrap_or(rest.len()));
         if uri.contains(['?', ',']) {
             return Err(Flaw::Uri(UriError::Character));
         }
@@ -61,17 +62,18 @@ impl<'a> NameAddr<'a> {
     }
 
     fn assemble(display: &'a str, uri: &'a str, params: &'a str) -> Result<NameAddr<'a>, Flaw> {
-        let value = NameAddr { display, uri: Uri::parse(uri)?, params: Params::parse(params)? };
-        if value.tag().is_some_and(|tag| !is_token(tag)) {
+        let (uri, params) = (Uri::parse(uri)?, Params::parse(params)?);
+        let tag = params.get("tag");
+        if tag.is_some_and(|tag| !is_token(tag)) {
             return Err(Flaw::Parameter);
         }
-        Ok(value)
+        Ok(NameAddr { display, uri, params, tag })
     }
 
     /// The `tag` parameter.
     #[must_use]
-    pub fn tag(&self) -> Option<&'a str> {
-        self.params.get("tag")
+    pub const fn tag(&self) -> Option<&'a str> {
+        self.tag
     }
 
     /// The display name with escapes and folds undone. `None` where there is none.
@@ -91,10 +93,6 @@ impl<'a> NameAddr<'a> {
         }
         Some(Cow::Owned(plain))
     }
-}
-
-fn is_display_word(word: &str) -> bool {
-    word.bytes().all(|byte| is_token_byte(byte) || !byte.is_ascii())
 }
 
 #[cfg(test)]

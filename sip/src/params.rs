@@ -4,7 +4,7 @@
 //! header has.
 
 use crate::header::Flaw;
-use crate::lex::{Split, are_distinct, is_token, is_token_byte, quoted_end, trim};
+use crate::lex::{Split, are_distinct, cut, is_token, is_token_byte, position, quoted_end, trim};
 
 /// `;name=value` pairs behind a header's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +18,16 @@ impl<'a> Params<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Params<'a>, Flaw> {
         let text = trim(text);
         let params = Params { text };
-        let fits = text.is_empty() || text.starts_with(';');
-        let names = params.parts().map(|part| part.split_once('=').map_or(part, |(name, _)| trim(name)));
-        let fits = fits && params.parts().all(is_well_formed) && are_distinct(names);
+        let Some(all) = text.strip_prefix(';') else {
+            return if text.is_empty() { Ok(params) } else { Err(Flaw::Parameter) };
+        };
+        // Most values have one parameter, and that is distinct.
+        let fits = match position(all.as_bytes(), b';') {
+            None => is_well_formed(trim(all)),
+            Some(_) => {
+                params.parts().all(is_well_formed) && are_distinct(params.iter().map(|(name, _)| name))
+            }
+        };
         if fits { Ok(params) } else { Err(Flaw::Parameter) }
     }
 
@@ -30,8 +37,8 @@ impl<'a> Params<'a> {
     }
 
     /// Names and values in order. A value loses its quotes, if it has any; escapes within it stay.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
-        self.parts().map(|part| match part.split_once('=') {
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + Clone + use<'a> {
+        self.parts().map(|part| match cut(part, b'=') {
             Some((name, value)) => (trim(name), Some(unquote(trim(value)))),
             None => (part, None),
         })
@@ -52,7 +59,7 @@ impl<'a> Params<'a> {
 
 /// Whether `part` is `token` or `token = value`, with a token, a host or a quoted string for a value.
 fn is_well_formed(part: &str) -> bool {
-    let Some((name, value)) = part.split_once('=') else {
+    let Some((name, value)) = cut(part, b'=') else {
         return is_token(part);
     };
     let value = trim(value);

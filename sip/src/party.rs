@@ -37,8 +37,7 @@ impl<'a> Party<'a> {
 /// Who is called: the user of the Request-URI, else that of To. Nobody where neither names a user.
 #[must_use]
 pub fn called<'a>(message: &Message<'a>) -> Party<'a> {
-    let uri = message.uri().and_then(|uri| Uri::parse(uri).ok());
-    let of_request = uri.and_then(|uri| Party::of(&uri));
+    let of_request = message.request_uri().and_then(|uri| Party::of(&uri));
     of_request.or_else(|| Party::of(&message.to().ok()?.uri)).unwrap_or_default()
 }
 

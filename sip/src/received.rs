@@ -6,13 +6,12 @@
 use crate::lex::{find_open, trim};
 use crate::peer::Peer;
 use crate::via::{Rport, Via};
-use crate::write::push;
+use crate::write::{push, push_decimal};
 
-/// Writes the value of the first Via header with `received` and `rport` filled into its first hop. A
-/// hop that needs neither is copied as it came.
-pub(crate) fn push_top_via(out: &mut Vec<u8>, value: &str, peer: &Peer) {
-    let (hop, others) = value.split_at(find_open(value, b',').unwrap_or(value.len()));
-    let Ok(via) = Via::parse(hop) else {
+/// Writes the value of the first Via header with `received` and `rport` filled into its first hop, which is
+/// `via`. A hop that needs neither, or cannot be read, is copied as it came.
+pub(crate) fn push_top_via(out: &mut Vec<u8>, value: &str, via: Option<Via<'_>>, peer: &Peer) {
+    let Some(via) = via else {
         out.extend_from_slice(value.as_bytes());
         return;
     };
@@ -25,6 +24,7 @@ pub(crate) fn push_top_via(out: &mut Vec<u8>, value: &str, peer: &Peer) {
         out.extend_from_slice(value.as_bytes());
         return;
     }
+    let (hop, others) = value.split_at(find_open(value, b',').unwrap_or(value.len()));
     let front = hop.find(';').map_or(hop, |at| &hop[..at]);
     out.extend_from_slice(trim(front).as_bytes());
     for part in via.params.parts() {
@@ -35,7 +35,8 @@ pub(crate) fn push_top_via(out: &mut Vec<u8>, value: &str, peer: &Peer) {
         out.push(b';');
         out.extend_from_slice(part.as_bytes());
         if asked && name.eq_ignore_ascii_case("rport") {
-            push(out, format_args!("={}", peer.address.port()));
+            out.push(b'=');
+            push_decimal(out, peer.address.port());
         }
     }
     if needed {

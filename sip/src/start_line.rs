@@ -3,7 +3,7 @@
 //! Decides which of the two it is, if any. Refuses to judge the version and the Request-URI, so that a
 //! request with a fault in them can be answered.
 
-use crate::lex::{decimal, is_token};
+use crate::lex::{cut, decimal, is_token};
 use crate::name::Method;
 
 /// The first line of a message.
@@ -44,10 +44,11 @@ impl<'a> StartLine<'a> {
 
 /// `method uri SIP/x.y`. All between the first space and the last is the URI, be it one or not.
 fn request_line(line: &str) -> Option<StartLine<'_>> {
-    let (method_text, rest) = line.split_once(' ')?;
-    let (uri, version) = rest.rsplit_once(' ')?;
-    let (protocol, version) = version.split_once('/')?;
-    let (major, minor) = version.split_once('.')?;
+    let (method_text, rest) = cut(line, b' ')?;
+    let last_space = rest.bytes().rposition(|byte| byte == b' ')?;
+    let (uri, version) = (&rest[..last_space], &rest[last_space + 1..]);
+    let (protocol, version) = cut(version, b'/')?;
+    let (major, minor) = cut(version, b'.')?;
     let (major, minor) = (decimal(major)?, decimal(minor)?);
     if !protocol.eq_ignore_ascii_case("SIP") || !is_token(method_text) {
         return None;

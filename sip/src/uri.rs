@@ -10,7 +10,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::host::{Host, parse_hostport};
-use crate::lex::{are_distinct, is_token_byte};
+use crate::lex::{are_all, are_distinct, cut, kind, kinds_of, position};
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,51 +77,59 @@ impl<'a> Uri<'a> {
     /// [`UriError`] names the part that cannot be read. Of a scheme that is neither SIP nor tel only
     /// characters and escapes can be wrong, because only its owner knows its grammar.
     pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
-        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, 0x7f | b'<' | b'>' | b'"' | b'\\')) {
+        let kinds = text.bytes().fold(0, |kinds, byte| kinds | kinds_of(byte));
+        if kinds & kind::NO_URI != 0 {
             return Err(UriError::Character);
         }
-        if text.split('%').skip(1).any(|part| hex(part.as_bytes()).is_none()) {
+        if kinds & kind::ESCAPE != 0 && text.split('%').skip(1).any(|part| hex(part.as_bytes()).is_none()) {
             return Err(UriError::Escape);
         }
-        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
+        let (scheme, rest) = cut(text, b':').ok_or(UriError::Scheme)?;
+        if scheme.eq_ignore_ascii_case("sip") {
+            return Self::parse_sip(text, Scheme::Sip, rest, kinds);
+        }
+        if scheme.eq_ignore_ascii_case("sips") {
+            return Self::parse_sip(text, Scheme::Sips, rest, kinds);
+        }
+        if scheme.eq_ignore_ascii_case("tel") {
+            return Self::parse_tel(text, rest);
+        }
         let letter_first = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
         let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         if !letter_first || !scheme.bytes().all(is_scheme_byte) {
             return Err(UriError::Scheme);
         }
-        if scheme.eq_ignore_ascii_case("sip") {
-            Self::parse_sip(text, Scheme::Sip, rest)
-        } else if scheme.eq_ignore_ascii_case("sips") {
-            Self::parse_sip(text, Scheme::Sips, rest)
-        } else if scheme.eq_ignore_ascii_case("tel") {
-            Self::parse_tel(text, rest)
-        } else {
-            let (user, host, port) = (None, None, None);
-            Ok(Uri { text, scheme: Scheme::Other, user, host, port, params: "", headers: "" })
-        }
+        let (user, host, port) = (None, None, None);
+        Ok(Uri { text, scheme: Scheme::Other, user, host, port, params: "", headers: "" })
     }
 
-    /// `[user[:password]@]host[:port][;parameters][?headers]`.
-    fn parse_sip(text: &'a str, scheme: Scheme, rest: &'a str) -> Result<Uri<'a>, UriError> {
-        let (user, rest) = match rest.split_once('@') {
+    /// `[user[:password]@]host[:port][;parameters][?headers]`; `kinds` are those of all its characters.
+    fn parse_sip(text: &'a str, scheme: Scheme, rest: &'a str, kinds: u8) -> Result<Uri<'a>, UriError> {
+        let (user, rest) = match cut(rest, b'@') {
             Some((userinfo, rest)) => {
-                let user = userinfo.split_once(':').map_or(userinfo, |(user, _password)| user);
-                if user.is_empty() || !user.bytes().all(is_user_byte) || rest.contains('@') {
+                let user = cut(userinfo, b':').map_or(userinfo, |(user, _password)| user);
+                if user.is_empty() || !are_all(user, kind::USER) || position(rest.as_bytes(), b'@').is_some()
+                {
                     return Err(UriError::User);
                 }
                 (Some(user), rest)
             }
             None => (None, rest),
         };
-        let (rest, headers) = split_tail(rest, '?')?;
-        let (hostport, params) = split_tail(rest, ';')?;
-        if !headers.is_empty() && headers.split('&').any(|header| name_of(header).is_empty()) {
-            return Err(UriError::Parameter);
+        let (mut rest, mut headers, mut params) = (rest, "", "");
+        if kinds & kind::QUESTION_MARK != 0 {
+            (rest, headers) = split_tail(rest, b'?')?;
+            if !headers.is_empty() && headers.split('&').any(|header| name_of(header).is_empty()) {
+                return Err(UriError::Parameter);
+            }
         }
-        if !params.is_empty() && !are_distinct(params.split(';').map(name_of)) {
-            return Err(UriError::Parameter);
+        if kinds & kind::SEMICOLON != 0 {
+            (rest, params) = split_tail(rest, b';')?;
+            if !params.is_empty() && !are_distinct(params.split(';').map(name_of)) {
+                return Err(UriError::Parameter);
+            }
         }
-        let (host, port) = parse_hostport(hostport)?;
+        let (host, port) = parse_hostport(rest)?;
         Ok(Uri { text, scheme, user, host: Some(host), port, params, headers })
     }
 
@@ -146,7 +154,7 @@ impl<'a> Uri<'a> {
     /// `None` if there is none before the `;`.
     #[must_use]
     pub fn number(&self) -> Option<Cow<'a, str>> {
-        let number = self.user.map(|user| user.split_once(';').map_or(user, |(number, _)| number));
+        let number = self.user.map(|user| cut(user, b';').map_or(user, |(number, _)| number));
         number.filter(|number| !number.is_empty()).map(unescape)
     }
 
@@ -185,25 +193,18 @@ fn name_of(part: &str) -> &str {
 }
 
 /// What stands before and behind the first `mark`; nothing may not stand behind it.
-fn split_tail(text: &str, mark: char) -> Result<(&str, &str), UriError> {
-    match text.split_once(mark) {
+fn split_tail(text: &str, mark: u8) -> Result<(&str, &str), UriError> {
+    match cut(text, mark) {
         Some((_, "")) => Err(UriError::Parameter),
         Some(halves) => Ok(halves),
         None => Ok((text, "")),
     }
 }
 
-/// Whether `byte` may stand in a user part: `unreserved`, `user-unreserved` and escapes (RFC 3261
-/// section 25.1), and `#`, which peers leave unescaped in dialled codes.
-const fn is_user_byte(byte: u8) -> bool {
-    is_token_byte(byte) && byte != b'`'
-        || matches!(byte, b'(' | b')' | b'&' | b'=' | b'$' | b',' | b';' | b'?' | b'/' | b'#')
-}
-
 /// `text` with its `%XX` escapes decoded. An escape that is not one stays as it is written.
 #[must_use]
 pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    if position(text.as_bytes(), b'%').is_none() {
         return Cow::Borrowed(text);
     }
     let bytes = text.as_bytes();

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::header::Flaw;
 use crate::host::{Host, parse_hostport, parse_port, parse_v6};
-use crate::lex::{is_space_char, is_token, trim};
+use crate::lex::{cut, is_space, is_token, position, trim};
 use crate::params::Params;
 use crate::uri::UriError;
 
@@ -49,17 +49,17 @@ impl<'a> Via<'a> {
     ///
     /// [`Flaw`] says which part does not follow the grammar.
     pub fn parse(text: &'a str) -> Result<Via<'a>, Flaw> {
-        let (protocol, rest) = text.split_once('/').ok_or(Flaw::Protocol)?;
-        let (version, rest) = rest.split_once('/').ok_or(Flaw::Protocol)?;
+        let (protocol, rest) = cut(text, b'/').ok_or(Flaw::Protocol)?;
+        let (version, rest) = cut(rest, b'/').ok_or(Flaw::Protocol)?;
         if !trim(protocol).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
             return Err(Flaw::Protocol);
         }
         let rest = trim(rest);
-        let (transport, rest) = rest.split_at(rest.find(is_space_char).ok_or(Flaw::Protocol)?);
+        let (transport, rest) = rest.split_at(rest.bytes().position(is_space).ok_or(Flaw::Protocol)?);
         if !is_token(transport) {
             return Err(Flaw::Protocol);
         }
-        let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (sent_by, params) = rest.split_at(position(rest.as_bytes(), b';').unwrap_or(rest.len()));
         let (host, port) = parse_sent_by(trim(sent_by))?;
         let params = Params::parse(params)?;
         let (mut rport, mut branch, mut received) = (Rport::Absent, None, None);
@@ -83,7 +83,7 @@ impl<'a> Via<'a> {
 
 /// `host [COLON port]`, where white space may stand around the colon.
 fn parse_sent_by(text: &str) -> Result<(Host<'_>, Option<u16>), Flaw> {
-    if !text.contains(is_space_char) {
+    if !text.bytes().any(is_space) {
         return Ok(parse_hostport(text)?);
     }
     let (host, port) = text.rsplit_once(':').ok_or(Flaw::Uri(UriError::Host))?;

@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Write};
 
+use memchr::memchr2;
+
 use crate::message::Message;
 use crate::name::Name;
 use crate::peer::Peer;
@@ -36,12 +38,15 @@ impl<'m, 'a, 'o> Response<'m, 'a, 'o> {
         reason: &str,
         out: &'o mut Vec<u8>,
     ) -> Response<'m, 'a, 'o> {
-        push(out, format_args!("SIP/2.0 {status} {reason}"));
+        out.extend_from_slice(b"SIP/2.0 ");
+        push_decimal(out, status);
+        out.push(b' ');
+        push_text(out, reason);
         out.extend_from_slice(b"\r\n");
         for (index, value) in request.raw_values(Name::Via).enumerate() {
             out.extend_from_slice(b"Via: ");
             match std::str::from_utf8(value) {
-                Ok(value) if index == 0 => push_top_via(out, value, peer),
+                Ok(value) if index == 0 => push_top_via(out, value, request.top_via().ok(), peer),
                 Ok(_) | Err(_) => out.extend_from_slice(value),
             }
             out.extend_from_slice(b"\r\n");
@@ -53,7 +58,9 @@ impl<'m, 'a, 'o> Response<'m, 'a, 'o> {
         push_copies(out, request, Name::CallId);
         push_copies(out, request, Name::CSeq);
         // RFC 3261 section 8.2.6.1: a 100 brings the request's timestamp back.
-        if let Some(timestamp) = request.header_named("Timestamp").filter(|_| status == 100) {
+        if status == 100
+            && let Some(timestamp) = request.header_named("Timestamp")
+        {
             push_header(out, "Timestamp", timestamp);
         }
         Response { request, out, tag_at, body: b"" }
@@ -162,13 +169,27 @@ pub(crate) fn push(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     let _ = Sink(out).write_fmt(text);
 }
 
+/// Appends a number.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 /// Appends text in which a line end cannot begin a header of its own.
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    let start = out.len();
+    out.extend_from_slice(text.as_bytes());
+    if memchr2(b'\r', b'\n', text.as_bytes()).is_some() {
+        for byte in out[start..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')) {
+            *byte = b' ';
+        }
+    }
 }
 
 fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
-    push_header_args(out, name, format_args!("{value}"));
+    push_text(out, name);
+    out.extend_from_slice(b": ");
+    push_text(out, value);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn push_header_args(out: &mut Vec<u8>, name: &str, value: fmt::Arguments<'_>) {
@@ -188,7 +209,8 @@ fn push_copies(out: &mut Vec<u8>, request: &Message<'_>, name: Name) {
 }
 
 fn push_body(out: &mut Vec<u8>, body: &[u8]) {
-    push(out, format_args!("Content-Length: {}", body.len()));
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(out, body.len());
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
 }

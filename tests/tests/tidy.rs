@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("router", &["config", "sip", "runtime"]),
     ("mailbox", &["config", "sip", "runtime"]),
     ("cli", &["config", "runtime", "operator", "router", "mailbox"]),
-    ("bench", &["config", "runtime"]),
+    ("bench", &["config", "router", "runtime", "sip"]),
     ("tests", &["crds", "config", "sip", "runtime", "operator", "router", "mailbox", "cli"]),
 ];
 

@@ -3,6 +3,8 @@
 //! Decides that by the profiles of the audio lines alone, and copies nothing. Refuses to read the rest,
 //! and to find fault with it.
 
+use memchr::{memchr, memchr_iter};
+
 /// How audio is offered. Neither, where no audio is: an offer may still follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OfferedAudio {
@@ -16,8 +18,9 @@ pub struct OfferedAudio {
 #[must_use]
 pub fn offered_audio(body: &[u8]) -> OfferedAudio {
     let mut offered = OfferedAudio::default();
-    for line in body.split(|byte| *byte == b'\n') {
-        let Some(line) = line.strip_prefix(b"m=audio ") else { continue };
+    let starts = std::iter::once(0).chain(memchr_iter(b'\n', body).map(|end| end + 1));
+    for line in starts.filter_map(|start| body[start..].strip_prefix(b"m=audio ")) {
+        let line = &line[..memchr(b'\n', line).unwrap_or(line.len())];
         let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
         let (Some(port), Some(profile)) = (fields.next(), fields.next()) else { continue };
         if port == b"0" {
