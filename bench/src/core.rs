@@ -33,7 +33,7 @@ struct Worker {
 impl Worker {
     fn answer(&mut self, message: &[u8], peer: Peer) {
         self.outbox.clear();
-        self.router.answer(message, peer, NOW_UNIX_S, &mut self.outbox);
+        self.router.answer(message, peer.into(), NOW_UNIX_S, &mut self.outbox);
         for (_, answer) in self.outbox.sip_messages() {
             self.answers.extend_from_slice(answer);
         }

@@ -87,7 +87,8 @@ fn directory(size: Size) -> Directory {
         let octets = [[127, 0, 0, 1], [10, 0, (number >> 8) as u8, (number & 255) as u8]];
         Gateway {
             name: format!("gateway-{number}"),
-            address: IpAddr::from(octets[usize::from(number > 0)]),
+            addresses: vec![IpAddr::from(octets[usize::from(number > 0)]).into()],
+            fqdn: None,
             status: GatewayStatus::Enabled,
         }
     };

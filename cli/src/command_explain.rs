@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use config::{
-    Call, Code, Decision, OfferedAudio, Party, Purpose, RouterConfig, Rule, Step, Table, Transport,
+    Call, Code, Decision, OfferedAudio, Party, Prefix, Purpose, RouterConfig, Rule, Step, Table, Transport,
 };
 use miette::{IntoDiagnostic, Result, miette};
 use serde::Serialize;
@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<bool> {
         clear: arguments.audio == Some(Audio::Rtp),
         encrypted: arguments.audio == Some(Audio::Srtp),
     };
-    let call = Call { peer, transport, called, diverting, audio, call_id: CALL_ID };
+    let call = Call { peer, names: &[], transport, called, diverting, audio, call_id: CALL_ID };
     let (steps, decision) = config::explain(&table, &call);
     let outcome = outcome(&decision);
     let accepted = matches!(outcome, Outcome::Accepted { .. });
@@ -105,7 +105,13 @@ fn peer(from: &str, router: &RouterConfig) -> Result<IpAddr> {
         return Ok(address);
     }
     let gateways = &router.directory.gateways;
-    gateways.iter().find(|gateway| gateway.name == from).map(|gateway| gateway.address).ok_or_else(|| {
+    let named = gateways.iter().find(|gateway| gateway.name == from);
+    if named.is_some_and(|gateway| gateway.addresses.is_empty()) {
+        return Err(miette!(
+            "nobody knows an address of gateway {from}. Give the one that the call comes from"
+        ));
+    }
+    named.and_then(|gateway| gateway.addresses.first()).map(Prefix::first).ok_or_else(|| {
         let names: Vec<&str> = gateways.iter().map(|gateway| gateway.name.as_str()).collect();
         let known = match names.as_slice() {
             [] => "there are none".to_owned(),

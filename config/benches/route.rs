@@ -36,7 +36,8 @@ fn table(gateways: u32, hunt_groups: u32, mailboxes: u32) -> Table {
         gateways: (0..gateways)
             .map(|n| Gateway {
                 name: format!("gateway-{n}"),
-                address: address(n),
+                addresses: vec![address(n).into()],
+                fqdn: None,
                 status: GatewayStatus::Enabled,
             })
             .collect(),
@@ -104,6 +105,7 @@ fn measure(
                 let transport = Transport::Udp;
                 let call = Call {
                     peer: *peer,
+                    names: &[],
                     transport,
                     called: called.as_str().into(),
                     diverting: Some(diverting.as_str().into()),
@@ -136,6 +138,7 @@ fn tokens(criterion: &mut Criterion) {
     let call_id = "a84b4c76e66710@192.0.2.10";
     let call = Call {
         peer: address(0),
+        names: &[],
         transport: Transport::Udp,
         called: "000001".into(),
         diverting: None,

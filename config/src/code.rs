@@ -181,6 +181,8 @@ codes! {
     LoopDetected = 1151, Call, 482;
     /// The request has more headers than are read.
     MessageTooLarge = 1152, Call, 513;
+    /// The peer's certificate does not prove the name of the gateway whose address it calls from.
+    CertificateNameMismatch = 1169, Call, 403;
 
     /// A message could not be delivered yet and is tried again.
     DeliveryDeferred = 1201, Server, 0;

@@ -124,7 +124,10 @@ impl Writer<'_, '_> {
             Passed::TransportAllowed => {
                 format!("{}, umStartupMode {:?}", self.call.transport, server.startup_mode)
             }
-            Passed::GatewayKnown(_) => self.call.peer.to_canonical().to_string(),
+            Passed::GatewayKnown(gateway) => match &gateway.fqdn {
+                Some(fqdn) if self.call.names.contains(fqdn) => format!("{fqdn}, by its certificate"),
+                Some(_) | None => self.call.peer.to_canonical().to_string(),
+            },
             Passed::GatewayTakesCalls(gateway) => format!("{}, status {:?}", gateway.name, gateway.status),
             Passed::HuntGroupFound(_) => as_is(self.call.called),
             Passed::DialPlanFound(group, _) => group.name.clone(),
@@ -151,6 +154,7 @@ impl Writer<'_, '_> {
             Reason::UnknownPeer { peer } | Reason::TranslatedPeer { peer } => {
                 (GATEWAY, peer.to_canonical().to_string())
             }
+            Reason::CertificateNameMismatch { .. } => (GATEWAY, self.call.names.join(", ")),
             Reason::GatewayDisabled { gateway } | Reason::GatewayNoNewCalls { gateway } => {
                 (GATEWAY_STATUS, format!("{}, status {:?}", gateway.name, gateway.status))
             }

@@ -15,6 +15,7 @@ mod naming;
 mod number;
 pub mod parts;
 mod party;
+mod peers;
 mod refusal;
 mod route;
 mod server;
@@ -30,6 +31,7 @@ pub use keyring::{KeyError, Keyring, MAX_KEY_ID_BYTES, MAX_KEYS, SECRET_BYTES};
 pub use naming::Naming;
 pub use number::{MAX_DIGITS, Number};
 pub use party::{MAX_ADDRESS_BYTES, Party};
+pub use peers::{NoPrefix, Prefix};
 pub use refusal::{Reason, Refusal};
 pub use route::{
     Call, Decision, OfferedAudio, Purpose, Route, Rule, Transport, admit, check_security, route,

@@ -53,6 +53,13 @@ pub enum Reason<'a> {
         /// The address.
         peer: IpAddr,
     },
+    /// The peer calls from an address of this gateway, with the certificate of somebody else.
+    CertificateNameMismatch {
+        /// The gateway.
+        gateway: &'a Gateway,
+        /// The name that its certificate has to prove.
+        fqdn: &'a str,
+    },
     /// The gateway's status is `Disabled`.
     GatewayDisabled {
         /// The gateway.
@@ -125,6 +132,7 @@ impl<'a> Refusal<'a> {
             Reason::TransportNotAllowed { .. } => Code::TransportNotAllowed,
             Reason::UnknownPeer { .. } => Code::UnknownPeer,
             Reason::TranslatedPeer { .. } => Code::TranslatedPeer,
+            Reason::CertificateNameMismatch { .. } => Code::CertificateNameMismatch,
             Reason::GatewayDisabled { .. } => Code::GatewayDisabled,
             Reason::GatewayNoNewCalls { .. } => Code::GatewayNoNewCalls,
             Reason::NoHuntGroup { .. } => Code::NoHuntGroup,
@@ -181,6 +189,9 @@ impl<'a> Refusal<'a> {
                 "{} belongs to the cluster itself, so the caller's own address was lost on the way",
                 peer.to_canonical()
             ),
+            Reason::CertificateNameMismatch { gateway, fqdn } => {
+                format!("the peer's certificate does not prove {fqdn}, the name of gateway {}", gateway.name)
+            }
             Reason::GatewayDisabled { gateway } => format!("gateway {} is disabled", gateway.name),
             Reason::GatewayNoNewCalls { gateway } => format!("gateway {} takes no new calls", gateway.name),
             Reason::NoHuntGroup { gateway, called } => {
@@ -250,6 +261,9 @@ impl<'a> Refusal<'a> {
                 "call by the Service that the UMCallRouter's exposure makes, or one \
                  with externalTrafficPolicy Local"
                     .to_owned()
+            }
+            Reason::CertificateNameMismatch { fqdn, .. } => {
+                format!("give the peer a certificate with {fqdn} in its subjectAltName")
             }
             Reason::GatewayDisabled { gateway } | Reason::GatewayNoNewCalls { gateway } => {
                 format!("set spec.status of UMIPGateway {} to Enabled", gateway.name)

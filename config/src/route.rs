@@ -1,6 +1,6 @@
 //! [`route`]: where a call belongs, or why it is refused.
 //!
-//! Decides in the order of decision 7: server status, transport, gateway by source address,
+//! Decides in the order of decision 7: server status, transport, gateway by certificate name or address,
 //! gateway status, hunt group, dial plan, protection of signalling and audio, diverted user, access
 //! number, called user, mailbox server. Refuses to know SIP: which number is called and which diverted
 //! was found out before. It is total and pure and allocates nothing. Each step is a hash lookup, however
@@ -30,6 +30,8 @@ pub enum Transport {
 pub struct Call<'a> {
     /// The address that the request came from.
     pub peer: IpAddr,
+    /// Names that the peer has proved by its certificate, in small letters; empty where it showed none.
+    pub names: &'a [String],
     /// What the request came by.
     pub transport: Transport,
     /// Who is called: the user of the Request-URI, else that of To, unescaped (decision 8).
@@ -174,8 +176,13 @@ pub fn route<'a>(table: &'a Table, call: &Call<'a>) -> Decision<'a> {
 ///
 /// # Errors
 /// The refusal that [`route`] would give.
-pub fn admit<'a>(table: &'a Table, peer: IpAddr, transport: Transport) -> Result<&'a Gateway, Refusal<'a>> {
-    admit_observed(table, peer, transport, &mut Nobody)
+pub fn admit<'a>(
+    table: &'a Table,
+    peer: IpAddr,
+    names: &[String],
+    transport: Transport,
+) -> Result<&'a Gateway, Refusal<'a>> {
+    admit_observed(table, (peer, names), transport, &mut Nobody)
 }
 
 /// Decides whether a dial plan's calls may come by this transport and with this audio: two steps of
@@ -215,7 +222,7 @@ pub(crate) fn decide<'a>(
     call: &Call<'a>,
     observer: &mut impl Observer,
 ) -> Result<Route<'a>, Refusal<'a>> {
-    let gateway = admit_observed(table, call.peer, call.transport, observer)?;
+    let gateway = admit_observed(table, (call.peer, call.names), call.transport, observer)?;
     let called = call.called;
 
     let hunt_group =
@@ -254,7 +261,7 @@ pub(crate) fn decide<'a>(
 
 fn admit_observed<'a>(
     table: &'a Table,
-    peer: IpAddr,
+    (peer, names): (IpAddr, &[String]),
     transport: Transport,
     observer: &mut impl Observer,
 ) -> Result<&'a Gateway, Refusal<'a>> {
@@ -275,11 +282,7 @@ fn admit_observed<'a>(
     }
     observer.saw(Passed::TransportAllowed);
 
-    let gateway = table.gateway_at(peer).ok_or(Refusal::because(if table.is_of_the_cluster(peer) {
-        Reason::TranslatedPeer { peer }
-    } else {
-        Reason::UnknownPeer { peer }
-    }))?;
+    let gateway = gateway_of(table, peer, names)?;
     observer.saw(Passed::GatewayKnown(gateway));
     match gateway.status {
         GatewayStatus::Enabled => observer.saw(Passed::GatewayTakesCalls(gateway)),
@@ -287,6 +290,26 @@ fn admit_observed<'a>(
         GatewayStatus::NoNewCalls => return Err(Refusal::because(Reason::GatewayNoNewCalls { gateway })),
     }
     Ok(gateway)
+}
+
+/// What a certificate proves goes before the address that a call comes from, which others may have too.
+fn gateway_of<'a>(table: &'a Table, peer: IpAddr, names: &[String]) -> Result<&'a Gateway, Refusal<'a>> {
+    let peers = &table.peers;
+    if let Some(gateway) = peers.named(names) {
+        return Ok(gateway);
+    }
+    let gateway = peers.at(peer).ok_or(Refusal::because(if peers.is_of_the_cluster(peer) {
+        Reason::TranslatedPeer { peer }
+    } else {
+        Reason::UnknownPeer { peer }
+    }))?;
+    // Who shows a certificate shows the right one.
+    match &gateway.fqdn {
+        Some(fqdn) if !names.is_empty() => {
+            Err(Refusal::because(Reason::CertificateNameMismatch { gateway, fqdn }))
+        }
+        Some(_) | None => Ok(gateway),
+    }
 }
 
 /// The diverted user first, then the access number, which nobody diverts a call to, then the called user:

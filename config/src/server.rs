@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::peers::Prefix;
 use crate::store::Store;
 
 /// The version of both indices. A server refuses any other (`UM1020`) and keeps its last good one.
@@ -199,8 +200,11 @@ pub struct Directory {
 pub struct Gateway {
     /// Name of the object.
     pub name: String,
-    /// The source address that it calls from.
-    pub address: IpAddr,
+    /// The source addresses that it calls from; none as long as nobody knows them.
+    pub addresses: Vec<Prefix>,
+    /// The name that it is known by instead, which its certificate proves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
     /// Whether its calls are taken.
     pub status: GatewayStatus,
 }

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::party::SipAddress;
+use crate::peers::Peers;
 use crate::{
     DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxServer, Number, Party, ServerIdentity,
     ServerStatus, StartupMode, database_of,
@@ -20,9 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Table {
     pub(crate) server: OwnServer,
-    gateways: HashMap<IpAddr, Gateway>,
-    /// Addresses of the cluster itself; empty where there is none.
-    cluster: HashSet<IpAddr>,
+    pub(crate) peers: Peers,
     hunt_groups: HashMap<String, GatewayHuntGroups>,
     dial_plans: HashMap<String, DialPlan>,
     /// By dial plan, in normal form.
@@ -76,8 +75,7 @@ impl Table {
                 status: server.status,
                 startup_mode: server.startup_mode,
             },
-            gateways: first_of_each(&directory.gateways, |gateway| gateway.address.to_canonical()),
-            cluster: directory.cluster.iter().map(IpAddr::to_canonical).collect(),
+            peers: Peers::compile(&directory.gateways, &directory.cluster),
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
             access_numbers: compile_access_numbers(&dial_plans),
             users: compile_users(&mailboxes, &dial_plans),
@@ -96,20 +94,19 @@ impl Table {
     /// The gateway that calls from `address`. An IPv4 address in IPv6 clothes
     /// (`::ffff:192.0.2.1`) is the IPv4 address.
     pub fn gateway_at(&self, address: IpAddr) -> Option<&Gateway> {
-        self.gateways.get(&address.to_canonical())
+        self.peers.at(address)
+    }
+
+    /// The gateway that has proved one of these names, which are in small letters, or else the one that calls
+    /// from `address`.
+    pub fn gateway_of(&self, address: IpAddr, names: &[String]) -> Option<&Gateway> {
+        self.peers.named(names).or_else(|| self.peers.at(address))
     }
 
     /// In a cluster, the gateway of the network that a server is in belongs to the cluster itself as
     /// much as nodes do. Elsewhere it may be anybody.
     pub fn add_network_gateway(&mut self, address: IpAddr) {
-        if !self.cluster.is_empty() {
-            self.cluster.insert(address.to_canonical());
-        }
-    }
-
-    /// Whether `address` belongs to the cluster itself.
-    pub(crate) fn is_of_the_cluster(&self, address: IpAddr) -> bool {
-        self.cluster.contains(&address.to_canonical())
+        self.peers.add_network_gateway(address);
     }
 
     /// The dial plan of this name.

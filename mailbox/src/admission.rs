@@ -8,6 +8,7 @@ use config::token::{self, CallKind, DivertReason};
 use config::{
     CallSettings, Code, Decision, DialPlan, Gateway, OfferedAudio, Party, Rule, Transport, VoIPSecurity,
 };
+use runtime::Source;
 use runtime::log::Number;
 use sip::{Message, Peer};
 
@@ -74,13 +75,13 @@ pub(crate) fn admit<S: Surroundings>(
     surroundings: &S,
     slots: &CallSlots,
     invite: &Message<'_>,
-    peer: Peer,
+    from: Source<'_>,
     now_unix_s: u64,
 ) -> Result<Admitted, Refused> {
     let served = surroundings.served();
     let config = &served.config;
-    let transport = transport(peer);
-    let gateway = config::admit(&served.table, peer.address.ip(), transport)?;
+    let transport = transport(from.peer);
+    let gateway = config::admit(&served.table, from.peer.address.ip(), from.names, transport)?;
     if surroundings.is_draining() {
         let text =
             format!("server {} is being taken out of service; call another server", surroundings.name());
@@ -102,7 +103,7 @@ pub(crate) fn admit<S: Surroundings>(
     let audio = offered_audio(invite);
     let target = match by_token(&served, gateway, invite, now_unix_s) {
         Some(target) => target,
-        None => by_table(&served, invite, peer, (transport, audio))?,
+        None => by_table(&served, invite, from, (transport, audio))?,
     };
     // A token says whose call it is, not that it came protected.
     if let Some(dial_plan) = served.table.dial_plan(&target.dial_plan) {
@@ -225,13 +226,14 @@ fn by_token(served: &Served, gateway: &Gateway, invite: &Message<'_>, now_unix_s
 fn by_table(
     served: &Served,
     invite: &Message<'_>,
-    peer: Peer,
+    from: Source<'_>,
     (transport, audio): (Transport, OfferedAudio),
 ) -> Result<Target, Refused> {
     let called = sip::called(invite);
     let diverter = sip::diverter(invite);
     let call = config::Call {
-        peer: peer.address.ip(),
+        peer: from.peer.address.ip(),
+        names: from.names,
         transport,
         called: party(&called),
         diverting: diverter.as_ref().map(|diverter| party(&diverter.party)),

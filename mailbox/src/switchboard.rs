@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use config::{Code, MailboxServer, RETRY_AFTER_S, ServerStatus};
-use runtime::{Core, Now, Outbox, WorkerPlace};
+use runtime::{Core, Now, Outbox, Source, WorkerPlace};
 use sip::sdp::{self, AudioOffer, SessionId};
-use sip::{CallKey, Ended, Endpoint, Event, Message, Peer, Service};
+use sip::{CallKey, Ended, Endpoint, Event, Message, Service};
 use siphasher::sip::SipHasher13;
 
 use crate::admission::{Refused, admit, called};
@@ -116,19 +116,25 @@ impl<S: Surroundings> Switchboard<S> {
 
     /// Handles what the endpoint has found out, and sends what it wants sent.
     fn pump(&mut self, now: Now, out: &mut Outbox) {
+        self.pump_of(&[], now, out);
+    }
+
+    /// The same while a message is handled that came from a peer who has proved these names: whatever
+    /// call begins is begun by it.
+    fn pump_of(&mut self, names: &[String], now: Now, out: &mut Outbox) {
         loop {
             while let Some(transmit) = self.endpoint.poll_transmit() {
                 out.sip(transmit.peer, &transmit.bytes);
             }
             let Some(event) = self.endpoint.poll_event() else { return };
-            self.on_event(event, now, out);
+            self.on_event(event, names, now, out);
         }
     }
 
-    fn on_event(&mut self, event: Event, now: Now, out: &mut Outbox) {
+    fn on_event(&mut self, event: Event, names: &[String], now: Now, out: &mut Outbox) {
         match event {
             Event::Invite { call, peer, request } => {
-                if let Err(refused) = self.on_invite(call, peer, &request, now) {
+                if let Err(refused) = self.on_invite(call, Source { peer, names }, &request, now) {
                     self.refuse(call, &refused, &request, now);
                 }
             }
@@ -159,11 +165,11 @@ impl<S: Surroundings> Switchboard<S> {
         }
     }
 
-    fn on_invite(&mut self, key: CallKey, peer: Peer, request: &[u8], now: Now) -> Result<(), Refused> {
+    fn on_invite(&mut self, key: CallKey, from: Source<'_>, request: &[u8], now: Now) -> Result<(), Refused> {
         // A note of a change may have been missed.
         self.set_service();
         let invite = scan(request)?;
-        let admitted = admit(&self.surroundings, self.metrics.slots(), &invite, peer, now.unix_ms / 1_000)?;
+        let admitted = admit(&self.surroundings, self.metrics.slots(), &invite, from, now.unix_ms / 1_000)?;
         let offer = offer_in(&invite)?;
         let media = match &offer {
             None => None,
@@ -399,9 +405,9 @@ impl<S: Surroundings> Switchboard<S> {
 impl<S: Surroundings> Core for Switchboard<S> {
     type Note = Note;
 
-    fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox) {
-        self.endpoint.handle(bytes, peer, now.instant);
-        self.pump(now, out);
+    fn handle(&mut self, bytes: &[u8], from: Source<'_>, now: Now, out: &mut Outbox) {
+        self.endpoint.handle(bytes, from.peer, now.instant);
+        self.pump_of(from.names, now, out);
     }
 
     fn handle_media(&mut self, bytes: &[u8], from: SocketAddr, now: Now, out: &mut Outbox) {

@@ -31,7 +31,7 @@ server: {{name: mailbox, status: {status}, startupMode: TCP, listeners: {{udp: {
 maxCallsAllowed: 2
 tokenKeys: [{{id: k1, secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}]
 directory:
-  gateways: [{{name: pbx, address: 127.0.0.1, status: Enabled}}]
+  gateways: [{{name: pbx, addresses: [127.0.0.1], status: Enabled}}]
   huntGroups: [{{name: all, gateway: pbx, dialPlan: contoso}}]
   dialPlans: [{{name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}}]
   mailboxes: [{{name: ada, dialPlan: contoso, extensions: ["101"]}}]

@@ -5,9 +5,8 @@
 //! this step nobody looks a name up in the world again.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use config::Code;
+use config::{Code, Prefix};
 use crds::{
     Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
     UMServiceSpec,
@@ -52,7 +51,8 @@ pub(crate) struct PlanLists<'w> {
 /// A gateway.
 pub(crate) struct LinkedGateway<'w> {
     pub(crate) spec: &'w UMIPGatewaySpec,
-    pub(crate) address: IpAddr,
+    /// What its calls come from, as far as it is known and no other gateway has it.
+    pub(crate) addresses: Vec<Prefix>,
 }
 
 /// A hunt group, its gateway and its dial plan.
@@ -75,7 +75,10 @@ pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut
     let gateways: BTreeMap<_, _> = names
         .gateways
         .into_iter()
-        .filter_map(|(key, spec)| Some((key, LinkedGateway { spec, address: spec.ip()? })))
+        .map(|(key, spec)| {
+            let addresses = spec.prefix().map(Prefix::from).into_iter().collect();
+            (key, LinkedGateway { spec, addresses })
+        })
         .collect();
     let mut links = Links { world, problems };
     let hunt_groups = links.hunt_groups(names.hunt_groups, &gateways, &names.dial_plans);

@@ -46,7 +46,8 @@ pub(crate) fn site(
     let within = |key: &&&Key| key.namespace == namespace;
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
-        address: gateway.address,
+        addresses: gateway.addresses.clone(),
+        fqdn: None,
         status: translate::gateway_status(gateway.spec.status),
     });
     let hunt_groups =

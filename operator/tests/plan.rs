@@ -305,7 +305,7 @@ prop_compose! {
 }
 
 fn gateway() -> impl Strategy<Value = UMIPGatewaySpec> {
-    let address = prop_oneof!["192\\.0\\.2\\.[12]", Just(String::from("::ffff:192.0.2.1")), ".{0,9}"];
+    let address = prop_oneof!["192\\.0\\.2\\.[012](/3[12])?", "::ffff:192\\.0\\.2\\.1", ".{0,9}"];
     (address, option::of(name())).prop_map(|(address, um_dial_plan)| UMIPGatewaySpec {
         address,
         um_dial_plan,

@@ -121,7 +121,7 @@ fn the_quickstart_becomes_two_documents_without_a_problem() {
     assert_eq!(step.wanted, Served { router: Some(1), mailbox: Some(1) });
     let router = house.router();
     assert_eq!(router.server.listeners.udp, Some(5060));
-    assert_eq!(router.directory.gateways[0].address.to_string(), "127.0.0.1");
+    assert_eq!(router.directory.gateways[0].addresses[0].to_string(), "127.0.0.1");
     let extensions: Vec<&str> =
         router.directory.mailboxes.iter().map(|mailbox| mailbox.extensions[0].as_str()).collect();
     assert_eq!(extensions, ["101", "102"]);
@@ -318,7 +318,7 @@ fn the_second_document_of_one_object_is_reported_with_the_place_of_the_first() {
     let step = house.step();
     assert_eq!(codes(&step), [Code::DuplicateObject]);
     assert!(house.said(&step)[0].contains("gateway.yaml:6 has it already"), "{:?}", house.said(&step));
-    assert_eq!(house.router().directory.gateways[0].address.to_string(), "127.0.0.1");
+    assert_eq!(house.router().directory.gateways[0].addresses[0].to_string(), "127.0.0.1");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use config::token::{Claims, DivertReason, verify};
 use config::{Call, Code, Decision, OfferedAudio, Party, route};
 use runtime::log::Number;
-use runtime::{Now, Outbox};
+use runtime::{Now, Outbox, Source};
 use sip::{Message, Method, Name, Peer, Response, ScanError, StartLine, Transport};
 
 use crate::answer::{TOKEN_PARAMETER, contacts};
@@ -120,16 +120,17 @@ impl Router {
     }
 
     /// Answers one datagram, or one message of a connection.
-    pub fn answer(&mut self, bytes: &[u8], peer: Peer, now_unix_s: u64, out: &mut Outbox) {
+    pub fn answer(&mut self, bytes: &[u8], from: Source<'_>, now_unix_s: u64, out: &mut Outbox) {
+        let peer = from.peer;
         // Whatever else is in it, an ACK is never answered.
         if bytes.starts_with(b"ACK ") {
             return self.counters.count_dropped(Dropped::Ack);
         }
         let snapshot = self.state.snapshot.load();
-        let from = peer.address.ip();
-        let is_stranger = snapshot.table.gateway_at(from).is_none();
+        let address = peer.address.ip();
+        let is_stranger = snapshot.table.gateway_of(address, from.names).is_none();
         // Before anything is read: this is what a flood costs.
-        if is_stranger && self.state.strangers.is_done_with(snapshot.unknown_peers, from, now_unix_s) {
+        if is_stranger && self.state.strangers.is_done_with(snapshot.unknown_peers, address, now_unix_s) {
             return self.counters.count_dropped(Dropped::UnknownPeer);
         }
         let (scanned, head) = (sip::scan(bytes), OnceCell::new());
@@ -152,7 +153,7 @@ impl Router {
             }
             Some(method) => method,
         };
-        if is_stranger && !self.state.strangers.take_answer(from, now_unix_s) {
+        if is_stranger && !self.state.strangers.take_answer(address, now_unix_s) {
             return self.counters.count_dropped(Dropped::UnknownPeer);
         }
         if method == Method::Invite {
@@ -160,7 +161,7 @@ impl Router {
         }
         let answer = match fault {
             Some(refused) => Err(refused),
-            None => self.decide(&snapshot, request, method, &peer, now_unix_s),
+            None => self.decide(&snapshot, request, method, &from, now_unix_s),
         };
         if let Err(refused) = &answer {
             self.counters.count_refused(method == Method::Invite, refused.code);
@@ -199,7 +200,7 @@ impl Router {
         snapshot: &Snapshot,
         request: &Message<'_>,
         method: Method,
-        peer: &Peer,
+        from: &Source<'_>,
         now_unix_s: u64,
     ) -> Result<Answer, Refused> {
         request.check_request().map_err(Refused::fault)?;
@@ -207,7 +208,7 @@ impl Router {
             Method::Cancel => Ok(Answer::Ok(method)),
             Method::Invite => {
                 self.check_reach(request)?;
-                self.redirect(snapshot, request, peer, now_unix_s)
+                self.redirect(snapshot, request, from, now_unix_s)
             }
             Method::Options => {
                 self.check_reach(request)?;
@@ -256,15 +257,16 @@ impl Router {
         &mut self,
         snapshot: &Snapshot,
         request: &Message<'_>,
-        peer: &Peer,
+        from: &Source<'_>,
         now_unix_s: u64,
     ) -> Result<Answer, Refused> {
         let called = sip::called(request);
         let diverter = sip::diverter(request);
         let offered = sip::sdp::offered_audio(request.body());
         let call = Call {
-            peer: peer.address.ip(),
-            transport: match peer.transport {
+            peer: from.peer.address.ip(),
+            names: from.names,
+            transport: match from.peer.transport {
                 Transport::Udp => config::Transport::Udp,
                 Transport::Tcp => config::Transport::Tcp,
                 Transport::Tls => config::Transport::Tls,
@@ -411,8 +413,8 @@ impl runtime::Core for Router {
 
     const ANY_WORKER: bool = true;
 
-    fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox) {
-        self.answer(bytes, peer, now.unix_ms / 1000, out);
+    fn handle(&mut self, bytes: &[u8], from: Source<'_>, now: Now, out: &mut Outbox) {
+        self.answer(bytes, from, now.unix_ms / 1000, out);
     }
 
     fn handle_note(&mut self, note: Infallible, _now: Now, _out: &mut Outbox) {

@@ -53,13 +53,13 @@ fn allocations(message: &str, answer: Option<&str>) -> u64 {
     let mut bench = bench(COMPANY);
     let mut outbox = Outbox::new();
     let udp = peer(1, Transport::Udp);
-    bench.router.answer(message.as_bytes(), udp, NOW_UNIX_S, &mut outbox);
+    bench.router.answer(message.as_bytes(), udp.into(), NOW_UNIX_S, &mut outbox);
     let said = outbox.sip_messages().next().map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap());
     assert_eq!(said.as_deref().and_then(|said| said.lines().next()), answer);
     let before = ALLOCATIONS.with(Cell::get);
     for _ in 0..1000 {
         outbox.clear();
-        bench.router.answer(message.as_bytes(), udp, NOW_UNIX_S, &mut outbox);
+        bench.router.answer(message.as_bytes(), udp.into(), NOW_UNIX_S, &mut outbox);
     }
     ALLOCATIONS.with(Cell::get) - before
 }

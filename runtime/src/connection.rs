@@ -30,6 +30,7 @@ use crate::outgoing::{Batch, Outgoing};
 use crate::patience::Patience;
 use crate::serve::{Limits, Now, WorkerPlace};
 use crate::socket;
+use crate::source::{self, Source};
 
 /// The answer to a keep-alive of two line ends (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
@@ -49,8 +50,8 @@ const WORKER_BITS: u32 = 8;
 
 /// What workers and connections send to a worker.
 pub(crate) enum Mail {
-    /// A message for its core, and whom it came from.
-    Message(Vec<u8>, Peer),
+    /// A message for its core, whom it came from, and the names that they have proved.
+    Message(Vec<u8>, Peer, Arc<[String]>),
     /// A new connection, for the worker that has the fewest.
     Connection(std::net::TcpStream, SocketAddr, Option<TlsAcceptor>),
 }
@@ -59,7 +60,7 @@ pub(crate) enum Mail {
 pub(crate) trait Desk {
     /// Lets the core take a message that came by a connection. What it says to that very connection is
     /// appended to `answers`, and what it says to others is sent. Gives the number of answers.
-    fn handle(&self, bytes: &[u8], peer: Peer, now: Now, answers: &mut Vec<u8>) -> u64;
+    fn handle(&self, bytes: &[u8], from: Source<'_>, now: Now, answers: &mut Vec<u8>) -> u64;
 
     /// Where all connections of the worker read into, one after the other.
     fn read_buffer(&self) -> RefMut<'_, Box<[u8]>>;
@@ -94,6 +95,8 @@ pub(crate) struct Connections {
 struct Ticket {
     connections: Rc<Connections>,
     peer: Peer,
+    /// The names that the peer has proved by its certificate.
+    names: Arc<[String]>,
     id: ConnectionId,
     outgoing: Arc<Outgoing>,
     /// Messages that were handed to other workers, less those that were written for them since. An ACK
@@ -264,7 +267,11 @@ impl Connections {
                     let limit = ticket.connections.limits.handshake_timeout;
                     // What a handshake needs is given back once it is over.
                     match Box::pin(timeout(limit, tls.accept(stream))).await {
-                        Ok(Ok(stream)) => ticket.converse(stream).await,
+                        Ok(Ok(stream)) => {
+                            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                            ticket.names = shown.map(source::names).unwrap_or_default().into();
+                            ticket.converse(stream).await
+                        }
                         Ok(Err(_)) | Err(_) => Some(Closed::Handshake),
                     }
                 }
@@ -315,7 +322,8 @@ impl Connections {
         let open = Open { transport, address, outgoing: Arc::clone(&outgoing) };
         self.books.of(self.place.index).insert(id, open);
         let peer = Peer { transport, address, connection: Some(id) };
-        Some(Ticket { connections: Rc::clone(self), peer, id, outgoing, unanswered: 0 })
+        let connections = Rc::clone(self);
+        Some(Ticket { connections, peer, names: Arc::default(), id, outgoing, unanswered: 0 })
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -379,6 +387,7 @@ impl Ticket {
 
     fn handle(&self, desk: &dyn Desk, framer: &mut Framer, mut bytes: &[u8]) -> Read {
         let Connections { metrics, .. } = &*self.connections;
+        let from = Source { peer: self.peer, names: &self.names };
         let mut read = Read { answers: desk.lend(), ..Read::default() };
         let now = Now::read();
         loop {
@@ -389,9 +398,10 @@ impl Ticket {
                     read.messages += 1;
                     match self.connections.owner(message) {
                         Some(owner) => {
-                            read.elsewhere.push((owner, Mail::Message(message.to_vec(), self.peer)));
+                            let names = Arc::clone(&self.names);
+                            read.elsewhere.push((owner, Mail::Message(message.to_vec(), self.peer, names)));
                         }
-                        None => read.answered += desk.handle(message, self.peer, now, &mut read.answers),
+                        None => read.answered += desk.handle(message, from, now, &mut read.answers),
                     }
                 }
                 Err(_) => {

@@ -15,6 +15,7 @@ mod outgoing;
 mod patience;
 mod serve;
 mod socket;
+mod source;
 mod spread;
 mod worker;
 
@@ -34,3 +35,4 @@ pub use serve::{
     Addresses, Core, Limits, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace,
     serve,
 };
+pub use source::Source;

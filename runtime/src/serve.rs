@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls::ServerConfig;
-use sip::Peer;
 use tokio::sync::{mpsc, watch};
 
 use crate::books::Books;
@@ -18,6 +17,7 @@ use crate::connection::{Listening, Mail};
 use crate::metrics::ServeMetrics;
 use crate::outbox::Outbox;
 use crate::socket;
+use crate::source::Source;
 use crate::worker::{self, Supplies};
 
 /// Workers of one server: a connection's number holds that of its worker in eight bits.
@@ -58,7 +58,7 @@ pub trait Core: 'static {
     const ANY_WORKER: bool = false;
 
     /// One whole SIP message, or what came in its place.
-    fn handle(&mut self, bytes: &[u8], peer: Peer, now: Now, out: &mut Outbox);
+    fn handle(&mut self, bytes: &[u8], from: Source<'_>, now: Now, out: &mut Outbox);
 
     /// One packet on the worker's media port.
     fn handle_media(&mut self, bytes: &[u8], from: SocketAddr, now: Now, out: &mut Outbox) {

@@ -25,6 +25,7 @@ use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
 use crate::serve::{Core, Limits, Now, Sockets, WorkerPlace};
 use crate::socket;
+use crate::source::Source;
 
 /// Datagrams, messages or notes that are taken in one go before others have their turn. At 10 µs
 /// each less than a millisecond, well below the 20 ms between two media packets.
@@ -204,9 +205,9 @@ impl<C: Core> Worker<C> {
             for (bytes, address) in (0..came).filter_map(|number| inbound.get(number)) {
                 let peer = Peer { transport: Transport::Udp, address, connection: None };
                 match station.connections.owner(bytes) {
-                    None => guarded.with(|core, out| core.handle(bytes, peer, now, out)),
+                    None => guarded.with(|core, out| core.handle(bytes, peer.into(), now, out)),
                     Some(owner) => {
-                        let mail = Mail::Message(bytes.to_vec(), peer);
+                        let mail = Mail::Message(bytes.to_vec(), peer, Arc::default());
                         if station.connections.post(owner, mail).is_err() {
                             station.metrics.count_lost(Lost::QueueFull);
                         }
@@ -239,8 +240,9 @@ impl<C: Core> Worker<C> {
         let mut next = Some(first);
         for taken in 1..=BUDGET {
             match next.take() {
-                Some(Mail::Message(bytes, peer)) => {
-                    self.station.with(|core, out| core.handle(&bytes, peer, now, out));
+                Some(Mail::Message(bytes, peer, names)) => {
+                    let from = Source { peer, names: &names };
+                    self.station.with(|core, out| core.handle(&bytes, from, now, out));
                 }
                 Some(Mail::Connection(stream, address, tls)) => {
                     self.station.connections.take_given(stream, address, tls);
@@ -310,12 +312,12 @@ impl<C: Core> Station<C> {
 }
 
 impl<C: Core> Desk for Station<C> {
-    fn handle(&self, bytes: &[u8], peer: Peer, now: Now, answers: &mut Vec<u8>) -> u64 {
+    fn handle(&self, bytes: &[u8], from: Source<'_>, now: Now, answers: &mut Vec<u8>) -> u64 {
         let mut guarded = self.guarded.borrow_mut();
-        guarded.with(|core, out| core.handle(bytes, peer, now, out));
+        guarded.with(|core, out| core.handle(bytes, from, now, out));
         let mut answered = 0;
         for (to, message) in guarded.outbox.stream_messages() {
-            if is_same(to.connection, peer.connection) {
+            if is_same(to.connection, from.peer.connection) {
                 answers.extend_from_slice(message);
                 answered += 1;
             } else {

@@ -126,6 +126,7 @@ fn expected(table: &Table, call: &Drawn) -> (u16, String) {
     let diverting = call.diverting.map(|user| user.replace("%31%30%32", "102"));
     let call = Call {
         peer: PEERS[call.peer].parse().expect("an address"),
+        names: &[],
         transport: Transport::Udp,
         called: called.as_str().into(),
         diverting: diverting.as_deref().map(Party::from),

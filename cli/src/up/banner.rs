@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use config::{Listeners, MailboxConfig, RouterConfig};
+use config::{Gateway, Listeners, MailboxConfig, Prefix, RouterConfig};
 
 use crate::args::UpArguments;
 use crate::style::{Colour, Style};
@@ -24,7 +24,7 @@ pub(crate) fn draw(
     let address = arguments.address;
     let directory = &router.directory;
     let gateways: Vec<String> =
-        directory.gateways.iter().map(|gateway| format!("{} {}", gateway.name, gateway.address)).collect();
+        directory.gateways.iter().map(|gateway| format!("{} {}", gateway.name, from(gateway))).collect();
     let users: Vec<String> = directory.mailboxes.iter().filter_map(|user| named(user, mailbox)).collect();
     let dial = directory.mailboxes.first().and_then(|mailbox| mailbox.extensions.first());
     let mut text = format!("\n{}\n\n", style.paint(Colour::Bold, &format!("Umbriel serves {folder}.")));
@@ -46,6 +46,12 @@ pub(crate) fn draw(
     row("edit", &format!("any file in {folder}; a change routes calls within a second"));
     row("end", "Ctrl-C");
     text
+}
+
+/// What a gateway calls from: its name, or its addresses.
+fn from(gateway: &Gateway) -> String {
+    let addresses = || gateway.addresses.iter().map(Prefix::to_string).collect::<Vec<_>>().join(" ");
+    gateway.fqdn.clone().unwrap_or_else(addresses)
 }
 
 /// `101 Alice Archer`, or the name of the mailbox where nobody wrote another; `None` without a number.

@@ -122,7 +122,7 @@ fn plan(number: &str, address: IpAddr, sentence: &Sentence, router: &RouterConfi
             ));
         }
     };
-    let bind = gateway(router).ok_or_else(|| {
+    let bind = gateway(router, address).ok_or_else(|| {
         miette!(
             "no test call can be placed: none of the gateways that may call has an address of this machine; \
              add a UMIPGateway with address 127.0.0.1 and a UMHuntGroup for it, or leave out --call"
@@ -138,14 +138,16 @@ fn plan(number: &str, address: IpAddr, sentence: &Sentence, router: &RouterConfi
 }
 
 /// The address of the first gateway that may call and that this machine has.
-fn gateway(router: &RouterConfig) -> Option<IpAddr> {
+fn gateway(router: &RouterConfig, address: IpAddr) -> Option<IpAddr> {
     let directory = &router.directory;
     directory
         .gateways
         .iter()
         .filter(|gateway| gateway.status == GatewayStatus::Enabled)
         .filter(|gateway| directory.hunt_groups.iter().any(|group| group.gateway == gateway.name))
-        .map(|gateway| gateway.address)
+        .flat_map(|gateway| &gateway.addresses)
+        // Of a prefix, the address that this server has in it.
+        .filter_map(|prefix| prefix.single().or_else(|| Some(address).filter(|own| prefix.contains(*own))))
         .find(|address| UdpSocket::bind((*address, 0)).is_ok())
 }
 

@@ -10,8 +10,8 @@ pub(crate) const SBC: &str = "2001:db8::20";
 
 const DIRECTORY: &str = "
 gateways:
-  - {name: pbx, address: 192.0.2.10, status: Enabled}
-  - {name: sbc, address: '2001:db8::20', status: Enabled}
+  - {name: pbx, addresses: [192.0.2.10], status: Enabled}
+  - {name: sbc, addresses: ['2001:db8::20'], status: Enabled}
 huntGroups:
   - {name: everyone, gateway: pbx, dialPlan: contoso}
   - {name: board, gateway: pbx, pilot: '+1 425-555-0100', dialPlan: board}
@@ -55,6 +55,7 @@ pub(crate) fn table_of(status: ServerStatus, startup_mode: StartupMode) -> Table
 pub(crate) fn call<'a>(peer: &str, called: &'a str) -> Call<'a> {
     Call {
         peer: peer.parse().unwrap(),
+        names: &[],
         transport: Transport::Udp,
         called: called.into(),
         diverting: None,

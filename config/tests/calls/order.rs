@@ -1,8 +1,8 @@
 //! The order of decision 7, one behaviour a test.
 
 use config::{
-    Call, Decision, GatewayStatus, OfferedAudio, Route, ServerStatus, StartupMode, Table, Transport, UriType,
-    UserAddress, VoIPSecurity, admit, route,
+    Call, Decision, Gateway, GatewayStatus, OfferedAudio, Route, ServerStatus, StartupMode, Table, Transport,
+    UriType, UserAddress, VoIPSecurity, admit, route,
 };
 
 use crate::contoso::{PBX, SBC, call, directory, outcome, server, table, table_of};
@@ -113,6 +113,59 @@ fn a_peer_of_the_cluster_itself_is_told_that_its_address_was_translated() {
     assert_eq!(outcome(&table, &call("10.244.0.2", "101")), "UM1125 TranslatedPeer");
     // A node may be a gateway as well, if a person says so.
     assert_eq!(outcome(&table, &call(PBX, "101")), "alice by the called user");
+}
+
+#[test]
+fn one_address_goes_before_a_prefix_and_a_longer_prefix_before_a_shorter_one() {
+    let mut directory = directory();
+    let gateway = |name: &str, prefixes: &[&str]| {
+        let addresses = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
+        Gateway { name: name.into(), addresses, fqdn: None, status: GatewayStatus::Enabled }
+    };
+    directory.gateways = vec![
+        gateway("site", &["192.0.2.0/24", "2001:db8::/32"]),
+        gateway("floor", &["192.0.2.0/28", "2001:db8:1::/48"]),
+        gateway("desk", &["192.0.2.7"]),
+    ];
+    directory.cluster = vec!["192.0.2.9".parse().unwrap()];
+    let table = Table::compile(&directory, &server());
+    for (address, expected) in [
+        ("192.0.2.7", Some("desk")),
+        ("::ffff:192.0.2.7", Some("desk")),
+        ("192.0.2.8", Some("floor")),
+        ("192.0.2.15", Some("floor")),
+        ("192.0.2.16", Some("site")),
+        ("192.0.3.1", None),
+        ("2001:db8:1::1", Some("floor")),
+        ("2001:db8:2::1", Some("site")),
+        ("2001:db9::1", None),
+        // Whose calls seem to come from the cluster itself may be anybody, prefix or not.
+        ("192.0.2.9", None),
+    ] {
+        let found = table.gateway_at(address.parse().unwrap()).map(|gateway| gateway.name.as_str());
+        assert_eq!(found, expected, "{address}");
+    }
+    assert_eq!(outcome(&table, &call("192.0.2.9", "101")), "UM1125 TranslatedPeer");
+}
+
+#[test]
+fn a_name_that_a_certificate_proves_goes_before_the_address() {
+    let mut directory = directory();
+    directory.gateways[0].fqdn = Some("PBX.example.com".to_owned());
+    let table = Table::compile(&directory, &server());
+    let shown = |peer, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let call = Call { transport: Transport::Tls, names: &names, ..call(peer, "101") };
+        outcome(&table, &call)
+    };
+    let theirs = "alice by the called user";
+    assert_eq!(shown("198.51.100.1", &["pbx.example.com"]), theirs);
+    assert_eq!(shown(SBC, &["other.example", "pbx.example.com"]), theirs);
+    // Without a certificate the address decides, and so it does for a gateway that has no name.
+    assert_eq!(shown(PBX, &[]), theirs);
+    assert_eq!(shown(SBC, &["other.example"]), "UM1107 NoHuntGroup");
+    assert_eq!(shown(PBX, &["other.example"]), "UM1169 CertificateNameMismatch");
+    assert_eq!(shown("198.51.100.1", &["other.example"]), "UM1102 UnknownPeer");
 }
 
 #[test]
@@ -255,11 +308,14 @@ fn a_reference_to_nothing_never_matches() {
 fn admitting_a_peer_gives_the_refusal_that_routing_would_give() {
     let table = table();
     let pbx = PBX.parse().unwrap();
-    assert_eq!(admit(&table, pbx, Transport::Udp).unwrap().name, "pbx");
-    let stranger = admit(&table, "192.0.2.11".parse().unwrap(), Transport::Udp).unwrap_err();
+    assert_eq!(admit(&table, pbx, &[], Transport::Udp).unwrap().name, "pbx");
+    let stranger = admit(&table, "192.0.2.11".parse().unwrap(), &[], Transport::Udp).unwrap_err();
     assert_eq!(Decision::Refuse(stranger), route(&table, &call("192.0.2.11", "101")));
     let tls = table_of(ServerStatus::Enabled, StartupMode::TLS);
-    assert_eq!(admit(&tls, pbx, Transport::Tcp).unwrap_err().code.to_string(), "UM1106 TransportNotAllowed");
+    assert_eq!(
+        admit(&tls, pbx, &[], Transport::Tcp).unwrap_err().code.to_string(),
+        "UM1106 TransportNotAllowed"
+    );
 }
 
 /// The company with dial plan contoso of another type, and what else names alice and bob.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use config::{
     Call, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox,
-    MailboxServer, OfferedAudio, Party, Purpose, Rule, ServerIdentity, ServerStatus, StartupMode, Table,
-    Transport, UriType, UserAddress, VoIPSecurity, explain, route,
+    MailboxServer, OfferedAudio, Party, Prefix, Purpose, Rule, ServerIdentity, ServerStatus, StartupMode,
+    Table, Transport, UriType, UserAddress, VoIPSecurity, explain, route,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -130,12 +130,43 @@ fn gateway<'d>(directory: &'d Directory, own: &ServerIdentity, call: &Call<'_>) 
     if (own.startup_mode == StartupMode::TLS && !tls) || (own.startup_mode == StartupMode::TCP && tls) {
         return Err(1106);
     }
-    let same = |gateway: &&Gateway| plain_address(gateway.address) == plain_address(call.peer);
-    let gateway = directory.gateways.iter().find(same).ok_or(1102_u16)?;
+    let gateway = gateway_of(directory, call)?;
     match gateway.status {
         GatewayStatus::Enabled => Ok(gateway),
         GatewayStatus::Disabled => Err(1103),
         GatewayStatus::NoNewCalls => Err(1104),
+    }
+}
+
+/// A proved name before any address, and the longest prefix before the others.
+fn gateway_of<'d>(directory: &'d Directory, call: &Call<'_>) -> Result<&'d Gateway, u16> {
+    let of = |name: &String| directory.gateways.iter().find(|gateway| gateway.fqdn.as_ref() == Some(name));
+    if let Some(gateway) = call.names.iter().find_map(of) {
+        return Ok(gateway);
+    }
+    let address = bits(plain_address(call.peer));
+    let mut best: Option<(usize, &Gateway)> = None;
+    for gateway in &directory.gateways {
+        for prefix in &gateway.addresses {
+            let text = prefix.to_string();
+            let (first, length) = text.split_once('/').unwrap_or((&text, "128"));
+            let first = bits(first.parse().unwrap());
+            let length = length.parse::<usize>().unwrap().min(first.len());
+            let fits = first.len() == address.len() && first[..length] == address[..length];
+            if fits && best.is_none_or(|(longest, _)| length > longest) {
+                best = Some((length, gateway));
+            }
+        }
+    }
+    let (_, gateway) = best.ok_or(1102_u16)?;
+    if gateway.fqdn.is_some() && !call.names.is_empty() { Err(1169) } else { Ok(gateway) }
+}
+
+/// An address, bit by bit.
+fn bits(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("{:032b}", u32::from(v4)),
+        IpAddr::V6(v6) => format!("{:0128b}", u128::from(v6)),
     }
 }
 
@@ -227,10 +258,32 @@ fn text() -> impl Strategy<Value = String> {
     (number(), domain).prop_map(|(user, domain)| format!("{user}{domain}"))
 }
 
+fn prefix() -> impl Strategy<Value = Prefix> {
+    let prefixes = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "2001:db8::1",
+        "::ffff:192.0.2.1",
+        "192.0.2.0/30",
+        "192.0.2.0/31",
+        "192.0.0.0/16",
+        "0.0.0.0/0",
+        "2001:db8::/32",
+        "2001:db8::/127",
+        "::/0",
+        "::ffff:192.0.2.0/120",
+    ];
+    select(prefixes.to_vec()).prop_map(|text| text.parse().unwrap())
+}
+
+fn fqdn() -> impl Strategy<Value = String> {
+    select(vec!["a.example", "b.example"]).prop_map(str::to_owned)
+}
+
 prop_compose! {
-    fn a_gateway()(name in name(), address in address(), status in prop_oneof![
+    fn a_gateway()(name in name(), addresses in vec(prefix(), 0..3), fqdn in option::weighted(0.2, fqdn()), status in prop_oneof![
         6 => Just(GatewayStatus::Enabled), 1 => Just(GatewayStatus::Disabled), 1 => Just(GatewayStatus::NoNewCalls),
-    ]) -> Gateway { Gateway { name, address, status } }
+    ]) -> Gateway { Gateway { name, addresses, fqdn, status } }
 }
 
 prop_compose! {
@@ -296,7 +349,7 @@ proptest! {
 
     #[test]
     fn routing_agrees_with_the_reference(
-        directory in a_directory(), own in own_server(), peer in address(),
+        directory in a_directory(), own in own_server(), peer in address(), names in vec(fqdn(), 0..2),
         transport in select(vec![Transport::Udp, Transport::Tcp, Transport::Tls]),
         called in text(), diverting in option::of(text()), call_id in any::<String>(),
         (clear, encrypted) in any::<(bool, bool)>(),
@@ -304,7 +357,7 @@ proptest! {
         let table = Table::compile(&directory, &own);
         let (called, diverting) = (written(&called), diverting.as_deref().map(written));
         let audio = OfferedAudio { clear, encrypted };
-        let call = Call { peer, transport, called, diverting, audio, call_id: &call_id };
+        let call = Call { peer, names: &names, transport, called, diverting, audio, call_id: &call_id };
         let decision = route(&table, &call);
         match (reference(&directory, &own, &call), decision) {
             (Expected::Refused(number), Decision::Refuse(refusal)) => {

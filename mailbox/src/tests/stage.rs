@@ -45,7 +45,7 @@ maxCallsAllowed: 100
 tokenKeys:
   - {id: k1, secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
 directory:
-  gateways: [{name: pbx, address: 192.0.2.7, status: Enabled}]
+  gateways: [{name: pbx, addresses: [192.0.2.7], status: Enabled}]
   huntGroups: [{name: all, gateway: pbx, dialPlan: contoso}]
   dialPlans: [{name: contoso, numberOfDigitsInExtension: 3, voipSecurity: Unsecured}]
   mailboxes:
@@ -244,14 +244,14 @@ impl Stage {
     /// A SIP message arrives from somewhere by UDP.
     pub(super) fn hears_from(&mut self, from: &str, message: &str) {
         let peer = Peer { transport: Transport::Udp, address: from.parse().unwrap(), connection: None };
-        self.act(|board, now, out| board.handle(message.as_bytes(), peer, now, out));
+        self.act(|board, now, out| board.handle(message.as_bytes(), peer.into(), now, out));
     }
 
     /// A SIP message arrives from the gateway by another transport.
     pub(super) fn hears_by(&mut self, transport: Transport, message: &str) {
         let connection = Some(sip::ConnectionId(1));
         let peer = Peer { transport, address: GATEWAY.parse().unwrap(), connection };
-        self.act(|board, now, out| board.handle(message.as_bytes(), peer, now, out));
+        self.act(|board, now, out| board.handle(message.as_bytes(), peer.into(), now, out));
     }
 
     /// A datagram arrives at the media port.

@@ -3,9 +3,8 @@
 //! Decides whose call it is where two of them claim it, and how many gateways lead to a dial plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use config::{Code, Party};
+use config::{Code, Party, Prefix};
 use crds::Kind;
 
 use crate::dereference::Linked;
@@ -18,12 +17,16 @@ const MAX_GATEWAYS_PER_DIAL_PLAN: usize = 200;
 /// Objects that one problem names.
 const MAX_NAMED: usize = 3;
 
-/// Two gateways with one address: nobody can tell whose call it is. Both are told, and the first keeps it.
+/// Two gateways with one address, or with one prefix: nobody can tell whose call it is. Both are told, and
+/// the first keeps it. Prefixes of different lengths may overlap, for the longest counts.
 pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    let claims = linked.gateways.iter().map(|(key, gateway)| (gateway.address.to_canonical(), *key));
-    let mut claims: Vec<(IpAddr, &Key)> = claims.collect();
+    let claims = linked.gateways.iter().flat_map(|(key, gateway)| {
+        let addresses = gateway.addresses.iter().copied();
+        addresses.map(move |address| (address, *key))
+    });
+    let mut claims: Vec<(Prefix, &Key)> = claims.collect();
     claims.sort_by_key(|(address, key)| (key.namespace.as_str(), *address, key.name.as_str()));
-    let same = |one: &(IpAddr, &Key), other: &(IpAddr, &Key)| {
+    let same = |one: &(Prefix, &Key), other: &(Prefix, &Key)| {
         (one.0, &one.1.namespace) == (other.0, &other.1.namespace)
     };
     for claimants in claims.chunk_by(same).filter(|claimants| claimants.len() > 1) {

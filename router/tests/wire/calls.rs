@@ -40,7 +40,7 @@ fn the_same_request_gets_the_same_302_from_any_worker_of_any_router() {
     // Timer B of a client ends its repetitions after 32 s (RFC 3261 section 17.1.1.2).
     for later_s in [0, 1, 4, 32] {
         let mut outbox = runtime::Outbox::new();
-        other.router.answer(invite("101", "").as_bytes(), udp(), NOW_UNIX_S + later_s, &mut outbox);
+        other.router.answer(invite("101", "").as_bytes(), udp().into(), NOW_UNIX_S + later_s, &mut outbox);
         let again = outbox.sip_messages().map(|(_, bytes)| bytes.to_vec()).next().unwrap();
         assert_eq!(String::from_utf8(again).unwrap(), first, "{later_s} s later");
     }
@@ -320,6 +320,7 @@ fn explain_and_the_router_agree_whichever_ports_the_mailbox_servers_have() {
                 let peer = peer(last, way);
                 let call = Call {
                     peer: peer.address.ip(),
+                    names: &[],
                     transport,
                     called: (*user).into(),
                     diverting: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use config::token::{Claims, verify};
 use config::{Certificate, Keyring, RouterConfig, TokenKey};
 use router::{Counters, Router, Snapshot, State};
-use runtime::Outbox;
+use runtime::{Outbox, Source};
 use sip::{ConnectionId, Peer, Transport};
 
 /// 2030-03-17T17:46:40Z.
@@ -24,12 +24,12 @@ tokenKeys:
 - {id: k1, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}
 directory:
   gateways:
-  - {name: pbx, address: 192.0.2.1, status: Enabled}
-  - {name: off, address: 192.0.2.2, status: Disabled}
-  - {name: closing, address: 192.0.2.3, status: NoNewCalls}
-  - {name: pilots, address: 192.0.2.4, status: Enabled}
-  - {name: careful, address: 192.0.2.5, status: Enabled}
-  - {name: local, address: 127.0.0.1, status: Enabled}
+  - {name: pbx, addresses: [192.0.2.1], status: Enabled}
+  - {name: off, addresses: [192.0.2.2], status: Disabled}
+  - {name: closing, addresses: [192.0.2.3], status: NoNewCalls}
+  - {name: pilots, addresses: [192.0.2.4], status: Enabled}
+  - {name: careful, addresses: [192.0.2.5], status: Enabled}
+  - {name: local, addresses: [127.0.0.1], status: Enabled}
   huntGroups:
   - {name: all, gateway: pbx, dialPlan: contoso}
   - {name: voicemail, gateway: pilots, pilot: '9000', dialPlan: contoso}
@@ -99,8 +99,13 @@ impl Bench {
 
     /// The same at another time.
     pub(crate) fn ask_at(&mut self, bytes: &[u8], peer: Peer, now_unix_s: u64) -> Option<Vec<u8>> {
-        let mut outbox = Outbox::new();
-        self.router.answer(bytes, peer, now_unix_s, &mut outbox);
+        self.ask_of(bytes, peer.into(), now_unix_s)
+    }
+
+    /// The same of somebody who has proved their names.
+    pub(crate) fn ask_of(&mut self, bytes: &[u8], from: Source<'_>, now_unix_s: u64) -> Option<Vec<u8>> {
+        let (mut outbox, peer) = (Outbox::new(), from.peer);
+        self.router.answer(bytes, from, now_unix_s, &mut outbox);
         let mut answers = outbox.sip_messages();
         let (to, answer) = answers.next()?;
         assert_eq!((to.address.ip(), to.connection), (peer.address.ip(), peer.connection));

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use config::{Area, Code};
+use runtime::Source;
 use sip::Transport;
 
 use crate::calls::REFUSALS;
-use crate::fixture::{COMPANY, bench, header, invite, peer, request, status, udp};
+use crate::fixture::{COMPANY, NOW_UNIX_S, bench, header, invite, peer, request, status, udp};
 use crate::requests::cases;
 
 /// What only a mailbox server can find wrong with a call.
@@ -94,6 +95,27 @@ fn a_caller_whose_address_was_translated_is_told_so() {
 }
 
 #[test]
+fn a_gateway_is_known_by_its_certificate_wherever_it_calls_from() {
+    let company = COMPANY.replace("{name: pbx, addresses", "{name: pbx, fqdn: pbx.example.com, addresses");
+    let ask = |last: u8, name: &str| {
+        let from = Source { peer: peer(last, Transport::Tls), names: &[name.to_owned()] };
+        let answer = bench(&company).ask_of(invite("101", "").as_bytes(), from, NOW_UNIX_S).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    assert_eq!(status(&ask(77, "pbx.example.com")), "SIP/2.0 302 Moved Temporarily");
+    assert_eq!(status(&ask(1, "pbx.example.com")), "SIP/2.0 302 Moved Temporarily");
+    let another = ask(1, "sbc.example.com");
+    assert_eq!(status(&another), "SIP/2.0 403 Forbidden");
+    assert_eq!(
+        header(&another, "Reason"),
+        ["SIP;cause=403;text=\"UM1169 CertificateNameMismatch: the peer's certificate does not prove \
+          pbx.example.com, the name of gateway pbx; give the peer a certificate with pbx.example.com in its \
+          subjectAltName\""]
+    );
+    assert_eq!(code_of(&ask(77, "sbc.example.com")), Code::UnknownPeer);
+}
+
+#[test]
 fn a_redirect_that_cannot_be_signed_is_an_error_of_ours() {
     let company = COMPANY.replace("name: alice", &format!("name: {}", "a".repeat(256)));
     let answer = bench(&company.replace("{name: mail-2,", "{name: mail-1b,").replace("mail-2", "mail-1"))
@@ -111,6 +133,7 @@ fn every_reason_is_provoked_and_counted_by_its_code() {
         Code::TooManyHops,
         Code::MessageTooLarge,
         Code::TranslatedPeer,
+        Code::CertificateNameMismatch,
         Code::InternalError,
     ]);
     provoked.extend(REFUSALS.iter().map(|case| case.4));

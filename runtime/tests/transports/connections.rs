@@ -9,7 +9,8 @@ use crate::echo::{Note, PATIENCE, loopback, message, settings, start, subject, t
 use runtime::metrics::{ServeMetrics, lock, registry, text};
 use runtime::{Limits, ServeSettings, tls};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use sip::{Peer, Transport};
 
 /// Reads messages without a body, one by one.
@@ -283,6 +284,48 @@ fn tls_carries_messages_of_both_workers() {
         ["worker=0 life=1 length=67 heard=w0 secret", "worker=1 life=1 length=67 heard=w1 secret"]
     );
     assert_eq!(settings.metrics.received(Transport::Tls), 2);
+}
+
+#[test]
+fn every_worker_is_told_which_names_a_client_certificate_proves() {
+    let (mut settings, _) = tls_settings();
+    let (chain, key) = tls::self_signed("echo", [127, 0, 0, 1].into()).unwrap();
+    let (client_chain, client_key) = tls::self_signed("SBC.example.com", [127, 0, 0, 1].into()).unwrap();
+    let roots = |pem: &str| Arc::new(tls::authorities(pem).unwrap());
+    let certificate = |pem: &str| vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()];
+    let key_of = |pem: &str| PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&client_chain), Arc::clone(&provider));
+    let asking = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(certificate(&chain), key_of(&key))
+        .unwrap();
+    settings.tls = Some((loopback(), Arc::new(asking)));
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots(&chain))
+        .with_client_auth_cert(certificate(&client_chain), key_of(&client_key))
+        .unwrap();
+    let server = start(&settings);
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, tcp(server.addresses().tls.unwrap()));
+    stream.write_all(&message("w0", "")).unwrap();
+    stream.write_all(&message("w1", "")).unwrap();
+    stream.flush().unwrap();
+    let mut reader = Reader::new(stream);
+    let mut answers = [reader.next(), reader.next()];
+    answers.sort();
+    assert_eq!(
+        answers,
+        [
+            "worker=0 life=1 length=60 heard=w0 sbc.example.com",
+            "worker=1 life=1 length=60 heard=w1 sbc.example.com"
+        ]
+    );
 }
 
 #[test]

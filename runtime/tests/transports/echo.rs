@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use runtime::{Core, Now, Outbox, ServeSettings, Server, WorkerPlace, serve};
+use runtime::{Core, Now, Outbox, ServeSettings, Server, Source, WorkerPlace, serve};
 use sip::Peer;
 
 /// Whatever a test waits for comes well within this, or never.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers `worker=I life=L heard=<subject>`; a subject with `panic` in it makes it panic, one with
+/// Answers `worker=I life=L length=B heard=<subject>`, and the names that the peer has proved; a subject with `panic` in it makes it panic, one with
 /// `w0` or `w1` belongs to that worker.
 pub(crate) struct Echo {
     place: WorkerPlace,
@@ -43,12 +43,14 @@ pub(crate) fn subject(bytes: &[u8]) -> String {
 impl Core for Echo {
     type Note = Note;
 
-    fn handle(&mut self, bytes: &[u8], peer: Peer, _now: Now, out: &mut Outbox) {
+    fn handle(&mut self, bytes: &[u8], from: Source<'_>, _now: Now, out: &mut Outbox) {
         let subject = subject(bytes);
         assert!(!subject.contains("panic"), "asked to");
         let Echo { place: WorkerPlace { index, .. }, life, .. } = self;
         let length = bytes.len();
-        out.sip(peer, &message(&format!("worker={index} life={life} length={length} heard={subject}"), ""));
+        let names: String = from.names.iter().map(|name| format!(" {name}")).collect();
+        let heard = format!("worker={index} life={life} length={length} heard={subject}{names}");
+        out.sip(from.peer, &message(&heard, ""));
     }
 
     fn handle_media(&mut self, bytes: &[u8], from: SocketAddr, _now: Now, out: &mut Outbox) {

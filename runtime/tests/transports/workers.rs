@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use crate::echo::{Note, PATIENCE, loopback, message, receive, settings, start, subject, tcp, udp};
-use runtime::{ServeError, ServeSettings, serve};
+use runtime::{ServeError, ServeSettings, Source, serve};
 use sip::{Peer, Transport};
 
 fn peer(socket: &std::net::UdpSocket) -> Peer {
@@ -147,8 +147,8 @@ struct Answering;
 
 impl runtime::Core for Answering {
     type Note = ();
-    fn handle(&mut self, bytes: &[u8], peer: Peer, _: runtime::Now, out: &mut runtime::Outbox) {
-        out.sip(peer, bytes);
+    fn handle(&mut self, bytes: &[u8], from: Source<'_>, _: runtime::Now, out: &mut runtime::Outbox) {
+        out.sip(from.peer, bytes);
     }
     fn handle_note(&mut self, (): (), _: runtime::Now, _: &mut runtime::Outbox) {}
     fn handle_timeout(&mut self, _: runtime::Now, _: &mut runtime::Outbox) {}
@@ -186,8 +186,8 @@ struct Anyone(usize);
 impl runtime::Core for Anyone {
     type Note = ();
     const ANY_WORKER: bool = true;
-    fn handle(&mut self, _: &[u8], peer: Peer, _: runtime::Now, out: &mut runtime::Outbox) {
-        out.sip(peer, message(&self.0.to_string(), "").as_slice());
+    fn handle(&mut self, _: &[u8], from: Source<'_>, _: runtime::Now, out: &mut runtime::Outbox) {
+        out.sip(from.peer, message(&self.0.to_string(), "").as_slice());
     }
     fn handle_note(&mut self, (): (), _: runtime::Now, _: &mut runtime::Outbox) {}
     fn handle_timeout(&mut self, _: runtime::Now, _: &mut runtime::Outbox) {}
