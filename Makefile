@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run image test check lint generate soak bench bench-router fuzz cluster clean
+.PHONY: help run image test check lint generate soak bench bench-operator bench-router fuzz cluster clean
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.1
@@ -54,7 +54,11 @@ cluster: ## Start a Kubernetes cluster of two nodes on this machine (DO=down end
 bench: ## Measure (ONLY=router, ONLY=route, ONLY=operator): the router beside Kamailio and a bare echo; a decision; plans
 	@$(if $(filter-out router,$(ONLY)),,$(MAKE) --no-print-directory bench-router)
 	@$(if $(filter-out route,$(ONLY)),,cargo bench -p umbriel-config --bench route)
-	@$(if $(filter-out operator,$(ONLY)),,cargo bench -p umbriel-operator --bench reconcile)
+	@$(if $(filter-out operator,$(ONLY)),,$(MAKE) --no-print-directory bench-operator)
+
+bench-operator:
+	@cargo build --release --bin umbriel
+	@cargo bench -p umbriel-operator --bench reconcile -- $(CURDIR)/target/release/umbriel
 
 # SECONDS of each run and ROUNDS of all of them make it shorter or longer.
 bench-router:

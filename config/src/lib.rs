@@ -38,9 +38,9 @@ pub use route::{
 };
 pub use server::{
     CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Language,
-    Listeners, Mailbox, MailboxConfig, MailboxServer, Owner, RouterConfig, SCHEMA_VERSION, ServerIdentity,
-    ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, UnknownPeers, UriType, UserAddress,
-    VoIPSecurity,
+    Listeners, Mailbox, MailboxConfig, MailboxPolicy, MailboxServer, Owner, Recipient, RouterConfig,
+    SCHEMA_VERSION, ServerIdentity, ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, UnknownPeers,
+    UriType, UserAddress, VoIPSecurity,
 };
 pub use store::{S3, S3Keys, Store};
 pub use table::Table;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! router.yaml or mailbox.yaml    who the server is, and the digest of everything below
-//! site.json.gz                   the directory without mailboxes; how calls are conducted
+//! site.json.gz                   the directory without mailboxes; how calls are conducted; policies
 //! database-00.json.gz ... -31    the mailboxes of one database: one document of some of them after another
 //! token-keys.yaml                the keys of the redirect token
 //! tls.crt, tls.key               its certificate
@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::document;
 use crate::{
     CallSettings, Certificate, ConfigError, DATABASES, Delivery, Directory, Keyring, Mailbox, MailboxConfig,
-    Owner, RouterConfig, S3Keys, ServerIdentity, Store, TokenKey, UnknownPeers, database_of,
+    MailboxPolicy, Owner, RouterConfig, S3Keys, ServerIdentity, Store, TokenKey, UnknownPeers, database_of,
 };
 
 pub use reader::{Awaited, Folder, Lack, ReadError, Reader, Reading};
@@ -109,6 +109,9 @@ pub struct SitePart {
     pub directory: Directory,
     /// How calls of each dial plan are conducted.
     pub calls: BTreeMap<String, CallSettings>,
+    /// What the mailboxes of each policy have in common, where that is anything.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, MailboxPolicy>,
 }
 
 /// The mailboxes of one database: [`database_file`].
@@ -257,8 +260,8 @@ impl RouterConfig {
     /// # Errors
     /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
     pub fn to_files(&self) -> Result<Files, ConfigError> {
-        let (calls, owners) = (BTreeMap::new(), BTreeMap::new());
-        let mut files = shared(&self.directory, &calls, &owners, &self.token_keys)?;
+        let (calls, policies, owners) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut files = shared(&self.directory, (&calls, &policies), &owners, &self.token_keys)?;
         files.extend(certificate_files(self.server.certificate.as_ref()));
         let index = RouterIndex {
             schema_version: self.schema_version,
@@ -287,7 +290,8 @@ impl MailboxConfig {
     /// # Errors
     /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
     pub fn to_files(&self) -> Result<Files, ConfigError> {
-        let mut files = shared(&self.directory, &self.calls, &self.owners, &self.token_keys)?;
+        let mut files =
+            shared(&self.directory, (&self.calls, &self.policies), &self.owners, &self.token_keys)?;
         files.extend(certificate_files(self.server.certificate.as_ref()));
         if let Store::S3(s3) = &self.store {
             files.extend(store_files(&s3.keys));
@@ -357,7 +361,7 @@ fn store_files(keys: &S3Keys) -> Files {
 /// The files that the servers of a namespace have in common.
 fn shared(
     directory: &Directory,
-    calls: &BTreeMap<String, CallSettings>,
+    (calls, policies): (&BTreeMap<String, CallSettings>, &BTreeMap<String, MailboxPolicy>),
     owners: &BTreeMap<String, Owner>,
     token_keys: &[TokenKey],
 ) -> Result<Files, ConfigError> {
@@ -369,7 +373,7 @@ fn shared(
         databases[database_of(name)].owners.insert(name.clone(), owner.clone());
     }
     let directory = Directory { mailboxes: Vec::new(), ..directory.clone() };
-    let site = SitePart { directory, calls: calls.clone() };
+    let site = SitePart { directory, calls: calls.clone(), policies: policies.clone() };
     let mut files = Files::from([
         (SITE_FILE.to_owned(), site.to_part()?.bytes.to_vec()),
         (TOKEN_KEYS_FILE.to_owned(), token_keys_to_yaml(token_keys)?.into_bytes()),

@@ -56,6 +56,10 @@ pub struct MailboxConfig {
     pub directory: Directory,
     /// How calls of each dial plan are conducted, by the dial plan's name.
     pub calls: BTreeMap<String, CallSettings>,
+    /// What the mailboxes of each policy have in common, by the policy's name; nothing for those that
+    /// say nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, MailboxPolicy>,
     /// Whose mailbox it is and where messages go, by the mailbox's name.
     pub owners: BTreeMap<String, Owner>,
     /// How messages leave this server.
@@ -106,6 +110,15 @@ pub struct Certificate {
     pub chain: String,
     /// The private key.
     pub key: String,
+}
+
+impl MailboxConfig {
+    /// Who gets the messages of the mailbox of this name, if there is one.
+    pub fn recipient(&self, mailbox: &str) -> Option<Recipient> {
+        let owner = self.owners.get(mailbox)?.clone();
+        let policy = self.policies.get(&owner.mailbox_policy).cloned().unwrap_or_default();
+        Some(Recipient { owner, policy })
+    }
 }
 
 impl std::fmt::Debug for Certificate {
@@ -381,12 +394,29 @@ pub struct Owner {
     pub display_name: Option<String>,
     /// Where voice messages are mailed.
     pub primary_smtp_address: String,
-    /// Text that the policy adds to each message (`voiceMailText`, at most 512 characters).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub voice_mail_text: Option<String>,
+    /// The name of the mailbox policy that it is of.
+    pub mailbox_policy: String,
     /// Whether callers who show no number are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refuses_anonymous_callers: bool,
+}
+
+/// What the mailboxes of a policy have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailboxPolicy {
+    /// Text that it adds to each message (`voiceMailText`, at most 512 characters).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_mail_text: Option<String>,
+}
+
+/// Who gets the messages of a mailbox, and what its policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub owner: Owner,
+    /// The policy, which says nothing if there is none of its name.
+    pub policy: MailboxPolicy,
 }
 
 /// How messages leave a mailbox server.

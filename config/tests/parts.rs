@@ -8,8 +8,8 @@ use umbriel_config::parts::{
 };
 use umbriel_config::{
     CallSettings, Certificate, ConfigError, Delivery, Directory, Language, Listeners, Mailbox, MailboxConfig,
-    Owner, RouterConfig, S3, S3Keys, ServerIdentity, ServerStatus, StartupMode, Store, TokenKey,
-    UnknownPeers, database_of,
+    MailboxPolicy, Owner, RouterConfig, S3, S3Keys, ServerIdentity, ServerStatus, StartupMode, Store,
+    TokenKey, UnknownPeers, database_of,
 };
 
 const SECRET: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -18,7 +18,7 @@ fn owner(name: &str) -> Owner {
     Owner {
         display_name: Some(name.to_owned()),
         primary_smtp_address: format!("{name}@contoso.example"),
-        voice_mail_text: None,
+        mailbox_policy: "staff".into(),
         refuses_anonymous_callers: false,
     }
 }
@@ -67,6 +67,7 @@ fn mailbox(generation: u64, names: &[String]) -> MailboxConfig {
             ..Directory::default()
         },
         calls: [("contoso".to_owned(), call_settings)].into(),
+        policies: [("staff".to_owned(), MailboxPolicy { voice_mail_text: Some("Private.".into()) })].into(),
         owners: names.iter().map(|name| (name.clone(), owner(name))).collect(),
         delivery: Delivery { smtp: None },
         store: Store::S3(S3 { bucket: "voice".into(), endpoint: None, region: "eu-central-1".into(), keys }),

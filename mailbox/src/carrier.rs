@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Code, Owner, Smtp};
+use config::{Code, Recipient, Smtp};
 use runtime::log::Number;
 use tokio::sync::watch;
 
@@ -192,20 +192,20 @@ impl Carrier {
     /// Hands a message to the mail server or the Maildir.
     async fn send(&self, entry: &Entry) -> Result<Option<Stage>, Problem> {
         let config = (self.config)();
-        let Some(owner) = config.owners.get(&entry.mailbox) else {
+        let Some(recipient) = config.recipient(&entry.mailbox) else {
             return Err(Problem::NoOwner(entry.mailbox.clone()));
         };
         let facts = self.facts(&config.store, entry).await?;
         let audio = self.stores.read(&config.store, at(entry, Object::Audio)).await?;
         let place = match &config.delivery.smtp {
-            Some(smtp) => match self.send_by_smtp(smtp, entry, owner, facts, audio).await {
+            Some(smtp) => match self.send_by_smtp(smtp, entry, recipient, facts, audio).await {
                 Err(Problem::Smtp(SmtpError::Refused { reason, .. })) => {
                     self.keep_refused(entry, &reason).await?;
                     return Ok(None);
                 }
                 other => other?,
             },
-            None => self.send_to_maildir(entry, owner.clone(), facts, audio).await?,
+            None => self.send_to_maildir(entry, recipient, facts, audio).await?,
         };
         Ok(Some(Stage::Sent { entry: entry.clone(), place: Some(place) }))
     }
@@ -214,14 +214,14 @@ impl Carrier {
         &self,
         smtp: &Smtp,
         entry: &Entry,
-        owner: &Owner,
+        recipient: Recipient,
         facts: StoredFacts,
         audio: Bytes,
     ) -> Result<String, Problem> {
         let mut session = Session::open(smtp, self.address).await?;
-        let (owner, from) = (owner.clone(), smtp.from.clone());
+        let from = smtp.from.clone();
         let mail =
-            tokio::task::spawn_blocking(move || compose(&facts, &owner, &from, audio.into())).await??;
+            tokio::task::spawn_blocking(move || compose(&facts, &recipient, &from, audio.into())).await??;
         let answer = session.send(&mail).await?;
         self.step("accepted");
         // At once and on this thread: until it is noted, a crash would send the message again. If
@@ -235,13 +235,13 @@ impl Carrier {
     async fn send_to_maildir(
         &self,
         entry: &Entry,
-        owner: Owner,
+        recipient: Recipient,
         facts: StoredFacts,
         audio: Bytes,
     ) -> Result<String, Problem> {
         let (root, mailbox, id) = (self.state.join("mail"), entry.mailbox.clone(), entry.id);
         let path = tokio::task::spawn_blocking(move || {
-            let mail = compose(&facts, &owner, LOCAL_SENDER, audio.into())?.formatted();
+            let mail = compose(&facts, &recipient, LOCAL_SENDER, audio.into())?.formatted();
             maildir::deliver(&root, &mailbox, id, facts.recording.started_unix_ms, &mail)
                 .map_err(Problem::Maildir)
         })

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use config::Owner;
 use config::token::DivertReason;
+use config::{MailboxPolicy, Recipient};
 use jiff::Timestamp;
 use lettre::address::AddressError;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
@@ -33,17 +33,17 @@ pub(crate) enum ComposeError {
     Encode,
 }
 
-/// Writes the mail for `owner`, sent by the address `from`, with `wav` attached.
+/// Writes the mail for `recipient`, sent by the address `from`, with `wav` attached.
 ///
 /// # Errors
 /// [`ComposeError`] when an address is none; all else comes from broken facts.
 pub(crate) fn compose(
     facts: &StoredFacts,
-    owner: &Owner,
+    recipient: &Recipient,
     from: &str,
     wav: Vec<u8>,
 ) -> Result<Message, ComposeError> {
-    let recording = &facts.recording;
+    let (recording, owner) = (&facts.recording, &recipient.owner);
     let caller = Caller::of(recording);
     let length = length_in_words(facts.seconds());
     let file_name = format!("{} ({length}) Voice Mail.wav", caller.file_name());
@@ -68,7 +68,7 @@ pub(crate) fn compose(
     }
     let parts = MultiPart::mixed()
         .boundary(recording.id.to_string())
-        .singlepart(SinglePart::plain(text(facts, owner, &caller, &length)?))
+        .singlepart(SinglePart::plain(text(facts, &recipient.policy, &caller, &length)?))
         .singlepart(Attachment::new(file_name).body(audio, content_type_of_wav()?));
     Ok(mail.multipart(parts)?)
 }
@@ -136,7 +136,12 @@ fn in_words(reason: DivertReason) -> &'static str {
     }
 }
 
-fn text(facts: &StoredFacts, owner: &Owner, caller: &Caller, length: &str) -> Result<String, ComposeError> {
+fn text(
+    facts: &StoredFacts,
+    policy: &MailboxPolicy,
+    caller: &Caller,
+    length: &str,
+) -> Result<String, ComposeError> {
     let recording = &facts.recording;
     let started = i64::try_from(recording.started_unix_ms).unwrap_or(i64::MAX);
     let received = Timestamp::from_millisecond(started)?.strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -158,7 +163,7 @@ fn text(facts: &StoredFacts, owner: &Owner, caller: &Caller, length: &str) -> Re
     if facts.damaged {
         text.push_str("\nA piece of this recording was damaged on disk and is silent.\n");
     }
-    if let Some(policy) = &owner.voice_mail_text {
+    if let Some(policy) = &policy.voice_mail_text {
         text.push('\n');
         text.push_str(policy);
         text.push('\n');

@@ -1,5 +1,6 @@
 //! The mail that an owner gets, as a mail program reads it.
 
+use config::Owner;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
 
 use super::*;
@@ -27,17 +28,18 @@ fn facts() -> StoredFacts {
     }
 }
 
-fn owner() -> Owner {
-    Owner {
+fn alice() -> Recipient {
+    let owner = Owner {
         display_name: Some("Alice Smith".into()),
         primary_smtp_address: "alice@contoso.example".into(),
-        voice_mail_text: None,
+        mailbox_policy: "staff".into(),
         refuses_anonymous_callers: false,
-    }
+    };
+    Recipient { owner, policy: MailboxPolicy::default() }
 }
 
-fn mail(facts: &StoredFacts, owner: &Owner, wav: Vec<u8>) -> Vec<u8> {
-    compose(facts, owner, "voicemail@contoso.example", wav).unwrap().formatted()
+fn mail(facts: &StoredFacts, recipient: &Recipient, wav: Vec<u8>) -> Vec<u8> {
+    compose(facts, recipient, "voicemail@contoso.example", wav).unwrap().formatted()
 }
 
 /// The headers that are not those of MIME, in order, as they are written.
@@ -50,7 +52,7 @@ fn headers(mail: &[u8]) -> String {
 #[test]
 fn the_headers_are_those_of_a_call_that_was_answered() {
     assert_eq!(
-        headers(&mail(&facts(), &owner(), wav::write(Codec::Pcmu, &[1, 2, 3]))),
+        headers(&mail(&facts(), &alice(), wav::write(Codec::Pcmu, &[1, 2, 3]))),
         "From: 102 <voicemail@contoso.example>\n\
          To: \"Alice Smith\" <alice@contoso.example>\n\
          Subject: Voice Mail from 102 (7 seconds)\n\
@@ -70,7 +72,7 @@ fn the_headers_are_those_of_a_call_that_was_answered() {
 fn the_attachment_holds_every_byte_of_the_audio() {
     let audio: Vec<u8> = (0..=255).cycle().take(10_001).collect();
     let wav = wav::write(Codec::Pcmu, &audio);
-    let mail = mail(&facts(), &owner(), wav.clone());
+    let mail = mail(&facts(), &alice(), wav.clone());
     let parsed = MessageParser::default().parse(&mail).unwrap();
     let attachment = parsed.attachment(0).unwrap();
     assert_eq!(attachment.attachment_name(), Some("102 (7 seconds) Voice Mail.wav"));
@@ -82,8 +84,8 @@ fn the_attachment_holds_every_byte_of_the_audio() {
 
 #[test]
 fn the_text_says_who_called_whom_and_when() {
-    let owner = Owner { voice_mail_text: Some("Contoso: keep it private.".into()), ..owner() };
-    let mail = mail(&facts(), &owner, Vec::new());
+    let policy = MailboxPolicy { voice_mail_text: Some("Contoso: keep it private.".into()) };
+    let mail = mail(&facts(), &Recipient { policy, ..alice() }, Vec::new());
     let parsed = MessageParser::default().parse(&mail).unwrap();
     assert_eq!(
         parsed.body_text(0).unwrap().replace("\r\n", "\n").trim_end(),
@@ -106,7 +108,7 @@ fn the_text_says_why_the_call_was_diverted() {
     ] {
         let mut facts = facts();
         facts.recording.diverted = Some(reason);
-        let mail = mail(&facts, &owner(), Vec::new());
+        let mail = mail(&facts, &alice(), Vec::new());
         let parsed = MessageParser::default().parse(&mail).unwrap();
         let text = parsed.body_text(0).unwrap().replace("\r\n", "\n");
         let line = format!("\nCalled:    101\nDiverted:  {words}\nReceived:  ");
@@ -119,7 +121,7 @@ fn a_caller_who_is_a_user_can_be_answered() {
     let mut facts = facts();
     facts.recording.caller_name = Some("Bob".into());
     facts.recording.caller_address = Some("bob@contoso.example".into());
-    let mail = mail(&facts, &owner(), Vec::new());
+    let mail = mail(&facts, &alice(), Vec::new());
     let parsed = MessageParser::default().parse(&mail).unwrap();
     let reply_to = parsed.reply_to().unwrap().first().unwrap();
     assert_eq!((reply_to.name(), reply_to.address()), (Some("Bob"), Some("bob@contoso.example")));
@@ -129,7 +131,7 @@ fn a_caller_who_is_a_user_can_be_answered() {
 #[test]
 fn what_a_crash_or_a_bad_disk_took_is_said() {
     let facts = StoredFacts { ended_by: EndedBy::Crash, damaged: true, ..facts() };
-    let mail = mail(&facts, &owner(), Vec::new());
+    let mail = mail(&facts, &alice(), Vec::new());
     let parsed = MessageParser::default().parse(&mail).unwrap();
     let text = parsed.body_text(0).unwrap().into_owned();
     assert!(text.contains("This recording is incomplete"), "{text}");
@@ -140,7 +142,7 @@ fn what_a_crash_or_a_bad_disk_took_is_said() {
 fn a_name_in_another_script_arrives_as_it_was_presented() {
     let mut facts = facts();
     facts.recording.caller_name = Some("Жанна Д’Арк".into());
-    let mail = mail(&facts, &owner(), Vec::new());
+    let mail = mail(&facts, &alice(), Vec::new());
     assert!(mail.is_ascii());
     let parsed = MessageParser::default().parse(&mail).unwrap();
     assert_eq!(parsed.from().unwrap().first().unwrap().name(), Some("Жанна Д’Арк"));
@@ -155,7 +157,7 @@ fn a_caller_cannot_write_headers_or_folders() {
     facts.recording.caller = Some("1\r\nBcc: eve@evil.example\r\n\r\n<b>".into());
     facts.recording.caller_name = Some("x\"\r\nBcc: eve@evil.example".into());
     facts.recording.call_id = "1@a\r\nX-Evil: yes".into();
-    let mail = mail(&facts, &owner(), vec![1]);
+    let mail = mail(&facts, &alice(), vec![1]);
     let parsed = MessageParser::default().parse(&mail).unwrap();
     assert!(parsed.bcc().is_none() && parsed.header("X-Evil").is_none());
     let name = parsed.attachment(0).unwrap().attachment_name().unwrap();
@@ -167,19 +169,20 @@ fn an_anonymous_caller_and_one_second_read_well() {
     let mut facts = facts();
     facts.recording.caller = None;
     facts.samples = 900;
-    let mail = mail(&facts, &owner(), Vec::new());
+    let mail = mail(&facts, &alice(), Vec::new());
     let parsed = MessageParser::default().parse(&mail).unwrap();
     assert_eq!(parsed.subject(), Some("Voice Mail from an unknown number (1 second)"));
 }
 
 #[test]
 fn the_same_facts_make_the_same_mail() {
-    assert_eq!(mail(&facts(), &owner(), vec![1, 2]), mail(&facts(), &owner(), vec![1, 2]));
+    assert_eq!(mail(&facts(), &alice(), vec![1, 2]), mail(&facts(), &alice(), vec![1, 2]));
 }
 
 #[test]
 fn an_address_that_is_none_is_named() {
-    let owner = Owner { primary_smtp_address: "alice".into(), ..owner() };
-    let error = compose(&facts(), &owner, "voicemail@contoso.example", Vec::new()).unwrap_err();
+    let mut alice = alice();
+    alice.owner.primary_smtp_address = "alice".into();
+    let error = compose(&facts(), &alice, "voicemail@contoso.example", Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "\"alice\" is not a mail address: Missing domain or user");
 }

@@ -74,7 +74,7 @@ pub(crate) fn config(smtp: Option<Smtp>) -> MailboxConfig {
     let owner = Owner {
         display_name: Some("Alice Smith".into()),
         primary_smtp_address: "alice@contoso.example".into(),
-        voice_mail_text: None,
+        mailbox_policy: "staff".into(),
         refuses_anonymous_callers: false,
     };
     MailboxConfig {
@@ -92,6 +92,7 @@ pub(crate) fn config(smtp: Option<Smtp>) -> MailboxConfig {
         token_keys: Vec::new(),
         directory: Directory::default(),
         calls: [].into(),
+        policies: [].into(),
         owners: [("alice".to_owned(), owner)].into(),
         delivery: Delivery { smtp },
         store: config::Store::Own,

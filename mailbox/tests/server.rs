@@ -39,7 +39,7 @@ directory:
   hosts: []
 calls:
   contoso: {{language: en-GB, maxCallDurationS: 60, maxRecordingDurationS: 20, recordingIdleTimeoutS: 2}}
-owners: {{ada: {{displayName: Ada, primarySmtpAddress: ada@contoso.example}}}}
+owners: {{ada: {{displayName: Ada, primarySmtpAddress: ada@contoso.example, mailboxPolicy: staff}}}}
 delivery: {{}}
 "#
     );

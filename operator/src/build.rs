@@ -18,12 +18,13 @@ use config::{
 };
 use crds::{Kind, MessageStore, UMServiceSpec};
 
-use crate::dereference::Linked;
-use crate::directory::{delivery, identity, router_listeners, service_listeners, site, small};
+use crate::dereference::LinkedServers;
+use crate::directory::{delivery, identity, router_listeners, service_listeners, small};
 use crate::exposure::{Place, Ports, place};
 use crate::hosting::hosts;
-use crate::memory::Memory;
+use crate::memory::{Memory, SiteInput};
 use crate::problem::Problem;
+use crate::routing::Routing;
 use crate::store_keys::StoreKeys;
 use crate::translate;
 use crate::workloads::{FIRST_MEDIA_PORT, STORE_DIR, media_ports};
@@ -68,7 +69,8 @@ impl Wanted {
 /// stay with those that they have.
 pub(crate) fn build(
     world: &World,
-    linked: &Linked<'_>,
+    routing: &Routing,
+    linked: &LinkedServers<'_>,
     keys: Option<&[TokenKey]>,
     memory: &mut Memory,
     problems: &mut Vec<Problem>,
@@ -90,11 +92,11 @@ pub(crate) fn build(
         let previous = world.observed.sites.get(namespace).map(|site| site.directory.hosts.as_slice());
         let hosts = hosts_of(&servers, previous.unwrap_or_default());
         let nodes = world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect();
-        let site = site(linked, namespace, nodes, servers, hosts);
+        let routing = routing.sites.get(namespace).cloned().unwrap_or_default();
+        let site = memory.site(namespace, SiteInput { routing, nodes, servers, hosts });
         let named = PartRef { namespace: namespace.into(), name: PartName::Site };
-        let part = memory.site(&named, &site);
-        common.put(world, named, part, problems);
-        sites.insert(namespace.to_owned(), Arc::new(site));
+        common.put(world, named, site.part.clone(), problems);
+        sites.insert(namespace.to_owned(), Arc::clone(&site.content));
         for (number, parts) in memory.mailboxes.parts().enumerate() {
             let named = PartRef { namespace: namespace.into(), name: PartName::Database(number) };
             // A part that is written says so when its last mailbox is gone.
@@ -186,7 +188,7 @@ struct Service {
 }
 
 /// The mailbox services as they are written, or else as they were last given.
-fn services(world: &World, linked: &Linked<'_>) -> BTreeMap<Key, Service> {
+fn services(world: &World, linked: &LinkedServers<'_>) -> BTreeMap<Key, Service> {
     let observed = Written::new(world, &world.observed.services);
     let keys = observed.served(&world.services, linked.services.keys().copied());
     let service = |key: &Key| {
@@ -241,7 +243,7 @@ fn hosts_of(servers: &[MailboxServer], previous: &[String]) -> Vec<String> {
 }
 
 fn router_indices(
-    linked: &Linked<'_>,
+    linked: &LinkedServers<'_>,
     observed: &Written<'_, RouterIndex>,
     keys: &[&Key],
     common: &Common,
@@ -279,7 +281,7 @@ fn router_indices(
 
 fn mailbox_indices(
     world: &World,
-    linked: &Linked<'_>,
+    linked: &LinkedServers<'_>,
     services: BTreeMap<Key, Service>,
     common: &Common,
 ) -> BTreeMap<Key, Document<MailboxIndex>> {

@@ -8,17 +8,24 @@ use std::collections::BTreeMap;
 
 use crds::{Kind, Violation};
 
-use crate::dereference::Names;
+use crate::dereference::{Names, ServerNames};
 use crate::problem::Problem;
+use crate::routing::RoutingObjects;
 use crate::world::{Key, Object, ObjectRef, World};
 
-/// The objects that break no rule of their own.
-pub(crate) fn check_each<'w>(world: &'w World, problems: &mut Vec<Problem>) -> Names<'w> {
+/// The routing objects that break no rule of their own.
+pub(crate) fn check_each<'w>(objects: &'w RoutingObjects, problems: &mut Vec<Problem>) -> Names<'w> {
     Names {
-        dial_plans: sound(Kind::UMDialPlan, &world.dial_plans, |spec| spec.check(), problems),
-        gateways: sound(Kind::UMIPGateway, &world.gateways, |spec| spec.check(), problems),
-        hunt_groups: sound(Kind::UMHuntGroup, &world.hunt_groups, |spec| spec.check(), problems),
-        policies: sound(Kind::UMMailboxPolicy, &world.policies, |spec| spec.check(), problems),
+        dial_plans: sound(Kind::UMDialPlan, &objects.dial_plans, |spec| spec.check(), problems),
+        gateways: sound(Kind::UMIPGateway, &objects.gateways, |spec| spec.check(), problems),
+        hunt_groups: sound(Kind::UMHuntGroup, &objects.hunt_groups, |spec| spec.check(), problems),
+        policies: sound(Kind::UMMailboxPolicy, &objects.policies, |spec| spec.check(), problems),
+    }
+}
+
+/// The servers that break no rule of their own.
+pub(crate) fn check_servers<'w>(world: &'w World, problems: &mut Vec<Problem>) -> ServerNames<'w> {
+    ServerNames {
         routers: sound(Kind::UMCallRouter, &world.routers, |spec| spec.check(), problems),
         services: sound(Kind::UMService, &world.services, |spec| spec.check(), problems),
     }

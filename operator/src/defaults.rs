@@ -7,12 +7,15 @@
 //! so a crash between the two writes neither makes it twice nor loses it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crds::{GROUP, Kind, UMHuntGroupSpec, UMMailboxPolicySpec, VERSION};
 use serde_json::{Value as Json, json};
 
+use crate::problem::is_refused;
+use crate::status::ObjectStatus;
 use crate::workloads::MANAGED_BY;
-use crate::world::{Key, ObjectRef, World};
+use crate::world::{Key, Object, ObjectRef, World};
 
 /// What is added to the name of an object for the name of what is made for it.
 const SUFFIX: &str = "-default";
@@ -94,7 +97,7 @@ impl DefaultObject {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Defaults {
     /// The name of what was made, by the object that it was made for.
-    pub(crate) made: BTreeMap<ObjectRef, String>,
+    pub(crate) made: Arc<BTreeMap<ObjectRef, String>>,
     /// What is still to be made.
     pub(crate) missing: Vec<DefaultObject>,
 }
@@ -102,17 +105,20 @@ pub(crate) struct Defaults {
 /// What is made for the objects of `world`.
 pub(crate) fn defaults(world: &World) -> Defaults {
     let mut defaults = Defaults::default();
+    defaults.remember(world, Kind::UMDialPlan, &world.dial_plans);
+    defaults.remember(world, Kind::UMIPGateway, &world.gateways);
     for (key, plan) in &world.dial_plans {
-        let asked = plan.spec.generate_um_mailbox_policy;
-        let spec = UMMailboxPolicySpec { um_dial_plan: key.name.clone(), voice_mail_text: None };
-        defaults.consider(world, key, asked.then_some(DefaultSpec::Policy(spec)), Kind::UMDialPlan);
+        if plan.spec.generate_um_mailbox_policy {
+            let spec = UMMailboxPolicySpec { um_dial_plan: key.name.clone(), voice_mail_text: None };
+            defaults.consider(world, key, DefaultSpec::Policy(spec), Kind::UMDialPlan);
+        }
     }
     for (key, gateway) in &world.gateways {
-        let spec = gateway.spec.um_dial_plan.clone().map(|um_dial_plan| {
+        if let Some(um_dial_plan) = gateway.spec.um_dial_plan.clone() {
             let um_ip_gateway = key.name.clone();
-            DefaultSpec::HuntGroup(UMHuntGroupSpec { um_ip_gateway, um_dial_plan, pilot_identifier: None })
-        });
-        defaults.consider(world, key, spec, Kind::UMIPGateway);
+            let spec = UMHuntGroupSpec { um_ip_gateway, um_dial_plan, pilot_identifier: None };
+            defaults.consider(world, key, DefaultSpec::HuntGroup(spec), Kind::UMIPGateway);
+        }
     }
     defaults
 }
@@ -129,19 +135,30 @@ pub(crate) fn asking(world: &World) -> Vec<ObjectRef> {
 
 /// The name of what was made for an object, if its status remembers one.
 fn remembered<'w>(world: &'w World, kind: Kind, owner: &Key) -> Option<&'w String> {
-    let status = world.observed.statuses.of_kind(kind).get(owner)?;
+    world.observed.statuses.of_kind(kind).get(owner).and_then(made)
+}
+
+/// The name of what was made for an object, if this is its status and remembers one.
+fn made(status: &ObjectStatus) -> Option<&String> {
     status.default_mailbox_policy.as_ref().or(status.default_hunt_group.as_ref())
 }
 
 impl Defaults {
-    /// Takes up the object `owner` of `kind`, for which `spec` is made if it asks for that.
-    fn consider(&mut self, world: &World, owner: &Key, spec: Option<DefaultSpec>, kind: Kind) {
-        if let Some(name) = remembered(world, kind, owner) {
-            self.made.insert(ObjectRef::new(kind, owner), name.clone());
+    /// Takes up what was made for those of `objects`, of `kind`, whose statuses remember it.
+    fn remember<S>(&mut self, world: &World, kind: Kind, objects: &BTreeMap<Key, Object<S>>) {
+        for (owner, status) in world.observed.statuses.of_kind(kind) {
+            if let Some(name) = made(status).filter(|_| objects.contains_key(owner)) {
+                Arc::make_mut(&mut self.made).insert(ObjectRef::new(kind, owner), name.clone());
+            }
+        }
+    }
+
+    /// Takes up the object `owner` of `kind`, which asks for `spec`.
+    fn consider(&mut self, world: &World, owner: &Key, spec: DefaultSpec, kind: Kind) {
+        let made_for = ObjectRef::new(kind, owner);
+        if self.made.contains_key(&made_for) {
             return;
         }
-        let Some(spec) = spec else { return };
-        let made_for = ObjectRef::new(kind, owner);
         let key = owner.beside(&name(&owner.name));
         let default = DefaultObject { key, owner: owner.name.clone(), spec };
         let object = default.object();
@@ -153,8 +170,8 @@ impl Defaults {
         let is_left_over =
             world.cluster.as_ref().is_some_and(|cluster| cluster.belongs_to_another(&object, &made_for));
         if is_there && !is_left_over {
-            self.made.insert(made_for, default.key.name);
-        } else if !is_there && !world.is_refused(&object) {
+            Arc::make_mut(&mut self.made).insert(made_for, default.key.name);
+        } else if !is_there && !is_refused(&world.refused, &object) {
             self.missing.push(default);
         }
     }

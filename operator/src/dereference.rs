@@ -13,22 +13,27 @@ use crds::{
 };
 
 use crate::identify::SECRET;
-use crate::problem::Problem;
+use crate::problem::{Problem, has_unread, is_refused};
+use crate::routing::RoutingObjects;
 use crate::store_keys::{SECRET_OF_STORE, StoreKeys};
 use crate::suggest::nearest;
 use crate::world::{Key, ObjectRef, TlsSecret, World};
 
-/// Objects that are sound by themselves, by name.
+/// Routing objects that are sound by themselves, by name.
 pub(crate) struct Names<'w> {
     pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
     pub(crate) gateways: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
+}
+
+/// Servers that are sound by themselves, by name.
+pub(crate) struct ServerNames<'w> {
     pub(crate) routers: BTreeMap<&'w Key, &'w UMCallRouterSpec>,
     pub(crate) services: BTreeMap<&'w Key, &'w UMServiceSpec>,
 }
 
-/// Objects whose references lead to sound objects, with what those are.
+/// Routing objects whose references lead to sound objects, with what those are.
 pub(crate) struct Linked<'w> {
     pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
     /// What each dial plan may have of its lists, where it has any.
@@ -36,6 +41,10 @@ pub(crate) struct Linked<'w> {
     pub(crate) gateways: BTreeMap<&'w Key, LinkedGateway<'w>>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, LinkedHuntGroup<'w>>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
+}
+
+/// Servers whose references lead to Secrets, with those.
+pub(crate) struct LinkedServers<'w> {
     pub(crate) routers: BTreeMap<&'w Key, LinkedServer<'w, UMCallRouterSpec>>,
     pub(crate) services: BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>,
 }
@@ -70,8 +79,12 @@ pub(crate) struct LinkedServer<'w, S> {
     pub(crate) store_keys: Option<&'w StoreKeys>,
 }
 
-/// Resolves every reference of `names`.
-pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut Vec<Problem>) -> Linked<'w> {
+/// Resolves every reference of `names`, which are of `objects`.
+pub(crate) fn dereference<'w>(
+    objects: &'w RoutingObjects,
+    names: Names<'w>,
+    problems: &mut Vec<Problem>,
+) -> Linked<'w> {
     let gateways: BTreeMap<_, _> = names
         .gateways
         .into_iter()
@@ -80,15 +93,27 @@ pub(crate) fn dereference<'w>(world: &'w World, names: Names<'w>, problems: &mut
             (key, LinkedGateway { spec, addresses })
         })
         .collect();
-    let mut links = Links { world, problems };
-    let hunt_groups = links.hunt_groups(names.hunt_groups, &gateways, &names.dial_plans);
-    let policies = links.policies(names.policies, &names.dial_plans);
-    let routers = links.servers(Kind::UMCallRouter, names.routers, |spec| spec.certificate_secret.as_deref());
-    let mut services =
-        links.servers(Kind::UMService, names.services, |spec| spec.certificate_secret.as_deref());
-    links.store_keys(&mut services);
+    let mut links = Links { refused: &objects.refused, problems };
+    let hunt_groups = links.hunt_groups(objects, names.hunt_groups, &gateways, &names.dial_plans);
+    let policies = links.policies(objects, names.policies, &names.dial_plans);
     let plan_lists = BTreeMap::new();
-    Linked { dial_plans: names.dial_plans, plan_lists, gateways, hunt_groups, policies, routers, services }
+    Linked { dial_plans: names.dial_plans, plan_lists, gateways, hunt_groups, policies }
+}
+
+/// Resolves every reference of the servers in `names`, which are of `world`.
+pub(crate) fn dereference_servers<'w>(
+    world: &'w World,
+    names: ServerNames<'w>,
+    problems: &mut Vec<Problem>,
+) -> LinkedServers<'w> {
+    let mut links = Links { refused: &world.refused, problems };
+    let (routers, services) = (names.routers, names.services);
+    let routers =
+        links.servers(world, Kind::UMCallRouter, routers, |spec| spec.certificate_secret.as_deref());
+    let mut services =
+        links.servers(world, Kind::UMService, services, |spec| spec.certificate_secret.as_deref());
+    links.store_keys(world, &mut services);
+    LinkedServers { routers, services }
 }
 
 /// One field that names another object.
@@ -115,17 +140,17 @@ pub(crate) enum Target {
 
 impl Target {
     /// What became of `wanted`, which is not among the `candidates` that can be used; `exists` if there
-    /// is such an object.
+    /// is such an object, and `refused` is what was refused.
     pub(crate) fn of<'k>(
-        world: &World,
+        refused: &[Problem],
         wanted: &ObjectRef,
         exists: bool,
         candidates: impl IntoIterator<Item = &'k Key>,
     ) -> Target {
-        if exists || world.is_refused(wanted) {
+        if exists || is_refused(refused, wanted) {
             return Target::Waits;
         }
-        Target::missing(&wanted.key, candidates, world.has_unread())
+        Target::missing(&wanted.key, candidates, has_unread(refused))
     }
 
     /// There is no `wanted`, and `candidates` can be used.
@@ -174,14 +199,15 @@ impl Reference<'_> {
     }
 }
 
-struct Links<'w, 'p> {
-    world: &'w World,
+struct Links<'p> {
+    refused: &'p [Problem],
     problems: &'p mut Vec<Problem>,
 }
 
-impl<'w> Links<'w, '_> {
-    fn hunt_groups(
+impl Links<'_> {
+    fn hunt_groups<'w>(
         &mut self,
+        objects: &RoutingObjects,
         hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
         gateways: &BTreeMap<&'w Key, LinkedGateway<'w>>,
         dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
@@ -201,21 +227,18 @@ impl<'w> Links<'w, '_> {
                 let kind = Kind::UMIPGateway.name();
                 let reference =
                     Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
-                self.dangling(
-                    &reference,
-                    self.world.gateways.contains_key(&gateway),
-                    gateways.keys().copied(),
-                );
+                self.dangling(&reference, objects.gateways.contains_key(&gateway), gateways.keys().copied());
             }
             if known_plan.is_none() {
-                self.no_dial_plan(from, &dial_plan, dial_plans);
+                self.no_dial_plan(objects, from, &dial_plan, dial_plans);
             }
         }
         linked
     }
 
-    fn policies(
+    fn policies<'w>(
         &mut self,
+        objects: &RoutingObjects,
         policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
         dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
     ) -> BTreeMap<&'w Key, &'w UMMailboxPolicySpec> {
@@ -225,7 +248,8 @@ impl<'w> Links<'w, '_> {
             if dial_plans.contains_key(&dial_plan) {
                 linked.insert(key, spec);
             } else {
-                self.no_dial_plan(ObjectRef::new(Kind::UMMailboxPolicy, key), &dial_plan, dial_plans);
+                let from = ObjectRef::new(Kind::UMMailboxPolicy, key);
+                self.no_dial_plan(objects, from, &dial_plan, dial_plans);
             }
         }
         linked
@@ -233,17 +257,19 @@ impl<'w> Links<'w, '_> {
 
     fn no_dial_plan(
         &mut self,
+        objects: &RoutingObjects,
         from: ObjectRef,
         wanted: &Key,
-        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+        dial_plans: &BTreeMap<&Key, &UMDialPlanSpec>,
     ) {
         let kind = Kind::UMDialPlan.name();
         let reference = Reference { from, field: "spec.umDialPlan", kind, name: &wanted.name };
-        self.dangling(&reference, self.world.dial_plans.contains_key(wanted), dial_plans.keys().copied());
+        self.dangling(&reference, objects.dial_plans.contains_key(wanted), dial_plans.keys().copied());
     }
 
-    fn servers<S>(
+    fn servers<'w, S>(
         &mut self,
+        world: &'w World,
         kind: Kind,
         servers: BTreeMap<&'w Key, &'w S>,
         secret_of: impl Fn(&'w S) -> Option<&'w str>,
@@ -254,20 +280,23 @@ impl<'w> Links<'w, '_> {
                 linked.insert(key, LinkedServer { spec, secret: None, store_keys: None });
                 continue;
             };
-            if let Some(secret) = self.world.secrets.get(&key.beside(name)) {
+            if let Some(secret) = world.secrets.get(&key.beside(name)) {
                 linked.insert(key, LinkedServer { spec, secret: Some(secret), store_keys: None });
             } else {
                 let from = ObjectRef::new(kind, key);
                 let reference = Reference { from, field: "spec.certificateSecret", kind: "Secret", name };
-                self.dangling(&reference, false, self.world.secrets.keys());
+                self.dangling(&reference, false, world.secrets.keys());
             }
         }
         linked
     }
 
     /// Finds the keys of buckets; leaves out servers whose Secret is not there.
-    fn store_keys(&mut self, services: &mut BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>) {
-        let world = self.world;
+    fn store_keys<'w>(
+        &mut self,
+        world: &'w World,
+        services: &mut BTreeMap<&'w Key, LinkedServer<'w, UMServiceSpec>>,
+    ) {
         services.retain(|key, server| {
             let Some(bucket) = server.spec.store.as_ref().and_then(|store| store.s3.as_ref()) else {
                 return true;
@@ -294,7 +323,7 @@ impl<'w> Links<'w, '_> {
     ) {
         let wanted =
             ObjectRef { kind: reference.kind.into(), key: reference.from.key.beside(reference.name) };
-        let target = Target::of(self.world, &wanted, exists, candidates);
+        let target = Target::of(self.refused, &wanted, exists, candidates);
         self.problems.push(reference.dangling(&target));
     }
 }

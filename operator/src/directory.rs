@@ -3,11 +3,11 @@
 //! Decides what of each object goes where. Everything in it was validated, so nothing here can go
 //! wrong. Refuses to know which files there are and what stood in them before.
 
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::parts::SitePart;
 use config::{
-    CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, MailboxServer,
+    CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, MailboxPolicy,
     ServerIdentity, Smtp,
 };
 use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
@@ -35,14 +35,16 @@ pub(crate) fn identity(
     }
 }
 
-/// Everything that servers of a namespace decide calls on, and how they conduct them, but mailboxes.
-pub(crate) fn site(
-    linked: &Linked<'_>,
-    namespace: &str,
-    nodes: Vec<IpAddr>,
-    mailbox_servers: Vec<MailboxServer>,
-    hosts: Vec<String>,
-) -> SitePart {
+/// What servers of each namespace decide calls on, and how they conduct them, but mailboxes and other
+/// servers.
+pub(crate) fn sites(linked: &Linked<'_>) -> BTreeMap<String, SitePart> {
+    // Hunt groups lead to a dial plan beside them.
+    let all = linked.gateways.keys().chain(linked.dial_plans.keys());
+    let namespaces: BTreeSet<&str> = all.map(|key| key.namespace.as_str()).collect();
+    namespaces.into_iter().map(|namespace| (namespace.to_owned(), site(linked, namespace))).collect()
+}
+
+fn site(linked: &Linked<'_>, namespace: &str) -> SitePart {
     let within = |key: &&&Key| key.namespace == namespace;
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
@@ -78,14 +80,15 @@ pub(crate) fn site(
     });
     let directory = Directory {
         gateways: gateways.collect(),
-        cluster: nodes,
         hunt_groups: hunt_groups.collect(),
         dial_plans: dial_plans.collect(),
-        mailboxes: Vec::new(),
-        mailbox_servers,
-        hosts,
+        ..Directory::default()
     };
-    SitePart { directory, calls: calls.collect() }
+    let policies = linked.policies.iter().filter(|(key, _)| within(key)).filter_map(|(key, spec)| {
+        let voice_mail_text = Some(spec.voice_mail_text.clone()?);
+        Some((key.name.clone(), MailboxPolicy { voice_mail_text }))
+    });
+    SitePart { directory, calls: calls.collect(), policies: policies.collect() }
 }
 
 fn owned(texts: Option<&Vec<&str>>) -> Vec<String> {

@@ -76,32 +76,24 @@ pub(crate) struct Guards<'m> {
 }
 
 impl Guards<'_> {
-    /// Where `policies` says which mailboxes refer to policies.
+    /// Where `referring` says which gateways and hunt groups refer to dial plans, and `mailboxes` which
+    /// mailboxes to policies.
     pub(crate) fn of<'m>(
         world: &World,
         defaults: &Defaults,
-        policies: &'m BTreeMap<Key, Users>,
+        referring: &BTreeMap<Key, Users>,
+        mailboxes: &'m BTreeMap<Key, Users>,
     ) -> Guards<'m> {
-        let mut dial_plans: BTreeMap<Key, Users> = BTreeMap::new();
-        let mut refers = |from: Kind, key: &Key, dial_plan: &str| {
-            dial_plans.entry(key.beside(dial_plan)).or_default().add(from, &key.name);
-        };
-        for (key, gateway) in &world.gateways {
-            if let Some(dial_plan) = &gateway.spec.um_dial_plan {
-                refers(Kind::UMIPGateway, key, dial_plan);
-            }
-        }
-        for (key, hunt_group) in &world.hunt_groups {
-            refers(Kind::UMHuntGroup, key, &hunt_group.spec.um_dial_plan);
-        }
+        let mut dial_plans = referring.clone();
         for (key, policy) in &world.policies {
-            let dial_plan = ObjectRef::new(Kind::UMDialPlan, &key.beside(&policy.spec.um_dial_plan));
-            let goes_with_it = defaults.made.get(&dial_plan) == Some(&key.name);
-            if !goes_with_it || policies.contains_key(key) {
-                refers(Kind::UMMailboxPolicy, key, &policy.spec.um_dial_plan);
+            let dial_plan = key.beside(&policy.spec.um_dial_plan);
+            let owner = ObjectRef::new(Kind::UMDialPlan, &dial_plan);
+            let goes_with_it = defaults.made.get(&owner) == Some(&key.name);
+            if !goes_with_it || mailboxes.contains_key(key) {
+                dial_plans.entry(dial_plan).or_default().add(Kind::UMMailboxPolicy, &key.name);
             }
         }
-        Guards { dial_plans, policies }
+        Guards { dial_plans, policies: mailboxes }
     }
 
     /// The condition `InUse` of the dial plan `key`.

@@ -16,17 +16,19 @@ mod taken;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use config::parts::Part;
 use config::{DATABASES, SLICES_OF_A_DATABASE, slice_of};
 use crds::{Kind, UMMailboxSpec};
 
+use crate::memory::Effort;
 use crate::plan::Write;
 use crate::problem::Problem;
-use crate::served::Servers;
+use crate::settled::Settled;
 use crate::shared::{ByDatabase, SLICES, Shared};
-use crate::status::{Details, Group, ObjectStatus, Round};
+use crate::status::{Details, Group, Round};
 use crate::world::{Key, Object, Waits, World};
 use asked::{Asked, Names, asked, names};
 use found::found;
@@ -39,21 +41,10 @@ pub(crate) use totals::Totals;
 /// The mailboxes of one slice.
 pub(crate) type Slice = BTreeMap<Key, Object<UMMailboxSpec>>;
 
-/// What a plan took to be made, counted: how much of a world was looked at again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effort {
-    /// Slices of databases whose pieces and problems were found out.
-    pub slices: usize,
-    /// Mailboxes that were looked at for that.
-    pub mailboxes: usize,
-    /// Slices whose statuses were compared.
-    pub statuses: usize,
-}
-
 /// What followed from the mailboxes of the last world.
 #[derive(Debug, Default)]
 pub(crate) struct Mailboxes {
-    policies: Policies,
+    policies: Shared<Policies>,
     slices: Vec<Memory>,
     parts: Vec<Parts>,
     claims: Claims,
@@ -71,27 +62,8 @@ struct Memory {
     names: Arc<Names>,
     lost: Lost,
     found: Found,
-    settled: Option<Settled>,
-}
-
-/// What it followed from that nothing is to be written about the mailboxes of a slice.
-#[derive(Debug)]
-struct Settled {
-    statuses: Shared<BTreeMap<Key, ObjectStatus>>,
-    awaited: Shared<BTreeMap<Key, Waits>>,
-    refused: Vec<Problem>,
-    servers: Arc<Servers>,
-    /// Whether it depends on what servers say, because somebody waits for them.
-    waits: bool,
-}
-
-impl Settled {
-    fn holds(&self, now: &Settled) -> bool {
-        self.statuses.is(&now.statuses)
-            && self.awaited == now.awaited
-            && self.refused == now.refused
-            && if self.waits { self.servers == now.servers } else { self.servers.stand_as(&now.servers) }
-    }
+    /// Given the edits of them that were refused.
+    settled: Option<Settled<Vec<Problem>>>,
 }
 
 impl Mailboxes {
@@ -116,13 +88,13 @@ impl Mailboxes {
     }
 
     /// Looks at the mailboxes of `world`, of which the policies lead to `policies`.
-    pub(crate) fn look(&mut self, world: &World, policies: Policies) {
+    pub(crate) fn look(&mut self, world: &World, policies: &Shared<Policies>) {
         self.effort = Effort::default();
         self.slices.resize_with(SLICES, Memory::default);
         self.parts.resize_with(DATABASES, Parts::default);
         let slices = world.mailboxes.slices();
-        let (changed, news) = self.take_up(slices, &policies);
-        self.policies = policies;
+        let (changed, news) = self.take_up(slices, policies);
+        self.policies = policies.clone();
         let all_names: Vec<Arc<Names>> = self.slices.iter().map(|memory| Arc::clone(&memory.names)).collect();
         let ask = |number: usize| asked(&slices[number], &all_names[number]);
         let mut all_asked: BTreeMap<usize, Asked<'_>> =
@@ -158,7 +130,11 @@ impl Mailboxes {
 
     /// Takes up the slices that changed, or of which a policy leads elsewhere: which they are, and
     /// the hashes of the extensions that somebody began or ceased to ask for.
-    fn take_up(&mut self, slices: &[Shared<Slice>], policies: &Policies) -> (BTreeSet<usize>, BTreeSet<u64>) {
+    fn take_up(
+        &mut self,
+        slices: &[Shared<Slice>],
+        policies: &Shared<Policies>,
+    ) -> (BTreeSet<usize>, BTreeSet<u64>) {
         let same_policies = self.policies == *policies;
         let (mut changed, mut news) = (BTreeSet::new(), BTreeSet::new());
         let mut referred = BTreeSet::new();
@@ -195,29 +171,30 @@ impl Mailboxes {
         again
     }
 
-    /// What is to be written about the mailboxes of `world`, at most `room` of it; which of them wait for
-    /// servers, as far as they were looked at; and whether there is more to write.
+    /// What is to be written about the mailboxes in these slices of `world`, until there is no `room`, and
+    /// whether there may be more. Notes in `awaited` which of them wait for servers.
     pub(crate) fn statuses(
         &mut self,
         world: &World,
         round: &Round<'_>,
-        room: usize,
-    ) -> (Vec<Write>, ByDatabase<Waits>, bool) {
-        let mut refused: BTreeMap<usize, Vec<&Problem>> = BTreeMap::new();
+        (slices, room): (Range<usize>, usize),
+        awaited: &mut ByDatabase<Waits>,
+    ) -> (Vec<Write>, bool) {
+        let mut refused: BTreeMap<usize, Vec<Problem>> = BTreeMap::new();
         for problem in &world.refused {
             let object = problem.object.as_ref().filter(|object| object.kind == Kind::UMMailbox.name());
             if let Some(object) = object {
-                refused.entry(slice_of(&object.key.name)).or_default().push(problem);
+                refused.entry(slice_of(&object.key.name)).or_default().push(problem.clone());
             }
         }
-        let (mut writes, mut awaited, mut is_cut) = (Vec::new(), ByDatabase::default(), false);
-        for (number, memory) in self.slices.iter_mut().enumerate() {
-            let refused = refused.remove(&number).unwrap_or_default();
-            let mut now = Settled {
+        let (mut writes, mut is_cut) = (Vec::new(), false);
+        for number in slices {
+            let Some(memory) = self.slices.get_mut(number) else { continue };
+            let now = Settled {
                 statuses: world.observed.statuses.mailboxes().slices()[number].clone(),
                 awaited: world.observed.awaited.mailboxes().slices()[number].clone(),
-                refused: refused.iter().copied().cloned().collect(),
                 servers: Arc::clone(round.servers),
+                from: refused.remove(&number).unwrap_or_default(),
                 waits: false,
             };
             if writes.len() >= room {
@@ -226,24 +203,15 @@ impl Mailboxes {
                 awaited.put(number, now.awaited);
                 continue;
             }
-            if memory.settled.as_ref().is_some_and(|settled| settled.holds(&now)) {
-                awaited.put(number, now.awaited);
-                continue;
-            }
-            self.effort.statuses += 1;
-            let Found { problems, left_out, .. } = &memory.found;
-            let group =
-                Group::new(Kind::UMMailbox, &now.statuses, &now.awaited, refused.iter().copied(), problems);
-            let compared =
-                group.compare(round, &memory.objects, |key| !left_out.contains(key), |_| Details::default());
-            let settles = compared.writes.is_empty() && *now.awaited == compared.awaited;
-            writes.extend(compared.writes);
-            awaited.put(number, if settles { now.awaited.clone() } else { compared.awaited.into() });
-            now.waits = compared.waits;
-            memory.settled = settles.then_some(now);
+            let Memory { objects, found: Found { problems, left_out, .. }, settled, .. } = memory;
+            let said = Settled::say(settled, now, |now| {
+                let group = Group::new(Kind::UMMailbox, (&now.statuses, &now.awaited), &now.from, &*problems);
+                group.compare(round, objects, |key| !left_out.contains(key), |_| Details::default())
+            });
+            self.effort.statuses += usize::from(said.was_compared);
+            writes.extend(said.writes);
+            awaited.put(number, said.awaited);
         }
-        is_cut |= writes.len() > room;
-        writes.truncate(room);
-        (writes, awaited, is_cut)
+        (writes, is_cut)
     }
 }

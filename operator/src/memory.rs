@@ -1,32 +1,134 @@
 //! [`Memory`]: what followed from an earlier world.
 //!
-//! Decides that a part whose content has not changed is not compressed again. It changes nothing of
+//! Decides that what follows from the same is not found out again ([`Memo`]). It changes nothing of
 //! what a plan says, only how long it takes to say it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use config::MailboxServer;
 use config::parts::{Part, SitePart};
 
+use crate::kinds::Kinds;
 use crate::mailboxes::Mailboxes;
-use crate::world::PartRef;
+use crate::routing::{Routing, RoutingObjects};
+use crate::shared::Shared;
+use crate::world::World;
+
+/// What a plan took to be made, counted: how much of a world was looked at again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Dial plans, gateways, hunt groups and mailbox policies that were looked at beside each other.
+    pub routing: usize,
+    /// Slices of databases whose pieces and problems were found out.
+    pub slices: usize,
+    /// Mailboxes that were looked at for that.
+    pub mailboxes: usize,
+    /// Slices whose statuses were compared; gateways and hunt groups are a slice each.
+    pub statuses: usize,
+}
+
+/// What followed from something, for as long as that is the same.
+#[derive(Debug)]
+pub(crate) struct Memo<I, O>(Option<(I, Shared<O>)>);
+
+impl<I, O> Default for Memo<I, O> {
+    fn default() -> Self {
+        Memo(None)
+    }
+}
+
+impl<I: PartialEq, O> Memo<I, O> {
+    /// What follows from `input`, found out by `find` unless it is known.
+    pub(crate) fn of(&mut self, input: I, find: impl FnOnce(&I) -> O) -> Shared<O> {
+        if let Some((_, known)) = self.0.as_ref().filter(|(before, _)| *before == input) {
+            return known.clone();
+        }
+        let found = Shared::from(find(&input));
+        self.0 = Some((input, found.clone()));
+        found
+    }
+}
 
 /// What followed from an earlier world.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
+    routing: Memo<RoutingObjects, Routing>,
     /// What followed from its mailboxes.
     pub(crate) mailboxes: Mailboxes,
-    /// The content of each site part, and its bytes.
-    sites: BTreeMap<PartRef, (SitePart, Part)>,
+    /// The site part of each namespace.
+    sites: BTreeMap<String, Memo<SiteInput, Site>>,
+    /// What was said of objects that are no mailboxes.
+    pub(crate) kinds: Kinds,
+    /// Routing objects that were looked at for the last plan.
+    looked_at: usize,
+}
+
+/// What a site part follows from.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct SiteInput {
+    /// What routing objects come to.
+    pub(crate) routing: Shared<SitePart>,
+    /// Addresses of the cluster itself.
+    pub(crate) nodes: Vec<IpAddr>,
+    pub(crate) servers: Vec<MailboxServer>,
+    /// Who hosts each database.
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What a site part says, and its bytes, if it can be written.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) content: Arc<SitePart>,
+    pub(crate) part: Option<Part>,
 }
 
 impl Memory {
-    /// The bytes of a site part.
-    pub(crate) fn site(&mut self, named: &PartRef, content: &SitePart) -> Option<Part> {
-        if let Some((_, part)) = self.sites.get(named).filter(|(before, _)| before == content) {
-            return Some(part.clone());
+    /// What follows from the routing objects of `world`.
+    pub(crate) fn routing(&mut self, world: &World) -> Shared<Routing> {
+        let looked_at = &mut self.looked_at;
+        *looked_at = 0;
+        self.routing.of(RoutingObjects::of(world), |objects| {
+            *looked_at = objects.len();
+            Routing::of(objects)
+        })
+    }
+
+    /// The site part of a namespace.
+    pub(crate) fn site(&mut self, namespace: &str, input: SiteInput) -> Shared<Site> {
+        self.sites.entry(namespace.to_owned()).or_default().of(input, |input| {
+            let mut content = (*input.routing).clone();
+            content.directory.cluster.clone_from(&input.nodes);
+            content.directory.mailbox_servers.clone_from(&input.servers);
+            content.directory.hosts.clone_from(&input.hosts);
+            let part = content.to_part().ok();
+            Site { content: Arc::new(content), part }
+        })
+    }
+
+    /// What the last plan took.
+    pub(crate) fn effort(&self) -> Effort {
+        let mut effort = self.mailboxes.effort();
+        effort.routing = self.looked_at;
+        effort.statuses += self.kinds.compared();
+        effort
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_not_found_out_again_until_it_changes() {
+        let (mut memo, mut found) = (Memo::default(), 0);
+        for (input, times) in [(1, 1), (1, 1), (2, 2), (1, 3)] {
+            let output = memo.of(input, |input| {
+                found += 1;
+                input * 10
+            });
+            assert_eq!((*output, found), (input * 10, times));
         }
-        let part = content.to_part().ok()?;
-        self.sites.insert(named.clone(), (content.clone(), part.clone()));
-        Some(part)
     }
 }

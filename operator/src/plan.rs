@@ -14,8 +14,8 @@ use crate::status::ObjectStatus;
 use crate::workloads::{Workload, WorkloadRef};
 use crate::world::{Awaited, Generations, Key, ObjectRef, Observed, PartRef, WrittenKeys, WrittenPart};
 
-/// Statuses of one plan. Each is a request to an API server, which takes a millisecond or two, and what
-/// changes in the meantime waits for the end of the plan.
+/// Statuses of one plan, and no slice of a database is divided. Each is a request to an API server, which
+/// takes a millisecond or two, and what changes in the meantime waits for the end of the plan.
 pub(crate) const MAX_STATUSES: usize = 1_000;
 
 /// What follows from a world.
@@ -30,8 +30,9 @@ pub struct Plan {
     pub wanted: Generations,
     /// The objects that wait for them, or for earlier ones.
     pub awaited: Awaited,
-    /// Whether there is more to be said of objects than one plan says; the next plan goes on.
-    pub is_cut: bool,
+    /// The last object of which something is said, if there is more to be said than one plan says: the
+    /// next plan goes on behind it.
+    pub cut_after: Option<ObjectRef>,
 }
 
 /// One thing to write. Each is written whole or not at all.
@@ -83,6 +84,20 @@ impl Write {
             | Write::Workload(_)
             | Write::Remove(_) => true,
             Write::Status(..) | Write::Forget(_) | Write::Default(_) => false,
+        }
+    }
+
+    /// The object of whose status this is, if it is one.
+    pub(crate) fn status(&self) -> Option<&ObjectRef> {
+        match self {
+            Write::Status(object, _) | Write::Forget(object) => Some(object),
+            Write::TokenKeys(..)
+            | Write::Part(..)
+            | Write::Mailbox(..)
+            | Write::Router(..)
+            | Write::Workload(_)
+            | Write::Remove(_)
+            | Write::Default(_) => None,
         }
     }
 

@@ -103,6 +103,16 @@ impl std::fmt::Display for Located {
     }
 }
 
+/// Whether this object was written and refused.
+pub(crate) fn is_refused(refused: &[Problem], object: &ObjectRef) -> bool {
+    refused.iter().any(|problem| problem.object.as_ref() == Some(object))
+}
+
+/// Whether something was written of which nobody can tell which object it is.
+pub(crate) fn has_unread(refused: &[Problem]) -> bool {
+    refused.iter().any(|problem| problem.object.is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use crds::Kind;

@@ -9,17 +9,18 @@ use config::Code;
 use config::parts::TOKEN_KEYS_FILE;
 
 use crate::build::{Wanted, build, servers_of};
-use crate::check::check_each;
+use crate::check::check_servers;
 use crate::defaults::defaults;
-use crate::dereference::dereference;
-use crate::mailboxes::{Effort, Policies};
-use crate::memory::Memory;
+use crate::dereference::dereference_servers;
+use crate::kinds::About;
+use crate::memory::{Effort, Memory};
 use crate::plan::{MAX_STATUSES, PartWrite, Plan, Write};
 use crate::problem::Problem;
 use crate::rotation::rotate;
 use crate::served::Servers;
-use crate::status::{Round, statuses};
-use crate::validate::validate_together;
+use crate::status::Round;
+use crate::turn::Turn;
+use crate::validate::validate_servers;
 use crate::workloads::{TOKEN_SECRET, Workload, WorkloadRef, holds, stale, workloads};
 use crate::world::{PartName, World, WrittenKeys};
 
@@ -46,40 +47,49 @@ impl Reconciler {
 
     /// What the last plan took to be made.
     pub fn effort(&self) -> Effort {
-        self.memory.mailboxes.effort()
+        self.memory.effort()
     }
 }
 
 fn plan(world: &World, memory: &mut Memory) -> Plan {
-    let mut problems = world.refused.clone();
-    let names = check_each(world, &mut problems);
-    let mut linked = dereference(world, names, &mut problems);
-    validate_together(world, &mut linked, &mut problems);
-    memory.mailboxes.look(world, Policies::of(world, &linked));
+    let mut problems = Vec::new();
+    let routing = memory.routing(world);
+    let names = check_servers(world, &mut problems);
+    let mut linked = dereference_servers(world, names, &mut problems);
+    validate_servers(world, &mut linked, &mut problems);
+    memory.mailboxes.look(world, &routing.policies);
     let keys = token_keys(world, &mut problems);
     let known = keys.as_ref().map(|keys| keys.keys.as_slice());
-    let wanted = build(world, &linked, known, memory, &mut problems);
+    let wanted = build(world, &routing, &linked, known, memory, &mut problems);
     let defaults = defaults(world);
     let generations = Arc::new(wanted.generations());
     let servers = Arc::new(Servers::of(world, &wanted));
     let round = Round { servers: &servers, wanted: &generations, now: world.now };
-    let totals = memory.mailboxes.totals();
-    let (mut statuses, mut awaited) = statuses(world, &linked, &round, totals, &defaults, &problems);
+    let about = About {
+        world,
+        routing: &routing,
+        linked: &linked,
+        totals: memory.mailboxes.totals(),
+        defaults: &defaults,
+        problems: &problems,
+    };
+    let (of_others, mut awaited) = memory.kinds.statuses(&about, &round);
     // On one machine they stand in one file.
     let limit = if world.cluster.is_some() { MAX_STATUSES } else { usize::MAX };
-    let room = limit.saturating_sub(statuses.len());
-    let (of_mailboxes, waiting, mut is_cut) = memory.mailboxes.statuses(world, &round, room);
-    is_cut |= statuses.len() > limit;
-    statuses.truncate(limit);
-    statuses.extend(of_mailboxes);
-    *awaited.mailboxes_mut() = waiting;
+    let after = world.observed.cut_after.as_ref();
+    let (statuses, cut_after) = Turn::of(limit, after, of_others, |slices, room| {
+        memory.mailboxes.statuses(world, &round, (slices, room), awaited.mailboxes_mut())
+    });
+    let others = problems.into_iter();
+    let mut problems: Vec<Problem> = world.refused.iter().chain(&routing.problems).cloned().collect();
+    problems.extend(others);
     problems.extend(memory.mailboxes.found().flat_map(|found| found.problems.iter().cloned()));
     let workloads = world.cluster.as_ref().map(|cluster| workloads(cluster, &linked)).unwrap_or_default();
     let stale = stale(&world.observed.workloads, &workloads);
     let mut writes = differences(world, keys, wanted, (workloads, stale));
     writes.extend(statuses);
     writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
-    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited, is_cut }
+    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited, cut_after }
 }
 
 /// The keys of the redirect token as they should be written; `None` where there are none to write.

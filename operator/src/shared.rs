@@ -4,6 +4,7 @@
 //! but a slice of its database where they are: what is the very same need not be looked at. Refuses to
 //! know what is held.
 
+use std::any::Any;
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Deref, DerefMut, Index};
 use std::sync::Arc;
@@ -22,6 +23,23 @@ impl<T> Shared<T> {
     /// Whether both are one and the same, so that nothing in them differs. Two that are not may be
     /// equal all the same.
     pub(crate) fn is(&self, other: &Shared<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T: Send + Sync + 'static> Shared<T> {
+    /// Which one it is.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity(Arc::clone(&self.0) as Arc<dyn Any + Send + Sync>)
+    }
+}
+
+/// Which one something is, whatever it is. It stays that one's for as long as anybody knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity(Arc<dyn Any + Send + Sync>);
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }

@@ -11,14 +11,10 @@ use std::sync::Arc;
 use crds::{Condition, ConditionStatus, Kind};
 use serde::{Deserialize, Serialize};
 
-use crate::defaults::Defaults;
-use crate::dereference::Linked;
-use crate::guards::Guards;
-use crate::mailboxes::Totals;
 use crate::plan::Write;
 use crate::problem::Problem;
 use crate::served::{Needing, Servers, WAITING};
-use crate::world::{Awaited, Generations, Key, Object, ObjectRef, Waits, World};
+use crate::world::{Generations, Key, Object, ObjectRef, Waits};
 
 /// Problems that one condition spells out; the others are counted.
 const MAX_PROBLEMS_IN_A_MESSAGE: usize = 10;
@@ -100,13 +96,12 @@ pub(crate) struct Details<'d> {
 }
 
 impl<'g> Group<'g> {
-    /// Objects of `kind`, given everything that is wrong with any of them: edits that were refused,
-    /// and what was found.
+    /// Objects of `kind`, what was said of them and which of them wait, given everything that is wrong
+    /// with any of them: edits that were refused, and what was found.
     pub(crate) fn new(
         kind: Kind,
-        observed: &'g BTreeMap<Key, ObjectStatus>,
-        awaited: &'g BTreeMap<Key, Waits>,
-        refused: impl Iterator<Item = &'g Problem>,
+        (observed, awaited): (&'g BTreeMap<Key, ObjectStatus>, &'g BTreeMap<Key, Waits>),
+        refused: impl IntoIterator<Item = &'g Problem>,
         found: impl IntoIterator<Item = &'g Problem>,
     ) -> Self {
         let mut group =
@@ -187,65 +182,6 @@ impl Details<'_> {
     fn of_nobody(self) -> Self {
         Details { in_use: None, ..self }
     }
-}
-
-/// What is to be said of every object but mailboxes, and which of them wait for servers.
-pub(crate) fn statuses(
-    world: &World,
-    linked: &Linked<'_>,
-    round: &Round<'_>,
-    totals: &Totals,
-    defaults: &Defaults,
-    problems: &[Problem],
-) -> (Vec<Write>, Awaited) {
-    let (refused, found) = problems.split_at(world.refused.len());
-    let gateways = gateways(linked);
-    let guards = Guards::of(world, defaults, totals.users());
-    let (mut writes, mut awaited) = (Vec::new(), Awaited::default());
-    let made = |kind: Kind, key: &Key| defaults.made.get(&ObjectRef::new(kind, key)).map(String::as_str);
-    let of_plan = |key: &Key| Details {
-        in_use: Some(guards.of_dial_plan(key)),
-        gateways: Some(gateways.get(key).map_or(0, |gateways| whole(gateways.len()))),
-        mailboxes: Some(totals.reached(key)),
-        default_mailbox_policy: made(Kind::UMDialPlan, key),
-        ..Details::default()
-    };
-    let of_gateway =
-        |key: &Key| Details { default_hunt_group: made(Kind::UMIPGateway, key), ..Details::default() };
-    let of_policy = |key: &Key| Details {
-        in_use: Some(guards.of_policy(key)),
-        mailboxes: Some(guards.mailboxes(key)),
-        ..Details::default()
-    };
-    for kind in Kind::ALL {
-        let (observed, waiting) = (&world.observed.statuses, &world.observed.awaited);
-        let group = Group::new(kind, observed.of_kind(kind), waiting.of_kind(kind), refused.iter(), found);
-        let none = |_: &Key| Details::default();
-        let compared = match kind {
-            Kind::UMDialPlan => {
-                group.compare(round, &world.dial_plans, |key| linked.dial_plans.contains_key(key), of_plan)
-            }
-            Kind::UMIPGateway => {
-                group.compare(round, &world.gateways, |key| linked.gateways.contains_key(key), of_gateway)
-            }
-            Kind::UMHuntGroup => {
-                group.compare(round, &world.hunt_groups, |key| linked.hunt_groups.contains_key(key), none)
-            }
-            Kind::UMMailboxPolicy => {
-                group.compare(round, &world.policies, |key| linked.policies.contains_key(key), of_policy)
-            }
-            Kind::UMCallRouter => {
-                group.compare(round, &world.routers, |key| linked.routers.contains_key(key), none)
-            }
-            Kind::UMService => {
-                group.compare(round, &world.services, |key| linked.services.contains_key(key), none)
-            }
-            Kind::UMMailbox => Compared::default(),
-        };
-        writes.extend(compared.writes);
-        *awaited.of_kind_mut(kind) = compared.awaited.into();
-    }
-    (writes, awaited)
 }
 
 /// Since when an object waits to be served in this generation.
@@ -369,17 +305,4 @@ fn ready(problems: &[&Problem], retained: bool) -> Statement<'static> {
         reason: first.code.name(),
         message: message.into(),
     }
-}
-
-/// The gateways that lead to each dial plan.
-fn gateways<'l>(linked: &'l Linked<'_>) -> BTreeMap<&'l Key, BTreeSet<&'l Key>> {
-    let mut gateways: BTreeMap<&Key, BTreeSet<&Key>> = BTreeMap::new();
-    for hunt_group in linked.hunt_groups.values() {
-        gateways.entry(hunt_group.dial_plan).or_default().insert(hunt_group.gateway);
-    }
-    gateways
-}
-
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -10,19 +10,28 @@ mod gateways;
 mod servers;
 mod stores;
 
-use crate::dereference::Linked;
+use crate::dereference::{Linked, LinkedServers};
 use crate::problem::Problem;
+use crate::routing::RoutingObjects;
 use crate::world::World;
 
 /// Leaves in `linked` what can be served together, and reports the rest.
-pub(crate) fn validate_together(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(crate) fn validate_together(
+    objects: &RoutingObjects,
+    linked: &mut Linked<'_>,
+    problems: &mut Vec<Problem>,
+) {
     dial_plans::access_numbers(linked, problems);
     dial_plans::numbering_plan_formats(linked, problems);
-    dial_plans::equivalent_dial_plans(world, linked, problems);
+    dial_plans::equivalent_dial_plans(objects, linked, problems);
     gateways::gateway_addresses(linked, problems);
     gateways::pilots(linked, problems);
     gateways::gateways_per_dial_plan(linked, problems);
-    gateways::gateways_without_hunt_group(world, linked, problems);
+    gateways::gateways_without_hunt_group(objects, linked, problems);
+}
+
+/// Leaves in `linked` the servers that can run together, and reports the rest.
+pub(crate) fn validate_servers(world: &World, linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     servers::certificates(linked, problems);
     stores::stores(world, linked, problems);
     if world.cluster.is_some() {

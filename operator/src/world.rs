@@ -86,6 +86,8 @@ pub struct Observed {
     /// What the last plan said of the objects that wait to be served. Whoever does not remember it
     /// loses only time: such objects wait for the newest generation then.
     pub awaited: Awaited,
+    /// The object behind which the last plan was cut, if it was.
+    pub cut_after: Option<ObjectRef>,
 }
 
 /// Objects that wait to be served, and since which generations of configuration they stand there as
@@ -344,15 +346,5 @@ impl World {
     /// The Service of Kubernetes that has this name, if there is one.
     pub(crate) fn service_before(&self, key: &Key) -> Option<&serde_json::Value> {
         self.observed.workloads.get(&WorkloadRef { kind: WorkloadKind::Service, key: key.clone() })
-    }
-
-    /// Whether this object was written and refused.
-    pub(crate) fn is_refused(&self, object: &ObjectRef) -> bool {
-        self.refused.iter().any(|problem| problem.object.as_ref() == Some(object))
-    }
-
-    /// Whether something was written of which nobody can tell which object it is.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.refused.iter().any(|problem| problem.object.is_none())
     }
 }

@@ -58,20 +58,68 @@ enum Edit {
     Mailbox(usize, String, Vec<String>),
     /// A mailbox is removed.
     Gone(usize),
-    /// An edit of a mailbox is refused.
-    Refused(usize),
+    /// An edit of an object is refused: its kind and name; or of nobody knows which.
+    Refused(Option<(Kind, String)>),
     /// Nothing is refused any more.
     Repaired,
+    /// A dial plan is written: which, its access number, another one that is equivalent to it, and whether
+    /// a policy is made for it.
+    DialPlan(String, Option<String>, Option<String>, bool),
+    /// A gateway is written: which, its address, and the dial plan that a hunt group is made for.
+    Gateway(String, u8, Option<String>),
+    /// A hunt group is written: which, its gateway, its dial plan and its pilot.
+    HuntGroup(String, String, String, Option<String>),
+    /// One of those is removed, or a server.
+    Removed(Kind, String),
+    /// A server is written: which.
+    Server(Kind),
+    /// The cluster has so many nodes.
+    Nodes(u8),
     /// A policy is written: which, its dial plan and its text.
     Policy(String, String, Option<String>),
-    /// A policy is removed.
-    NoPolicy(String),
     /// The digits of a dial plan change, as only a world does that nobody checked.
     Digits(String, i64),
     /// The servers are there or not, and serve what is written, something earlier, or nothing.
     Pods(bool, Option<u64>),
     /// So many of the plan's writes are carried out.
     Writes(usize),
+}
+
+/// Names of gateways and hunt groups.
+fn few() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just("east"), 2 => Just("north"), 1 => Just("west")].prop_map(String::from)
+}
+
+/// What happens to objects that are no mailboxes.
+fn edit_of_others() -> impl Strategy<Value = Edit> {
+    let plan =
+        || prop_oneof![2 => Just("contoso"), 1 => Just("fabrikam"), 1 => Just("none")].prop_map(String::from);
+    let number = || prop::option::of("42[1-3]");
+    let address = 1..4_u8;
+    let name = prop_oneof![
+        few().prop_map(|name| (Kind::UMIPGateway, name)),
+        few().prop_map(|name| (Kind::UMHuntGroup, name)),
+        plan().prop_map(|name| (Kind::UMDialPlan, name)),
+        Just((Kind::UMMailboxPolicy, "staff".into())),
+        Just((Kind::UMMailboxPolicy, "nobody".into())),
+        (0..NAMES.len()).prop_map(|name| (Kind::UMMailbox, NAMES[name].into())),
+        Just((Kind::UMCallRouter, "router".into())),
+        Just((Kind::UMService, "main".into())),
+    ];
+    let name = name.boxed();
+    prop_oneof![
+        4 => (plan(), number(), prop::option::of(plan()), any::<bool>())
+            .prop_map(|(plan, number, equivalent, makes)| Edit::DialPlan(plan, number, equivalent, makes)),
+        5 => (few(), address, prop::option::of(plan()))
+            .prop_map(|(name, address, plan)| Edit::Gateway(name, address, plan)),
+        6 => (few(), few(), plan(), number())
+            .prop_map(|(name, gateway, plan, pilot)| Edit::HuntGroup(name, gateway, plan, pilot)),
+        4 => name.clone().prop_map(|(kind, name)| Edit::Removed(kind, name)),
+        3 => prop::option::weighted(0.8, name).prop_map(Edit::Refused),
+        2 => Just(Edit::Repaired),
+        2 => prop_oneof![Just(Kind::UMCallRouter), Just(Kind::UMService)].prop_map(Edit::Server),
+        1 => (0..3_u8).prop_map(Edit::Nodes),
+    ]
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -85,11 +133,9 @@ fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         8 => (mailbox.clone(), policy(), prop::collection::vec(extension, 1..3))
             .prop_map(|(mailbox, policy, extensions)| Edit::Mailbox(mailbox, policy, extensions)),
-        2 => mailbox.clone().prop_map(Edit::Gone),
-        1 => mailbox.prop_map(Edit::Refused),
-        1 => Just(Edit::Repaired),
+        2 => mailbox.prop_map(Edit::Gone),
+        12 => edit_of_others(),
         2 => (policy(), plan(), prop::option::of("[ab]")).prop_map(|(policy, plan, text)| Edit::Policy(policy, plan, text)),
-        1 => policy().prop_map(Edit::NoPolicy),
         1 => (plan(), 3..5_i64).prop_map(|(plan, digits)| Edit::Digits(plan, digits)),
         3 => (any::<bool>(), prop::option::of(0..3_u64)).prop_map(|(ready, behind)| Edit::Pods(ready, behind)),
         6 => prop_oneof![0..6_usize, Just(usize::MAX)].prop_map(Edit::Writes),
@@ -112,9 +158,9 @@ fn happen(world: &mut World, edit: Edit) {
             world.mailboxes.insert(key, object(generation, spec));
         }
         Edit::Gone(mailbox) => drop(world.mailboxes.remove(&key(NAMES[mailbox]))),
-        Edit::Refused(mailbox) => world.refused.push(Problem {
+        Edit::Refused(object) => world.refused.push(Problem {
             code: Code::UnknownField,
-            object: Some(ObjectRef::new(Kind::UMMailbox, &key(NAMES[mailbox]))),
+            object: object.map(|(kind, name)| ObjectRef::new(kind, &key(&name))),
             field: "spec.x".into(),
             value: "y".into(),
             rule: "z".into(),
@@ -127,7 +173,39 @@ fn happen(world: &mut World, edit: Edit) {
             let spec = json!({ "umDialPlan": plan, "voiceMailText": text });
             world.policies.insert(key(&policy), object(generation, spec));
         }
-        Edit::NoPolicy(policy) => drop(world.policies.remove(&key(&policy))),
+        Edit::DialPlan(plan, number, equivalent, makes) => {
+            let generation = next(world.dial_plans.get(&key(&plan)));
+            let numbers: Vec<String> = number.into_iter().collect();
+            let equivalents: Vec<String> = equivalent.into_iter().collect();
+            let spec = json!({
+                "numberOfDigitsInExtension": 3, "generateUMMailboxPolicy": makes,
+                "accessTelephoneNumbers": numbers, "equivalentDialPlanPhoneContexts": equivalents,
+            });
+            world.dial_plans.insert(key(&plan), object(generation, spec));
+        }
+        Edit::Gateway(name, address, plan) => {
+            let generation = next(world.gateways.get(&key(&name)));
+            let spec = json!({ "address": format!("192.0.2.{address}"), "umDialPlan": plan });
+            world.gateways.insert(key(&name), object(generation, spec));
+        }
+        Edit::HuntGroup(name, gateway, plan, pilot) => {
+            let generation = next(world.hunt_groups.get(&key(&name)));
+            let spec = json!({ "umIPGateway": gateway, "umDialPlan": plan, "pilotIdentifier": pilot });
+            world.hunt_groups.insert(key(&name), object(generation, spec));
+        }
+        Edit::Removed(kind, name) => remove(world, kind, &key(&name)),
+        Edit::Server(Kind::UMCallRouter) => {
+            let generation = next(world.routers.get(&key("router")));
+            world.routers.insert(key("router"), object(generation, json!({})));
+        }
+        Edit::Server(_) => {
+            let generation = next(world.services.get(&key("main")));
+            world.services.insert(key("main"), object(generation, json!({})));
+        }
+        Edit::Nodes(count) => {
+            let nodes = (0..count).map(|node| IpAddr::from([198, 51, 100, node])).collect();
+            world.cluster.as_mut().unwrap().nodes = nodes;
+        }
         Edit::Digits(plan, digits) => {
             if let Some(plan) = world.dial_plans.get_mut(&key(&plan)) {
                 plan.spec.number_of_digits_in_extension = digits;
@@ -135,6 +213,18 @@ fn happen(world: &mut World, edit: Edit) {
         }
         Edit::Pods(ready, behind) => pods(world, ready, behind),
         Edit::Writes(count) => carry_out(world, count),
+    }
+}
+
+fn remove(world: &mut World, kind: Kind, key: &Key) {
+    match kind {
+        Kind::UMDialPlan => drop(world.dial_plans.remove(key)),
+        Kind::UMIPGateway => drop(world.gateways.remove(key)),
+        Kind::UMHuntGroup => drop(world.hunt_groups.remove(key)),
+        Kind::UMMailboxPolicy => drop(world.policies.remove(key)),
+        Kind::UMMailbox => drop(world.mailboxes.remove(key)),
+        Kind::UMCallRouter => drop(world.routers.remove(key)),
+        Kind::UMService => drop(world.services.remove(key)),
     }
 }
 
@@ -164,7 +254,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn a_memory_of_what_was_changes_nothing_of_what_is_said(edits in prop::collection::vec(edit(), 1..40)) {
+    fn a_memory_of_what_was_changes_nothing_of_what_is_said(edits in prop::collection::vec(edit(), 1..50)) {
         let mut world = company();
         let mut reconciler = Reconciler::default();
         prop_assert_eq!(reconciler.reconcile(&world), reconcile(&world));
@@ -195,7 +285,7 @@ fn served() -> (World, Reconciler) {
 }
 
 fn effort(slices: usize, mailboxes: usize, statuses: usize) -> Effort {
-    Effort { slices, mailboxes, statuses }
+    Effort { routing: 0, slices, mailboxes, statuses }
 }
 
 #[test]
@@ -215,14 +305,34 @@ fn a_change_costs_the_slices_that_it_touches() {
 }
 
 #[test]
-fn a_policy_costs_the_slices_whose_mailboxes_name_it() {
+fn where_a_policy_leads_costs_the_slices_whose_mailboxes_name_it_and_what_it_says_does_not() {
     let (mut world, mut reconciler) = served();
     happen(&mut world, Edit::Policy("guests".into(), "fabrikam".into(), Some("a".into())));
     reconciler.reconcile(&world);
-    assert_eq!(reconciler.effort(), effort(0, 0, 0), "nobody names it");
+    assert_eq!(reconciler.effort(), Effort { routing: 4, ..effort(0, 0, 0) }, "nobody names it");
     happen(&mut world, Edit::Policy("staff".into(), "contoso".into(), Some("a".into())));
     reconciler.reconcile(&world);
-    assert_eq!(reconciler.effort(), effort(8, 8, 8));
+    assert_eq!(reconciler.effort(), Effort { routing: 4, ..effort(0, 0, 0) }, "its text is no part of them");
+    happen(&mut world, Edit::Policy("staff".into(), "fabrikam".into(), Some("a".into())));
+    reconciler.reconcile(&world);
+    assert_eq!(reconciler.effort(), Effort { routing: 4, ..effort(8, 8, 8) });
+}
+
+#[test]
+fn a_gateway_costs_no_mailbox_and_the_status_of_no_hunt_group() {
+    let (mut world, mut reconciler) = served();
+    happen(&mut world, Edit::Gateway("east".into(), 1, None));
+    happen(&mut world, Edit::HuntGroup("east".into(), "east".into(), "contoso".into(), None));
+    for _ in 0..4 {
+        pods(&mut world, true, Some(0));
+        carry_out(&mut world, usize::MAX);
+        reconciler.reconcile(&world);
+    }
+    happen(&mut world, Edit::Gateway("east".into(), 2, None));
+    reconciler.reconcile(&world);
+    assert_eq!(reconciler.effort(), Effort { routing: 6, ..effort(0, 0, 1) });
+    reconciler.reconcile(&world);
+    assert_eq!(reconciler.effort(), effort(0, 0, 1), "what is not written yet is said again");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn deliverer(state: &Path, store: S3) -> Deliverer {
     let owner = Owner {
         display_name: None,
         primary_smtp_address: "alice@contoso.example".into(),
-        voice_mail_text: None,
+        mailbox_policy: "staff".into(),
         refuses_anonymous_callers: false,
     };
     let config = Arc::new(MailboxConfig {
@@ -53,6 +53,7 @@ fn deliverer(state: &Path, store: S3) -> Deliverer {
         token_keys: Vec::new(),
         directory: Directory::default(),
         calls: [].into(),
+        policies: [].into(),
         owners: [("alice".to_owned(), owner)].into(),
         delivery: Delivery { smtp: None },
         store: Store::S3(store),

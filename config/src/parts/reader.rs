@@ -192,6 +192,7 @@ impl Reader {
             max_calls_allowed: index.max_calls_allowed,
             directory: shared.directory(),
             calls: shared.site.calls.clone(),
+            policies: shared.site.policies.clone(),
             owners: owners.map(|(name, owner)| (name.clone(), owner.clone())).collect(),
             token_keys: shared.token_keys,
             delivery: index.delivery,

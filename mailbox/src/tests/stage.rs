@@ -56,8 +56,8 @@ directory:
 calls:
   contoso: {language: en-US, maxCallDurationS: 60, maxRecordingDurationS: 20, recordingIdleTimeoutS: 5}
 owners:
-  ada: {displayName: Ada Lovelace, primarySmtpAddress: ada@contoso.example}
-  bob: {primarySmtpAddress: bob@contoso.example}
+  ada: {displayName: Ada Lovelace, primarySmtpAddress: ada@contoso.example, mailboxPolicy: staff}
+  bob: {primarySmtpAddress: bob@contoso.example, mailboxPolicy: staff}
 delivery: {}
 "#;
 

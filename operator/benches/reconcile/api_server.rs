@@ -142,6 +142,11 @@ impl ApiServer {
         self.written_by_a_person(kind, number)
     }
 
+    /// One of the mailboxes in the dial plan that a gateway leads to; few of them, in turn.
+    pub(crate) fn in_plan_of(&self, gateway: u32, number: u32) -> u32 {
+        gateway % self.plans + number * self.plans % EDITED
+    }
+
     /// What comes back when this is written.
     pub(crate) fn carry_out(&mut self, write: Write) -> Json {
         match write {

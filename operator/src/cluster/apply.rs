@@ -83,6 +83,8 @@ pub(super) struct Outcome {
     pub(super) lacks_configuration: bool,
     /// Whether nobody answers.
     pub(super) is_silence: bool,
+    /// Whether anything was sent to be written.
+    pub(super) has_tried: bool,
     /// Whether something was not tried, because nobody answers or has time.
     pub(super) is_cut_short: bool,
 }
@@ -120,6 +122,7 @@ impl Desk<'_> {
                 outcome.failed.insert(what);
                 continue;
             }
+            outcome.has_tried = true;
             let sent = self.send(world, &write).await;
             self.health.count_write(sent.is_ok());
             let Err(error) = sent else {

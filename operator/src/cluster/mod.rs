@@ -315,7 +315,7 @@ impl<'a> Shell<'a> {
         let spare_key = crate::token_key::token_key()?;
         let (world, plan) = self.picture.plan(namespace, &self.settings.image, spare_key, now);
         self.report(namespace, &plan);
-        let is_cut = plan.is_cut;
+        let is_cut = plan.cut_after.is_some();
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
         let keys = plan.writes.iter().find_map(Write::token_keys).cloned();
         // The servers are told before people are: there may be much to tell.
@@ -341,8 +341,8 @@ impl<'a> Shell<'a> {
             let kind = Kind::of(&object.kind);
             kind.is_some_and(|kind| self.picture.objects.identity(Source::Kind(kind), &object.key).is_some())
         };
-        // What waits to be tried again is looked at when that is due.
-        let goes_on = is_cut && outcome.failed.is_empty() && !outcome.is_cut_short;
+        // Where nothing but what waits to be tried again was left, that is looked at when it is due.
+        let goes_on = is_cut && outcome.has_tried && !outcome.is_cut_short;
         if goes_on || made.iter().any(is_there) {
             self.changed.insert(namespace.into());
         }

@@ -12,21 +12,21 @@ use serde_json::Value as Json;
 use super::objects::{Objects, Source};
 use super::pods::Pods;
 use super::populate;
-use crate::mailboxes::Effort;
+use crate::memory::Effort;
 use crate::plan::Plan;
 use crate::reconcile::Reconciler;
 use crate::rotation::remember;
 use crate::site::Image;
 use crate::workloads::{TOKEN_SECRET, WorkloadKind};
-use crate::world::{Awaited, World, WrittenKeys};
+use crate::world::{Awaited, ObjectRef, World, WrittenKeys};
 
 /// What is known of a cluster.
 #[derive(Debug, Default)]
 pub struct Picture {
     pub(super) objects: Objects,
     pub(super) pods: Pods,
-    /// The objects of each namespace that wait to be served.
-    awaited: BTreeMap<String, Awaited>,
+    /// The objects of each namespace that wait to be served, and where its last plan was cut.
+    last: BTreeMap<String, (Awaited, Option<ObjectRef>)>,
     /// What is remembered of each namespace with servers.
     reconcilers: BTreeMap<String, Reconciler>,
     /// The keys of the redirect token of each namespace, as they were when they could be read.
@@ -65,12 +65,13 @@ impl Picture {
         let mut world = populate::world(&self.objects, &self.pods, namespace, image, now);
         world.spare_key = Some(spare_key);
         remember(&mut world, &mut self.token_keys, namespace);
-        world.observed.awaited = self.awaited.remove(namespace).unwrap_or_default();
+        let observed = &mut world.observed;
+        (observed.awaited, observed.cut_after) = self.last.remove(namespace).unwrap_or_default();
         let plan = self.reconcilers.entry(namespace.into()).or_default().reconcile(&world);
         if world.routers.is_empty() && world.services.is_empty() {
             self.reconcilers.remove(namespace);
         }
-        self.awaited.insert(namespace.into(), plan.awaited.clone());
+        self.last.insert(namespace.into(), (plan.awaited.clone(), plan.cut_after.clone()));
         (world, plan)
     }
 

@@ -62,7 +62,7 @@ pub(super) fn found(slice: &Slice, asked: Asked<'_>, lost: &Lost) -> Found {
         let owner = Owner {
             display_name: asking.spec.display_name.clone(),
             primary_smtp_address: asking.spec.primary_smtp_address.clone(),
-            voice_mail_text: policy.voice_mail_text.clone(),
+            mailbox_policy: asking.spec.um_mailbox_policy.clone(),
             refuses_anonymous_callers: !asking.spec.anonymous_callers_can_leave_messages,
         };
         let content = contents.entry(&key.namespace).or_default();

@@ -11,8 +11,10 @@ use crds::{Kind, UMDialPlanSpec};
 
 use crate::dereference::{Linked, Target};
 use crate::directory::small;
+use crate::problem::has_unread;
+use crate::routing::RoutingObjects;
 use crate::translate;
-use crate::world::{Key, World};
+use crate::world::Key;
 
 /// Every policy that a mailbox may name.
 #[derive(Debug, Default, PartialEq)]
@@ -28,10 +30,9 @@ pub(crate) struct Policies {
     has_unread: bool,
 }
 
-/// A policy that can be used, and its dial plan.
+/// Where a policy that can be used leads: its dial plan. What it says itself is no business of mailboxes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
-    pub(crate) voice_mail_text: Option<String>,
     pub(crate) dial_plan: Key,
     pub(crate) naming: Naming,
 }
@@ -45,25 +46,24 @@ pub(crate) enum Named<T> {
 
 impl Policies {
     /// The policies and dial plans of `linked`.
-    pub(crate) fn of(world: &World, linked: &Linked<'_>) -> Policies {
+    pub(crate) fn of(objects: &RoutingObjects, linked: &Linked<'_>) -> Policies {
         let plans: BTreeMap<Key, Naming> =
             linked.dial_plans.iter().map(|(key, spec)| ((*key).clone(), naming(spec))).collect();
         let usable = linked.policies.iter().filter_map(|(key, spec)| {
             let dial_plan = key.beside(&spec.um_dial_plan);
             let naming = *plans.get(&dial_plan)?;
-            let voice_mail_text = spec.voice_mail_text.clone();
-            Some(((*key).clone(), Arc::new(Policy { voice_mail_text, dial_plan, naming })))
+            Some(((*key).clone(), Arc::new(Policy { dial_plan, naming })))
         });
         let usable: BTreeMap<Key, Arc<Policy>> = usable.collect();
         let refused = |kind: Kind| {
-            let objects = world.refused.iter().filter_map(|problem| problem.object.as_ref());
+            let objects = objects.refused.iter().filter_map(|problem| problem.object.as_ref());
             objects.filter(move |object| Kind::of(&object.kind) == Some(kind)).map(|object| &object.key)
         };
-        let known = world.policies.keys().chain(refused(Kind::UMMailboxPolicy));
+        let known = objects.policies.keys().chain(refused(Kind::UMMailboxPolicy));
         let waiting = known.filter(|key| !usable.contains_key(*key)).cloned().collect();
-        let known_plans = world.dial_plans.keys().chain(refused(Kind::UMDialPlan));
+        let known_plans = objects.dial_plans.keys().chain(refused(Kind::UMDialPlan));
         let waiting_plans = known_plans.filter(|key| !plans.contains_key(*key)).cloned().collect();
-        Policies { usable, waiting, plans, waiting_plans, has_unread: world.has_unread() }
+        Policies { usable, waiting, plans, waiting_plans, has_unread: has_unread(&objects.refused) }
     }
 
     /// What the name of the policy `key` leads to.

@@ -10,7 +10,8 @@ use crds::Kind;
 
 use crate::dereference::{Linked, Reference, Target};
 use crate::problem::Problem;
-use crate::world::{Key, ObjectRef, World};
+use crate::routing::RoutingObjects;
+use crate::world::{Key, ObjectRef};
 
 /// An access number belongs to one dial plan (spec 1.1): the first by name keeps it, and the other is
 /// told.
@@ -61,7 +62,11 @@ pub(super) fn numbering_plan_formats(linked: &mut Linked<'_>, problems: &mut Vec
 }
 
 /// Dial plans whose users are known to another one have to be there.
-pub(super) fn equivalent_dial_plans(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn equivalent_dial_plans(
+    objects: &RoutingObjects,
+    linked: &mut Linked<'_>,
+    problems: &mut Vec<Problem>,
+) {
     for (key, spec) in &linked.dial_plans {
         for (index, name) in spec.equivalent_dial_plan_phone_contexts.iter().enumerate() {
             let plan = key.beside(name);
@@ -70,8 +75,8 @@ pub(super) fn equivalent_dial_plans(world: &World, linked: &mut Linked<'_>, prob
                 continue;
             }
             let wanted = ObjectRef::new(Kind::UMDialPlan, &plan);
-            let exists = world.dial_plans.contains_key(&plan);
-            let target = Target::of(world, &wanted, exists, linked.dial_plans.keys().copied());
+            let exists = objects.dial_plans.contains_key(&plan);
+            let target = Target::of(&objects.refused, &wanted, exists, linked.dial_plans.keys().copied());
             let field = format!("spec.equivalentDialPlanPhoneContexts[{index}]");
             let (from, kind) = (ObjectRef::new(Kind::UMDialPlan, key), Kind::UMDialPlan.name());
             problems.push(Reference { from, field: &field, kind, name }.dangling(&target));

@@ -7,14 +7,14 @@
 use config::Code;
 use crds::{Exposure, Kind};
 
-use crate::dereference::Linked;
+use crate::dereference::LinkedServers;
 use crate::exposure::{Awaited, place, reachable};
 use crate::problem::Problem;
 use crate::workloads::{Role, mailbox_ports, media_ports, router_ports};
 use crate::world::{ObjectRef, World};
 
 /// Servers of a cluster that do not know where callers reach them.
-pub(super) fn awaited(world: &World, linked: &Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn awaited(world: &World, linked: &LinkedServers<'_>, problems: &mut Vec<Problem>) {
     let Some(cluster) = &world.cluster else { return };
     for (key, server) in &linked.services {
         let exposure = server.spec.exposure;
@@ -49,7 +49,7 @@ pub(super) fn awaited(world: &World, linked: &Linked<'_>, problems: &mut Vec<Pro
 }
 
 /// Media and SIP over UDP cannot share a port. On one machine media takes whatever is free.
-pub(super) fn ports(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn ports(linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     let media = media_ports();
     linked.services.retain(|key, server| {
         let ours = mailbox_ports(server.spec).listeners.udp;

@@ -9,7 +9,8 @@ use crds::Kind;
 
 use crate::dereference::Linked;
 use crate::problem::Problem;
-use crate::world::{Key, ObjectRef, World};
+use crate::routing::RoutingObjects;
+use crate::world::{Key, ObjectRef};
 
 /// Gateways that may lead to one dial plan (spec 1.2, decision 15).
 const MAX_GATEWAYS_PER_DIAL_PLAN: usize = 200;
@@ -153,10 +154,14 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
 }
 
 /// A gateway that no hunt group leads on from cannot deliver a call (spec 1.10 rule 4).
-pub(super) fn gateways_without_hunt_group(world: &World, linked: &Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn gateways_without_hunt_group(
+    objects: &RoutingObjects,
+    linked: &Linked<'_>,
+    problems: &mut Vec<Problem>,
+) {
     let led: BTreeSet<&Key> = linked.hunt_groups.values().map(|hunt_group| hunt_group.gateway).collect();
     for key in linked.gateways.keys().filter(|key| !led.contains(*key)) {
-        let broken = world.hunt_groups.iter().find(|(hunt_group, object)| {
+        let broken = objects.hunt_groups.iter().find(|(hunt_group, object)| {
             hunt_group.namespace == key.namespace && object.spec.um_ip_gateway == key.name
         });
         problems.push(Problem {

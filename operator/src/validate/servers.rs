@@ -5,7 +5,7 @@
 use config::{Code, Listeners};
 use crds::Kind;
 
-use crate::dereference::Linked;
+use crate::dereference::LinkedServers;
 use crate::directory::{router_listeners, service_listeners};
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef, TlsSecret, World};
@@ -15,7 +15,7 @@ use crate::world::{Key, ObjectRef, TlsSecret, World};
 const MAX_SERVER_NAME_CHARS: usize = 44;
 
 /// A certificate that TLS cannot use would be found out by the first caller; it is found out here.
-pub(super) fn certificates(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn certificates(linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     linked.routers.retain(|key, server| {
         let name = server.spec.certificate_secret.as_deref();
         certificate(Kind::UMCallRouter, key, name, server.secret, problems)
@@ -55,7 +55,7 @@ fn certificate(
 }
 
 /// One machine runs one server of each kind; the first by name is it.
-pub(super) fn one_server_of_each_kind(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn one_server_of_each_kind(linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     let router = linked.routers.keys().next().copied();
     let service = linked.services.keys().next().copied();
     linked.routers.retain(|key, _| only(Kind::UMCallRouter, key, router, problems));
@@ -79,7 +79,7 @@ fn only(kind: Kind, key: &Key, first: Option<&Key>, problems: &mut Vec<Problem>)
 }
 
 /// Pods and Services are named after a server, and have stricter names than it.
-pub(super) fn names_of_pods(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn names_of_pods(linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     linked.routers.retain(|key, _| names_a_pod(Kind::UMCallRouter, key, problems));
     linked.services.retain(|key, _| names_a_pod(Kind::UMService, key, problems));
 }
@@ -106,7 +106,7 @@ fn names_a_pod(kind: Kind, key: &Key, problems: &mut Vec<Problem>) -> bool {
 }
 
 /// Router and mailbox server listen on one machine, so they cannot share a port; the router keeps it.
-pub(super) fn ports(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn ports(linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     let Some((router, theirs)) =
         linked.routers.iter().next().map(|(key, server)| (*key, router_listeners(server.spec)))
     else {

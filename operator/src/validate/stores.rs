@@ -8,7 +8,7 @@
 use config::Code;
 use crds::{Bucket, Kind, MessageStore, UMServiceSpec};
 
-use crate::dereference::Linked;
+use crate::dereference::LinkedServers;
 use crate::problem::Problem;
 use crate::store_keys::{FIELDS, StoreKeys};
 use crate::suggest::nearest;
@@ -18,7 +18,7 @@ use crate::world::{Key, ObjectRef, World};
 const SHARED: &str = "ReadWriteMany";
 
 /// Reports stores that cannot be used or are not shared; leaves out servers that cannot use theirs.
-pub(super) fn stores(world: &World, linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn stores(world: &World, linked: &mut LinkedServers<'_>, problems: &mut Vec<Problem>) {
     linked.services.retain(|key, server| {
         let Some(store) = &server.spec.store else { return true };
         let claim = store.claim_name.as_ref().and_then(|name| unusable_claim(world, key, name));
@@ -94,7 +94,7 @@ fn missing<'k>(name: &str, kind: &str, key: &Key, known: impl Iterator<Item = &'
 }
 
 /// Several mailbox servers of one namespace need one store.
-fn shared(linked: &Linked<'_>, problems: &mut Vec<Problem>) {
+fn shared(linked: &LinkedServers<'_>, problems: &mut Vec<Problem>) {
     for (key, server) in &linked.services {
         let beside = || linked.services.iter().filter(|(other, _)| other.namespace == key.namespace);
         let servers: i64 = beside().map(|(_, other)| other.spec.replicas).sum();

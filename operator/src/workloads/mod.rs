@@ -17,7 +17,7 @@ use crds::{Exposure, GROUP, Kind, UMCallRouterSpec, UMServiceSpec, VERSION};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use crate::dereference::Linked;
+use crate::dereference::LinkedServers;
 use crate::directory::{router_listeners, service_listeners};
 use crate::exposure::{NamedPort, Ports};
 use crate::site::Cluster;
@@ -200,7 +200,7 @@ fn host_ports(exposure: Exposure, ports: &Ports) -> Vec<NamedPort> {
 }
 
 /// The objects that the servers in `linked` need.
-pub(crate) fn workloads(cluster: &Cluster, linked: &Linked<'_>) -> Vec<Workload> {
+pub(crate) fn workloads(cluster: &Cluster, linked: &LinkedServers<'_>) -> Vec<Workload> {
     let mut workloads = Vec::new();
     let uid = |role: Role, key: &Key| cluster.uids.get(&ObjectRef::new(role.kind(), key));
     for (key, server) in &linked.routers {

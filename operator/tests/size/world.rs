@@ -81,5 +81,6 @@ pub(crate) fn serve(world: &mut World) {
 /// Carries a plan out.
 pub(crate) fn carry_out(world: &mut World, plan: Plan) {
     world.observed.awaited = plan.awaited;
+    world.observed.cut_after = plan.cut_after;
     plan.writes.into_iter().for_each(|write| world.apply(write));
 }
