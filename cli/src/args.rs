@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Trial(TrialArguments),
 }
 
+/// Where name servers are asked.
+const NAME_SERVER_PORT: u16 = 53;
+
 /// `umbriel up`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UpArguments {
@@ -61,6 +64,8 @@ pub(crate) struct UpArguments {
     /// Once it serves, leave a spoken message for this number and show how it went.
     #[arg(long, value_name = "NUMBER")]
     pub call: Option<String>,
+    #[command(flatten)]
+    pub names: NameArguments,
     /// End after that call: with status 0 only if the message was delivered and is what was said.
     #[arg(long, requires = "call")]
     pub once: bool,
@@ -70,6 +75,15 @@ pub(crate) struct UpArguments {
     /// How logs look.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Who is asked for names.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NameArguments {
+    /// Ask this name server what the names of gateways lead to, instead of those of the system. It may be
+    /// given several times.
+    #[arg(long = "name-server", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub servers: Vec<SocketAddr>,
 }
 
 /// How logs look.
@@ -146,6 +160,11 @@ pub(crate) struct ExplainArguments {
     /// How the call offers audio; left out, it offers none yet.
     #[arg(long, value_enum)]
     pub audio: Option<Audio>,
+    /// The name that the caller's certificate proves; only a call by TLS shows one.
+    #[arg(long, value_name = "NAME")]
+    pub certificate: Option<String>,
+    #[command(flatten)]
+    pub names: NameArguments,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -157,6 +176,8 @@ pub(crate) struct CheckArguments {
     /// The folder with the objects.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    #[command(flatten)]
+    pub names: NameArguments,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -237,6 +258,8 @@ pub(crate) struct OperatorArguments {
     /// 10m, 90s or 1h.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
     pub resync_interval: Duration,
+    #[command(flatten)]
+    pub names: NameArguments,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9060")]
     pub admin: SocketAddr,
@@ -298,6 +321,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     } else {
         Err("write a number of seconds from 0 to 86400".to_owned())
     }
+}
+
+/// An address, at the port of name servers where none is written (RFC 1035 section 4.2).
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let at_port = |address: IpAddr| SocketAddr::new(address, NAME_SERVER_PORT);
+    let written = text.parse().or_else(|_| text.parse().map(at_port));
+    written.map_err(|_: std::net::AddrParseError| {
+        "write an address, such as 192.0.2.53 or 192.0.2.53:5353".into()
+    })
 }
 
 /// A whole number and its unit, as Kubernetes tools write it.

@@ -72,7 +72,7 @@ impl From<&Located> for Found {
 
 /// Checks the folder; false if anything is wrong with it.
 pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
-    let preview = look(&arguments.folder)?;
+    let preview = look(&arguments.folder, &arguments.names)?;
     let usable = usable(&preview);
     let text = match arguments.output {
         Output::Text => render(&arguments.folder, &usable, &preview.problems, Style::of_stdout()),

@@ -56,7 +56,7 @@ enum Outcome<'a> {
 
 /// Explains the call; false if it would be refused.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<bool> {
-    let preview = look(&arguments.folder)?;
+    let preview = look(&arguments.folder, &arguments.names)?;
     let check = format!("see `umbriel check {}`", arguments.folder.display());
     let Some(router) = &preview.router else {
         return Err(miette!("no router can be configured from {}; {check}", arguments.folder.display()));
@@ -74,7 +74,11 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<bool> {
         clear: arguments.audio == Some(Audio::Rtp),
         encrypted: arguments.audio == Some(Audio::Srtp),
     };
-    let call = Call { peer, names: &[], transport, called, diverting, audio, call_id: CALL_ID };
+    let names: Vec<String> = arguments.certificate.iter().map(|name| name.to_ascii_lowercase()).collect();
+    if !names.is_empty() && transport != Transport::Tls {
+        return Err(miette!("only a call by TLS shows a certificate; add --transport tls"));
+    }
+    let call = Call { peer, names: &names, transport, called, diverting, audio, call_id: CALL_ID };
     let (steps, decision) = config::explain(&table, &call);
     let outcome = outcome(&decision);
     let accepted = matches!(outcome, Outcome::Accepted { .. });

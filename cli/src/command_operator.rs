@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &OperatorArguments) -> Result<bool> {
         lease_namespace: arguments.lease_namespace.clone(),
         identity: arguments.identity.clone(),
         resync_interval: arguments.resync_interval,
+        name_servers: arguments.names.servers.clone(),
     };
     let health = Arc::new(cluster::Health::default());
     let registry = metrics::registry();

@@ -10,13 +10,15 @@ use config::Code;
 use miette::{Result, miette};
 use operator::Preview;
 
+use crate::args::NameArguments;
+
 /// The address that a folder is looked at with; whether it is right does not depend on it.
 const ANY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What would follow from the objects of a folder.
-pub(crate) fn look(folder: &Path) -> Result<Preview> {
+pub(crate) fn look(folder: &Path, names: &NameArguments) -> Result<Preview> {
     must_exist(folder)?;
-    Ok(operator::preview(folder, ANY_ADDRESS, SystemTime::now()))
+    Ok(operator::preview(folder, ANY_ADDRESS, SystemTime::now(), &names.servers))
 }
 
 /// A folder that is not there is a slip of the finger, not an empty folder.

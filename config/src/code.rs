@@ -80,7 +80,7 @@ codes! {
     ExtensionTaken = 1011, Configuration, 0;
     /// The extension does not have as many digits as its dial plan asks for.
     ExtensionLength = 1012, Configuration, 0;
-    /// Two gateways claim the same address.
+    /// Two gateways claim the same address, prefix or name.
     GatewayAddressTaken = 1013, Configuration, 0;
     /// Two hunt groups of one gateway have the same pilot, or both have none.
     PilotTaken = 1014, Configuration, 0;
@@ -114,6 +114,8 @@ codes! {
     StoreUnusable = 1028, Configuration, 0;
     /// The Secret with the keys of the bucket cannot be used.
     StoreKeysUnusable = 1030, Configuration, 0;
+    /// The name of a gateway leads to no address.
+    NameUnresolved = 1031, Configuration, 0;
     /// Two dial plans claim the same access number.
     AccessNumberTaken = 1035, Configuration, 0;
     /// An address of a mailbox does not have the form that its dial plan asks for.

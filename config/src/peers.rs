@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::Gateway;
+use crate::{Directory, Gateway};
 
 /// Bits in front of an IPv4 address in IPv6 clothes, `::ffff:192.0.2.1` (RFC 4291 section 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
@@ -107,6 +107,8 @@ pub(crate) struct Peers {
     by_name: HashMap<String, Arc<Gateway>>,
     /// Addresses of the cluster itself; empty where there is none.
     cluster: HashSet<IpAddr>,
+    /// Addresses of servers of ours.
+    servers: HashSet<IpAddr>,
 }
 
 /// Prefixes by their mask, the longest first; each by the bits under it.
@@ -138,10 +140,11 @@ impl<B: Copy + Eq + Ord + Hash + std::ops::BitAnd<Output = B>> Prefixes<B> {
 }
 
 impl Peers {
-    pub(crate) fn compile(gateways: &[Gateway], cluster: &[IpAddr]) -> Peers {
-        let cluster = cluster.iter().map(IpAddr::to_canonical).collect();
-        let mut peers = Peers { cluster, ..Peers::default() };
-        for gateway in gateways.iter().cloned().map(Arc::new) {
+    pub(crate) fn compile(directory: &Directory) -> Peers {
+        let cluster = directory.cluster.iter().map(IpAddr::to_canonical).collect();
+        let servers = directory.mailbox_servers.iter().map(|server| server.address.to_canonical()).collect();
+        let mut peers = Peers { cluster, servers, ..Peers::default() };
+        for gateway in directory.gateways.iter().cloned().map(Arc::new) {
             for prefix in &gateway.addresses {
                 peers.insert(prefix, &gateway);
             }
@@ -186,6 +189,11 @@ impl Peers {
     /// The gateway that has one of these names, which are in small letters.
     pub(crate) fn named(&self, names: &[String]) -> Option<&Gateway> {
         names.iter().find_map(|name| self.by_name.get(name)).map(Arc::as_ref)
+    }
+
+    /// Whether `address` is that of a server of ours.
+    pub(crate) fn is_server(&self, address: IpAddr) -> bool {
+        self.servers.contains(&address.to_canonical())
     }
 
     /// In a cluster, the gateway of the network that a server is in belongs to the cluster itself as

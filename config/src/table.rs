@@ -75,7 +75,7 @@ impl Table {
                 status: server.status,
                 startup_mode: server.startup_mode,
             },
-            peers: Peers::compile(&directory.gateways, &directory.cluster),
+            peers: Peers::compile(directory),
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
             access_numbers: compile_access_numbers(&dial_plans),
             users: compile_users(&mailboxes, &dial_plans),
@@ -99,8 +99,13 @@ impl Table {
 
     /// The gateway that has proved one of these names, which are in small letters, or else the one that calls
     /// from `address`.
-    pub fn gateway_of(&self, address: IpAddr, names: &[String]) -> Option<&Gateway> {
+    fn gateway_of(&self, address: IpAddr, names: &[String]) -> Option<&Gateway> {
         self.peers.named(names).or_else(|| self.peers.at(address))
+    }
+
+    /// Whether nobody knows this peer: it is no gateway, and no server of ours.
+    pub fn is_stranger(&self, address: IpAddr, names: &[String]) -> bool {
+        self.gateway_of(address, names).is_none() && !self.peers.is_server(address)
     }
 
     /// In a cluster, the gateway of the network that a server is in belongs to the cluster itself as

@@ -25,7 +25,9 @@ mod violation;
 pub use call_router::{UMCallRouter, UMCallRouterSpec, UnknownPeers};
 pub use dial_plan::{DefaultLanguage, UMDialPlan, UMDialPlanSpec, UMDialPlanStatus, UriType, VoIPSecurity};
 pub use hunt_group::{UMHuntGroup, UMHuntGroupSpec};
-pub use ip_gateway::{GatewayStatus, UMIPGateway, UMIPGatewaySpec, UMIPGatewayStatus};
+pub use ip_gateway::{
+    GatewayStatus, IpAddressFamily, PeerAddress, UMIPGateway, UMIPGatewaySpec, UMIPGatewayStatus,
+};
 pub use kind::{GROUP, Kind, VERSION};
 pub use mailbox::{SecondaryAddress, UMMailbox, UMMailboxSpec};
 pub use mailbox_policy::{UMMailboxPolicy, UMMailboxPolicySpec, UMMailboxPolicyStatus};

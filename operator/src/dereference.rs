@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 
 use config::{Code, Prefix};
 use crds::{
-    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
-    UMServiceSpec,
+    Kind, PeerAddress, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
+    UMMailboxPolicySpec, UMServiceSpec,
 };
 
 use crate::identify::SECRET;
 use crate::problem::{Problem, has_unread, is_refused};
+use crate::resolve::resolve;
 use crate::routing::RoutingObjects;
 use crate::store_keys::{SECRET_OF_STORE, StoreKeys};
 use crate::suggest::nearest;
@@ -60,6 +61,8 @@ pub(crate) struct PlanLists<'w> {
 /// A gateway.
 pub(crate) struct LinkedGateway<'w> {
     pub(crate) spec: &'w UMIPGatewaySpec,
+    /// The name that it is known by, if it is one, in small letters.
+    pub(crate) fqdn: Option<String>,
     /// What its calls come from, as far as it is known and no other gateway has it.
     pub(crate) addresses: Vec<Prefix>,
 }
@@ -85,14 +88,7 @@ pub(crate) fn dereference<'w>(
     names: Names<'w>,
     problems: &mut Vec<Problem>,
 ) -> Linked<'w> {
-    let gateways: BTreeMap<_, _> = names
-        .gateways
-        .into_iter()
-        .map(|(key, spec)| {
-            let addresses = spec.prefix().map(Prefix::from).into_iter().collect();
-            (key, LinkedGateway { spec, addresses })
-        })
-        .collect();
+    let gateways = gateways(objects, names.gateways, problems);
     let mut links = Links { refused: &objects.refused, problems };
     let hunt_groups = links.hunt_groups(objects, names.hunt_groups, &gateways, &names.dial_plans);
     let policies = links.policies(objects, names.policies, &names.dial_plans);
@@ -114,6 +110,25 @@ pub(crate) fn dereference_servers<'w>(
         links.servers(world, Kind::UMService, services, |spec| spec.certificate_secret.as_deref());
     links.store_keys(world, &mut services);
     LinkedServers { routers, services }
+}
+
+/// The gateways, and the addresses that their names lead to.
+fn gateways<'w>(
+    objects: &RoutingObjects,
+    specs: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<&'w Key, LinkedGateway<'w>> {
+    let gateway = |(key, spec): (&'w Key, &'w UMIPGatewaySpec)| {
+        let gateway = match spec.peer_address()? {
+            PeerAddress::Prefix(net) => LinkedGateway { spec, fqdn: None, addresses: vec![net.into()] },
+            PeerAddress::Name(fqdn) => {
+                let addresses = resolve(objects, key, spec, &fqdn, problems);
+                LinkedGateway { spec, fqdn: Some(fqdn), addresses }
+            }
+        };
+        Some((key, gateway))
+    };
+    specs.into_iter().filter_map(gateway).collect()
 }
 
 /// One field that names another object.

@@ -49,7 +49,7 @@ fn site(linked: &Linked<'_>, namespace: &str) -> SitePart {
     let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
         name: key.name.clone(),
         addresses: gateway.addresses.clone(),
-        fqdn: None,
+        fqdn: gateway.fqdn.clone(),
         status: translate::gateway_status(gateway.spec.status),
     });
     let hunt_groups =

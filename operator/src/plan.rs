@@ -9,6 +9,7 @@ use std::sync::Arc;
 use config::parts::{MailboxIndex, Part, RouterIndex, SitePart};
 
 use crate::defaults::DefaultObject;
+use crate::names::Wanted;
 use crate::problem::Problem;
 use crate::status::ObjectStatus;
 use crate::workloads::{Workload, WorkloadRef};
@@ -30,6 +31,8 @@ pub struct Plan {
     pub wanted: Generations,
     /// The objects that wait for them, or for earlier ones.
     pub awaited: Awaited,
+    /// The names that somebody should ask for; the next world says what they lead to.
+    pub names: Wanted,
     /// The last object of which something is said, if there is more to be said than one plan says: the
     /// next plan goes on behind it.
     pub cut_after: Option<ObjectRef>,

@@ -89,7 +89,8 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     let mut writes = differences(world, keys, wanted, (workloads, stale));
     writes.extend(statuses);
     writes.extend(defaults.missing.into_iter().map(|default| Write::Default(Box::new(default))));
-    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited, cut_after }
+    let names = routing.names.clone();
+    Plan { writes, problems, wanted: Arc::unwrap_or_clone(generations), awaited, names, cut_after }
 }
 
 /// The keys of the redirect token as they should be written; `None` where there are none to write.

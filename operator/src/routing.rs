@@ -4,6 +4,7 @@
 //! as long as nothing of that changes. Refuses to know mailboxes and servers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use config::parts::SitePart;
 use crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec};
@@ -13,7 +14,9 @@ use crate::dereference::{Linked, dereference};
 use crate::directory::sites;
 use crate::guards::Users;
 use crate::mailboxes::Policies;
+use crate::names::{Answers, Wanted, wanted};
 use crate::problem::Problem;
+use crate::resolve::{LastGood, told};
 use crate::shared::Shared;
 use crate::validate::validate_together;
 use crate::world::{Key, Object, World};
@@ -27,6 +30,9 @@ pub(crate) struct RoutingObjects {
     pub(crate) hunt_groups: Shared<BTreeMap<Key, Object<UMHuntGroupSpec>>>,
     pub(crate) policies: Shared<BTreeMap<Key, Object<UMMailboxPolicySpec>>>,
     pub(crate) refused: Vec<Problem>,
+    /// What was found out about the names of gateways, and what servers were told of them last.
+    pub(crate) names: Arc<Answers>,
+    pub(crate) told: LastGood,
 }
 
 /// What follows from them.
@@ -36,6 +42,8 @@ pub(crate) struct Routing {
     pub(crate) problems: Vec<Problem>,
     /// By the place of the kind in [`Kind::ALL`]; nothing for kinds that are none of them.
     outcomes: [Shared<Outcome>; Kind::ALL.len()],
+    /// The names that somebody should ask for.
+    pub(crate) names: Wanted,
     /// What servers of each namespace read of them.
     pub(crate) sites: BTreeMap<String, Shared<SitePart>>,
     /// What mailboxes need to know of them.
@@ -64,6 +72,8 @@ impl RoutingObjects {
             hunt_groups: world.hunt_groups.clone(),
             policies: world.policies.clone(),
             refused: world.refused.clone(),
+            names: Arc::clone(&world.names),
+            told: told(world),
         }
     }
 
@@ -78,10 +88,12 @@ impl Routing {
     /// beside each other.
     pub(crate) fn of(objects: &RoutingObjects) -> Routing {
         let mut problems = Vec::new();
-        let names = check_each(objects, &mut problems);
-        let mut linked = dereference(objects, names, &mut problems);
+        let sound = check_each(objects, &mut problems);
+        let mut linked = dereference(objects, sound, &mut problems);
+        let names = wanted(objects, &linked);
         validate_together(objects, &mut linked, &mut problems);
         Routing {
+            names,
             outcomes: outcomes(objects, &linked, &problems),
             sites: sites(&linked).into_iter().map(|(namespace, site)| (namespace, site.into())).collect(),
             policies: Policies::of(objects, &linked).into(),

@@ -10,10 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use config::parts::{
     Files, MAILBOX_FILE, MailboxIndex, Part, ROUTER_FILE, ReadError, RouterIndex, SitePart, TOKEN_KEYS_FILE,
@@ -24,9 +24,11 @@ use config::{Certificate, Code, ConfigError, MailboxConfig, RouterConfig, TokenK
 use crate::disk::{files, read, replace, text_of, understood, unwritable, whole, write_files};
 use crate::folder::{Folder, Listing};
 use crate::key_file;
+use crate::names::Answers;
 use crate::plan::{Plan, Write};
 use crate::problem::{Located, Problem};
 use crate::reconcile::reconcile;
+use crate::resolver::Resolver;
 use crate::rotation::is_due;
 use crate::status_file;
 use crate::store::{Store, locate};
@@ -35,6 +37,11 @@ use crate::world::{
     Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, World, WrittenKeys, WrittenPart,
 };
 use crds::Kind;
+
+/// Name servers may take this long before the rest of what changed is served, and before somebody who asks what
+/// is wrong is told that they say nothing.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Generations of configuration of the two servers of one machine: what each says that it serves,
 /// or what is written for it. `None` where there is no such server or it has said nothing.
@@ -79,6 +86,9 @@ pub struct Standalone {
     store: Store,
     observed: Observed,
     served: Served,
+    resolver: Resolver,
+    /// What the last step knew of names.
+    names: Arc<Answers>,
     /// What the last step saw and came to, if it was carried out.
     last: Option<(Listing, Step)>,
 }
@@ -152,7 +162,8 @@ pub struct Preview {
 
 /// What the folder at `dir` would come to on a machine with this address. Nothing is written, and
 /// the documents have no token keys.
-pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
+/// `name_servers` are asked what gateways' names lead to, or those of the system where there are none.
+pub fn preview(dir: &Path, address: IpAddr, now: SystemTime, name_servers: &[SocketAddr]) -> Preview {
     let listing = Folder::new(dir).read(now);
     let mut store = Store::default();
     let refused = store.fold(&listing);
@@ -160,7 +171,7 @@ pub fn preview(dir: &Path, address: IpAddr, now: SystemTime) -> Preview {
     store.populate(&mut world);
     world.refused = refused.iter().map(|located| located.problem.clone()).collect();
     world.spare_key = Some(preview_key());
-    let plan = settle(&mut store, &mut world);
+    let plan = settle(&mut store, &mut world, &mut Resolver::new(name_servers), PREVIEW_PATIENCE);
     let mut problems = problems(&plan, refused, |problem| locate(&store, &listing, problem));
     problems.extend(nothing_written(dir, &store, &problems));
     let mut observed = Observed::default();
@@ -199,6 +210,8 @@ impl Standalone {
             store: Store::default(),
             observed: Observed::default(),
             served: Served::default(),
+            resolver: Resolver::default(),
+            names: Arc::default(),
             last: None,
         };
         standalone.observed.token_keys = read_keys(&standalone.token_keys_path())?;
@@ -210,6 +223,11 @@ impl Standalone {
         standalone.observed.statuses =
             understood(&standalone.status_path(), statuses, status_file::from_yaml).unwrap_or_default();
         Ok(standalone)
+    }
+
+    /// Asks these name servers what gateways' names lead to, instead of those of the system.
+    pub fn ask_names_of(&mut self, name_servers: &[SocketAddr]) {
+        self.resolver = Resolver::new(name_servers);
     }
 
     /// Reads the configurations that were written last, and finds the objects that they are of.
@@ -335,6 +353,7 @@ impl Standalone {
         if let Some((before, step)) = &self.last
             && listing.is_still(before)
             && served == self.served
+            && self.resolver.answers() == self.names
             && !self.observed.token_keys.as_ref().is_some_and(|keys| is_due(keys, time))
         {
             return Ok(Step { changed: false, ..step.clone() });
@@ -349,7 +368,8 @@ impl Standalone {
         world.refused = refused.iter().map(|located| located.problem.clone()).collect();
         world.spare_key = Some(token_key()?);
         world.observed = self.observed.clone();
-        let plan = settle(&mut store, &mut world);
+        let plan = settle(&mut store, &mut world, &mut self.resolver, PATIENCE);
+        self.names = Arc::clone(&world.names);
         let mut changed = false;
         if store != self.store {
             let text = store.to_json().map_err(|error| unwritable(&self.objects_path(), error))?;
@@ -414,9 +434,16 @@ impl Standalone {
 }
 
 /// The plan of a world in which everything is there that is made for an object: on one machine it
-/// is made at once.
-fn settle(store: &mut Store, world: &mut World) -> Plan {
-    let plan = reconcile(world);
+/// is made at once. Names that nobody asked for before are waited for, so that nothing is said of them that is
+/// over in a moment.
+fn settle(store: &mut Store, world: &mut World, resolver: &mut Resolver, patience: Duration) -> Plan {
+    world.names = resolver.answers();
+    let mut plan = reconcile(world);
+    if resolver.want(plan.names.clone()) {
+        resolver.wait(patience);
+        world.names = resolver.answers();
+        plan = reconcile(world);
+    }
     let mut made = false;
     for write in plan.writes.iter() {
         if let Write::Default(default) = write {

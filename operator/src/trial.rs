@@ -128,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("trial.yaml"), text).expect("a file");
         let address = "127.0.0.1".parse().expect("an address");
-        let preview = crate::preview(folder.path(), address, std::time::SystemTime::UNIX_EPOCH);
+        let preview = crate::preview(folder.path(), address, std::time::SystemTime::UNIX_EPOCH, &[]);
         assert_eq!(preview.problems, vec![]);
     }
 

@@ -18,6 +18,7 @@ use crds::{
 };
 
 use crate::defaults::{DefaultObject, DefaultSpec};
+use crate::names::Answers;
 use crate::plan::Write;
 use crate::problem::Problem;
 use crate::shared::{ByDatabase, PerObject, Shared};
@@ -58,6 +59,8 @@ pub struct World {
     pub spare_key: Option<TokenKey>,
     /// Why the keys of the redirect token are there and cannot be read, if it is so.
     pub token_trouble: Option<String>,
+    /// What was found out about the names that gateways are known by.
+    pub names: Arc<Answers>,
     /// What became of earlier plans.
     pub observed: Observed,
     /// The time that a condition which changes now is given.
@@ -317,6 +320,7 @@ impl World {
             cluster: None,
             spare_key: None,
             token_trouble: None,
+            names: Arc::default(),
             observed: Observed::default(),
             now,
         }

@@ -45,7 +45,7 @@ impl Site {
 
     /// The first problem with this code, as `umbriel check site` prints it.
     fn example(&self, code: Code) -> String {
-        let seen = preview(self.0.path(), "127.0.0.1".parse().unwrap(), SystemTime::now());
+        let seen = preview(self.0.path(), "127.0.0.1".parse().unwrap(), SystemTime::now(), &[]);
         let found = seen.problems.iter().find(|located| located.problem.code == code);
         let found = found.unwrap_or_else(|| panic!("no {code} among {:#?}", seen.problems));
         found.to_string().replace(self.0.path().to_str().unwrap(), "site")

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use config::parts::digest;
 use config::{Code, RouterConfig, TokenKey};
 use crds::{
-    GatewayStatus, Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
-    UMMailboxPolicySpec, UMMailboxSpec, UMServiceSpec,
+    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
+    UMMailboxSpec, UMServiceSpec,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -306,10 +306,8 @@ prop_compose! {
 
 fn gateway() -> impl Strategy<Value = UMIPGatewaySpec> {
     let address = prop_oneof!["192\\.0\\.2\\.[012](/3[12])?", "::ffff:192\\.0\\.2\\.1", ".{0,9}"];
-    (address, option::of(name())).prop_map(|(address, um_dial_plan)| UMIPGatewaySpec {
-        address,
-        um_dial_plan,
-        status: GatewayStatus::Enabled,
+    (address, option::of(name())).prop_map(|(address, plan)| {
+        serde_json::from_value(json!({"address": address, "umDialPlan": plan})).unwrap()
     })
 }
 

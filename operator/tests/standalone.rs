@@ -401,7 +401,7 @@ fn a_state_folder_that_cannot_be_written_is_an_error_and_the_next_step_goes_on()
 #[test]
 fn a_preview_writes_nothing() {
     let house = House::quickstart();
-    let preview = preview(&house.dir(), "127.0.0.1".parse().unwrap(), house.now);
+    let preview = preview(&house.dir(), "127.0.0.1".parse().unwrap(), house.now, &[]);
     assert_eq!(preview.problems, []);
     assert_eq!(preview.router.unwrap().directory.mailboxes.len(), 2);
     assert_eq!(preview.mailbox.unwrap().max_calls_allowed, 100);
@@ -491,6 +491,6 @@ fn a_folder_without_an_object_is_not_said_to_be_right() {
     let step = house.step();
     assert_eq!(codes(&step), [Code::ServerMissing]);
     assert_eq!(step.problems[0].file, house.dir());
-    let seen = preview(&house.dir(), "127.0.0.1".parse().unwrap(), house.now);
+    let seen = preview(&house.dir(), "127.0.0.1".parse().unwrap(), house.now, &[]);
     assert_eq!(seen.problems, step.problems);
 }

@@ -128,7 +128,7 @@ impl Router {
         }
         let snapshot = self.state.snapshot.load();
         let address = peer.address.ip();
-        let is_stranger = snapshot.table.gateway_of(address, from.names).is_none();
+        let is_stranger = snapshot.table.is_stranger(address, from.names);
         // Before anything is read: this is what a flood costs.
         if is_stranger && self.state.strangers.is_done_with(snapshot.unknown_peers, address, now_unix_s) {
             return self.counters.count_dropped(Dropped::UnknownPeer);

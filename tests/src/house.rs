@@ -38,9 +38,17 @@ pub struct HouseBuilder {
     state: Option<PathBuf>,
     extra: Vec<(String, String)>,
     environment: Vec<(&'static str, OsString)>,
+    name_server: Option<SocketAddr>,
 }
 
 impl HouseBuilder {
+    /// Names of gateways are asked for there.
+    #[must_use]
+    pub fn name_server(mut self, address: SocketAddr) -> HouseBuilder {
+        self.name_server = Some(address);
+        self
+    }
+
     /// Mail goes to a real mail server instead of a Maildir.
     #[must_use]
     pub fn smtp(mut self) -> HouseBuilder {
@@ -84,7 +92,8 @@ impl HouseBuilder {
             .then(|| MailServer::start(SocketAddr::new(address, SMTP_PORT), &room.path().join("inbox")));
         let state = self.state.unwrap_or_else(|| room.path().join("run"));
         let environment = self.environment;
-        let mut house = House { room, folder, state, address, mail, environment, child: None };
+        let name_server = self.name_server;
+        let mut house = House { room, folder, state, address, mail, environment, name_server, child: None };
         for (name, yaml) in office(PBX, house.mail.as_ref().map(|mail| mail.address)) {
             house.write(name, &yaml);
         }
@@ -107,6 +116,7 @@ pub struct House {
     /// Its mail server, if it has one.
     pub mail: Option<MailServer>,
     environment: Vec<(&'static str, OsString)>,
+    name_server: Option<SocketAddr>,
     child: Option<Child>,
 }
 
@@ -152,6 +162,7 @@ impl House {
             .args(["--log-format", "json", "--show-numbers"])
             .arg("--state")
             .arg(&self.state)
+            .args(self.name_server.iter().map(|server| format!("--name-server={server}")))
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

@@ -16,6 +16,7 @@ pub mod installed;
 pub mod load;
 pub mod mail;
 pub mod monitor;
+pub mod names;
 mod need;
 pub mod office;
 pub mod operator;

@@ -41,12 +41,14 @@ pub struct Run<'a> {
     pub scheme: &'a str,
     /// The clock that it goes by, if not the machine's.
     pub clock: Option<&'a Clock>,
+    /// Whom it asks for names, if not whom the machine does.
+    pub name_server: Option<SocketAddr>,
 }
 
 impl Default for Run<'_> {
     fn default() -> Self {
         let (identity, resync_interval, scheme) = ("first", "10m", "https");
-        Run { identity, resync_interval, api_server: API_SERVER, scheme, clock: None }
+        Run { identity, resync_interval, api_server: API_SERVER, scheme, clock: None, name_server: None }
     }
 }
 
@@ -92,6 +94,7 @@ impl<'c> Operator<'c> {
             .args(["operator", "--image", IMAGE, "--resync-interval", run.resync_interval])
             .args(["--namespace", &namespace.name, "--lease-namespace", &namespace.name])
             .args(["--identity", run.identity, "--admin", &admin.to_string()])
+            .args(run.name_server.map(|server| format!("--name-server={server}")))
             .env("KUBECONFIG", room.path().join("kubeconfig"))
             .envs(run.clock.map(Clock::environment).unwrap_or_default())
             .stdin(Stdio::null())

@@ -153,7 +153,7 @@ fn mailbox(answer: &str, keys: &Keyring) -> String {
 fn explain_and_the_wire_agree_on_ten_thousand_random_calls() {
     let house = House::builder().file("more.yaml", SITE).start();
     let router =
-        operator::preview(house.folder(), house.address, SystemTime::now()).router.expect("a router");
+        operator::preview(house.folder(), house.address, SystemTime::now(), &[]).router.expect("a router");
     let table = Table::compile(&router.directory, &router.server);
     let wires = PEERS.map(|peer| Wire::new(peer.parse::<IpAddr>().expect("an address"), house.router()));
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop the test where they stand")]
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use umbriel_tests::api::Api;
 use umbriel_tests::cluster::Namespace;
+use umbriel_tests::names::{DNSMASQ, NameServer};
 use umbriel_tests::operator::{Applied, Audit, Operator, Run, owned};
 use umbriel_tests::proxy::{Busy, Proxy};
-use umbriel_tests::{Cluster, house, wait_until};
+use umbriel_tests::{Cluster, has, house, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -92,6 +94,38 @@ fn what_a_person_does_to_owned_objects_is_put_back_at_once() {
     let took = wait_until_repaired(&namespace, 10 * SECOND);
     eprintln!("put back by the watch {took:?} after the last edit");
     drop(operator);
+}
+
+/// Waits until the condition `Ready` of a gateway says this.
+fn wait_until_said(namespace: &Namespace<'_>, gateway: &str, text: &str) {
+    let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+    wait_until(&format!("gateway {gateway} says {text:?}"), 30 * SECOND, || {
+        namespace.kubectl(&["get", "umgw", gateway, "-o", path]).contains(text).then_some(())
+    });
+}
+
+#[test]
+fn a_gateway_that_is_known_by_a_name_is_where_that_leads() {
+    let test = "a_gateway_that_is_known_by_a_name_is_where_that_leads";
+    let Some(cluster) = Cluster::shared(test).filter(|_| has(DNSMASQ, test)) else { return };
+    let namespace = cluster.namespace();
+    let address = SocketAddr::from(([127, 0, 0, 53], 5353));
+    let names = cluster.within(|| NameServer::start(address, "192.0.2.71 sbc.contoso.example\n"));
+    let run = Run { name_server: Some(address), ..Run::default() };
+    let _operator = Operator::start(cluster, &namespace, run);
+    apply_office(&namespace);
+    let spec = "{address: sbc.contoso.example, umDialPlan: contoso}";
+    namespace.apply(&format!(
+        "apiVersion: umbriel.dev/v1alpha1\nkind: UMIPGateway\nmetadata: {{name: sbc}}\nspec: {spec}\n"
+    ));
+    wait_until_said(&namespace, "sbc", "Everything that it says can be used.");
+    // The name is given to somebody else, and then to nobody.
+    names.rename("10.244.0.1 sbc.contoso.example\n");
+    wait_until_said(&namespace, "sbc", "which leads to 10.244.0.1");
+    wait_until_said(&namespace, "pbx", "UM1013");
+    names.rename("");
+    wait_until_said(&namespace, "sbc", "there is no such name");
+    wait_until_said(&namespace, "pbx", "Everything that it says can be used.");
 }
 
 #[test]

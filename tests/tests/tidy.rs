@@ -32,6 +32,7 @@ const IO_FILES: &[&str] = &[
     "sip/examples/corpus.rs",
     "operator/src/folder.rs",
     "operator/src/disk.rs",
+    "operator/src/resolver.rs",
     "operator/src/standalone.rs",
     "operator/src/token_key.rs",
     "operator/src/cluster/mod.rs",

@@ -74,9 +74,10 @@ struct Up<'a> {
 
 impl<'a> Up<'a> {
     fn open(arguments: &'a UpArguments, style: Style) -> Result<Self> {
-        let site = Standalone::open(&arguments.folder, &arguments.state, arguments.address)
+        let mut site = Standalone::open(&arguments.folder, &arguments.state, arguments.address)
             .into_diagnostic()
             .wrap_err("cannot use the state folder; name another one by --state")?;
+        site.ask_names_of(&arguments.names.servers);
         Ok(Self { arguments, style, site, problems: Problems::new(style) })
     }
 

@@ -28,6 +28,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,10 @@ use runtime::drain::Watch;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::names::Wanted;
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
+use crate::resolver::Resolver;
 use crate::site::Image;
 use crate::token_key::NoChance;
 use crate::world::{ObjectRef, World};
@@ -84,6 +87,8 @@ pub struct Settings {
     pub identity: String,
     /// How long it may take at most until everything is compared again.
     pub resync_interval: Duration,
+    /// Who is asked what gateways' names lead to; those of the system where there are none.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// Why the operator ends.
@@ -164,6 +169,9 @@ struct Shell<'a> {
     /// What could not be written, and when it is tried again.
     retries: Retries,
     resync: Resync,
+    resolver: Resolver,
+    /// The names that gateways of each namespace are known by.
+    names: BTreeMap<String, Wanted>,
     /// The problems of each namespace, as they were told last: how many, and which.
     problems: BTreeMap<String, (usize, String)>,
 }
@@ -212,6 +220,8 @@ impl<'a> Shell<'a> {
             changed: BTreeSet::new(),
             retries: Retries::default(),
             resync: Resync::begin(settings.resync_interval, Instant::now()),
+            resolver: Resolver::new(&settings.name_servers),
+            names: BTreeMap::new(),
             problems: BTreeMap::new(),
         })
     }
@@ -221,9 +231,14 @@ impl<'a> Shell<'a> {
         let (changes, mut coming) = mpsc::channel(MAX_WAITING_CHANGES);
         self.watch(&changes)?;
         loop {
+            let deadline = self.deadline();
             tokio::select! {
                 change = coming.recv() => self.take_burst(change, &mut coming).await,
-                () = tokio::time::sleep_until(self.deadline().into()) => {}
+                () = self.resolver.news() => {
+                    self.picture.names = self.resolver.answers();
+                    self.changed.extend(self.names.keys().cloned());
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {}
             }
             self.health.turn();
             let now = Instant::now();
@@ -313,7 +328,8 @@ impl<'a> Shell<'a> {
         self.picture.pods.ask(&self.picture.objects, namespace).await;
         let now = jiff::Timestamp::now();
         let spare_key = crate::token_key::token_key()?;
-        let (world, plan) = self.picture.plan(namespace, &self.settings.image, spare_key, now);
+        let (world, mut plan) = self.picture.plan(namespace, &self.settings.image, spare_key, now);
+        self.ask_for(namespace, std::mem::take(&mut plan.names));
         self.report(namespace, &plan);
         let is_cut = plan.cut_after.is_some();
         let made: Vec<ObjectRef> = plan.writes.iter().filter_map(Write::made).collect();
@@ -357,6 +373,20 @@ impl<'a> Shell<'a> {
             health: self.health,
         };
         desk.carry_out(namespace, world, writes, outcome).await;
+    }
+
+    /// Asks for the names of a namespace, beside those of the others.
+    fn ask_for(&mut self, namespace: &str, names: Wanted) {
+        if names.is_empty() {
+            self.names.remove(namespace);
+        } else {
+            self.names.insert(namespace.into(), names);
+        }
+        let mut wanted = Wanted::new();
+        for (question, askers) in self.names.values().flatten() {
+            wanted.entry(question.clone()).or_default().extend(askers.iter().cloned());
+        }
+        self.resolver.want(wanted);
     }
 
     /// Logs what is wrong, when that changes, and counts it.

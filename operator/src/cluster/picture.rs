@@ -4,6 +4,7 @@
 //! is found out, and when a plan is due.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use config::TokenKey;
 use crds::Kind;
@@ -13,6 +14,7 @@ use super::objects::{Objects, Source};
 use super::pods::Pods;
 use super::populate;
 use crate::memory::Effort;
+use crate::names::Answers;
 use crate::plan::Plan;
 use crate::reconcile::Reconciler;
 use crate::rotation::remember;
@@ -29,6 +31,8 @@ pub struct Picture {
     last: BTreeMap<String, (Awaited, Option<ObjectRef>)>,
     /// What is remembered of each namespace with servers.
     reconcilers: BTreeMap<String, Reconciler>,
+    /// What is known of the names that gateways are known by.
+    pub(super) names: Arc<Answers>,
     /// The keys of the redirect token of each namespace, as they were when they could be read.
     pub(super) token_keys: BTreeMap<String, WrittenKeys>,
 }
@@ -64,6 +68,7 @@ impl Picture {
     ) -> (World, Plan) {
         let mut world = populate::world(&self.objects, &self.pods, namespace, image, now);
         world.spare_key = Some(spare_key);
+        world.names = Arc::clone(&self.names);
         remember(&mut world, &mut self.token_keys, namespace);
         let observed = &mut world.observed;
         (observed.awaited, observed.cut_after) = self.last.remove(namespace).unwrap_or_default();

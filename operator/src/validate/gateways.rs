@@ -18,41 +18,97 @@ const MAX_GATEWAYS_PER_DIAL_PLAN: usize = 200;
 /// Objects that one problem names.
 const MAX_NAMED: usize = 3;
 
-/// Two gateways with one address, or with one prefix: nobody can tell whose call it is. Both are told, and
-/// the first keeps it. Prefixes of different lengths may overlap, for the longest counts.
+/// Two gateways with one address, one prefix or one name: nobody can tell whose call it is. Both are told, and
+/// the first by name keeps it; what is written goes before what a name leads to, so that no name server takes
+/// an address away from anybody. Prefixes of different lengths may overlap, for the longest counts.
 pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+    gateway_names(linked, problems);
     let claims = linked.gateways.iter().flat_map(|(key, gateway)| {
-        let addresses = gateway.addresses.iter().copied();
-        addresses.map(move |address| (address, *key))
+        gateway.addresses.iter().map(|address| Claim { key, address: *address, name: gateway.fqdn.clone() })
     });
-    let mut claims: Vec<(Prefix, &Key)> = claims.collect();
-    claims.sort_by_key(|(address, key)| (key.namespace.as_str(), *address, key.name.as_str()));
-    let same = |one: &(Prefix, &Key), other: &(Prefix, &Key)| {
-        (one.0, &one.1.namespace) == (other.0, &other.1.namespace)
+    let mut claims: Vec<Claim<'_>> = claims.collect();
+    claims.sort_by(|one, other| one.order().cmp(&other.order()));
+    let same = |one: &Claim<'_>, other: &Claim<'_>| {
+        (one.address, &one.key.namespace) == (other.address, &other.key.namespace)
     };
-    for claimants in claims.chunk_by(same).filter(|claimants| claimants.len() > 1) {
-        let address = claimants[0].0;
-        let keys: Vec<&Key> = claimants.iter().map(|(_, key)| *key).collect();
-        let keeper = keys[0];
-        for key in &keys {
-            let rule = format!(
-                "one gateway for each address; {} has it too; the first by name, {keeper}, keeps it",
-                others(key, &keys)
-            );
-            problems.push(Problem {
-                code: Code::GatewayAddressTaken,
-                object: Some(ObjectRef::new(Kind::UMIPGateway, key)),
-                field: "spec.address".into(),
-                value: address.to_string(),
-                rule,
-                fix: "give each gateway its own address, or remove all but one".into(),
-                waits_for: None,
-            });
+    for claims in claims.chunk_by(same).filter(|claims| claims.len() > 1) {
+        let keys: Vec<&Key> = claims.iter().map(|claim| claim.key).collect();
+        let keeper = &claims[0];
+        let is_written = keeper.name.is_none() && claims[1].name.is_some();
+        let keeps = match is_written {
+            true => format!("{}, where it is written, keeps it", keeper.key),
+            false => first_keeps(&keys),
+        };
+        for claim in claims {
+            let value = match &claim.name {
+                Some(name) => format!("{name}, which leads to {}", claim.address),
+                None => claim.address.to_string(),
+            };
+            problems.push(taken(claim.key, value, "address", &keys, &keeps));
         }
-        for key in &keys[1..] {
-            linked.gateways.remove(*key);
+        for claim in &claims[1..] {
+            if let Some(gateway) = linked.gateways.get_mut(claim.key) {
+                gateway.addresses.retain(|address| *address != claim.address);
+            }
         }
     }
+    // A name may still be proved by a certificate.
+    linked.gateways.retain(|_, gateway| gateway.fqdn.is_some() || !gateway.addresses.is_empty());
+    hunt_groups_of_lost_gateways(linked, problems);
+}
+
+/// What a gateway claims.
+struct Claim<'w> {
+    key: &'w Key,
+    address: Prefix,
+    /// The name that leads to it, if it is not written.
+    name: Option<String>,
+}
+
+impl Claim<'_> {
+    fn order(&self) -> (&str, Prefix, bool, &str) {
+        (&self.key.namespace, self.address, self.name.is_some(), &self.key.name)
+    }
+}
+
+/// Two gateways with one name: the first by name keeps it.
+fn gateway_names(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+    let mut named: BTreeMap<(&str, &str), Vec<&Key>> = BTreeMap::new();
+    for (key, gateway) in &linked.gateways {
+        if let Some(name) = &gateway.fqdn {
+            named.entry((&key.namespace, name)).or_default().push(key);
+        }
+    }
+    let mut lost = Vec::new();
+    for ((_, name), keys) in named.iter().filter(|(_, keys)| keys.len() > 1) {
+        let keeps = first_keeps(keys);
+        problems.extend(keys.iter().map(|key| taken(key, (*name).to_owned(), "name", keys, &keeps)));
+        lost.extend(keys[1..].iter().map(|key| (*key).clone()));
+    }
+    lost.iter().for_each(|key| {
+        linked.gateways.remove(key);
+    });
+}
+
+fn first_keeps(keys: &[&Key]) -> String {
+    format!("the first by name, {}, keeps it", keys[0])
+}
+
+/// That one of `keys` claims what the first of them keeps.
+fn taken(key: &Key, value: String, what: &str, keys: &[&Key], keeps: &str) -> Problem {
+    Problem {
+        code: Code::GatewayAddressTaken,
+        object: Some(ObjectRef::new(Kind::UMIPGateway, key)),
+        field: "spec.address".into(),
+        value,
+        rule: format!("one gateway for each {what}; {} has it too; {keeps}", others(key, keys)),
+        fix: format!("give each gateway its own {what}, or remove all but one"),
+        waits_for: None,
+    }
+}
+
+/// Hunt groups whose gateway has lost all that it is known by.
+fn hunt_groups_of_lost_gateways(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
     let gateways = &linked.gateways;
     linked.hunt_groups.retain(|key, hunt_group| {
         let kept = gateways.contains_key(hunt_group.gateway);

@@ -43,6 +43,17 @@ fn a_stranger_is_told_why_once_in_a_second() {
 }
 
 #[test]
+fn a_server_of_ours_is_no_stranger_and_no_gateway_either() {
+    let mut bench = bench(COMPANY);
+    let server = peer(11, Transport::Udp);
+    for _ in 0..3 {
+        assert_eq!(status(&bench.ask(request("OPTIONS", "").as_bytes(), server).unwrap()), "SIP/2.0 200 OK");
+    }
+    assert_eq!(status(&bench.ask(invite("101", "").as_bytes(), server).unwrap()), "SIP/2.0 403 Forbidden");
+    assert_eq!(bench.counters.rejected(Code::UnknownPeer), 1);
+}
+
+#[test]
 fn what_needs_no_answer_takes_none() {
     let mut bench = bench(COMPANY);
     let stranger = peer(9, Transport::Udp);
