@@ -119,13 +119,19 @@ fn a_gateway_that_is_known_by_a_name_is_where_that_leads() {
         "apiVersion: umbriel.dev/v1alpha1\nkind: UMIPGateway\nmetadata: {{name: sbc}}\nspec: {spec}\n"
     ));
     wait_until_said(&namespace, "sbc", "Everything that it says can be used.");
-    // The name is given to somebody else, and then to nobody.
+    // It is given the address of another gateway, then one of its own, and then none: that one stays.
     names.rename("10.244.0.1 sbc.contoso.example\n");
     wait_until_said(&namespace, "sbc", "which leads to 10.244.0.1");
     wait_until_said(&namespace, "pbx", "UM1013");
-    names.rename("");
-    wait_until_said(&namespace, "sbc", "there is no such name");
+    names.rename("192.0.2.72 sbc.contoso.example\n");
+    wait_until_said(&namespace, "sbc", "Everything that it says can be used.");
     wait_until_said(&namespace, "pbx", "Everything that it says can be used.");
+    names.rename("");
+    wait_until_said(
+        &namespace,
+        "sbc",
+        "there is no such name; until then the last answer goes on being used: 192.0.2.72",
+    );
 }
 
 #[test]
