@@ -5,11 +5,11 @@
 //! Counters count every call. Refuses to know what a line says.
 
 /// Lines of one worker in one second about calls. A busy hour of 100,000 users has about 20 calls a second.
-pub(crate) const CALL_LINES_PER_SECOND: u32 = 100;
+pub const CALL_LINES_PER_SECOND: u32 = 100;
 
 /// Lines of one worker in one second about peers that are no gateway: apart, so that no flood of theirs
 /// takes the lines of calls.
-pub(crate) const STRANGER_LINES_PER_SECOND: u32 = 20;
+pub const STRANGER_LINES_PER_SECOND: u32 = 20;
 
 /// What may still be written in this second.
 #[derive(Debug)]

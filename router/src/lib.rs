@@ -14,7 +14,9 @@ mod server;
 mod snapshot;
 mod strangers;
 
+pub use budget::{CALL_LINES_PER_SECOND, STRANGER_LINES_PER_SECOND};
 pub use counters::{Counters, Dropped};
 pub use router::{ALLOW, Router, State};
 pub use server::{ListenError, Server, ServerPaths, StartError};
 pub use snapshot::Snapshot;
+pub use strangers::MAX_STRANGERS;

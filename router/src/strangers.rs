@@ -13,7 +13,7 @@ use siphasher::sip::SipHasher24;
 
 /// Places for peers that were answered in this second: 16 KiB. Peers that share one share its answer,
 /// so that strangers get at most so many answers in a second, all together.
-pub(crate) const MAX_STRANGERS: usize = 4096;
+pub const MAX_STRANGERS: usize = 4096;
 
 /// Workers read the clock when they wake, so that one may be behind another. What is further ahead than
 /// this was read before the clock was set back.

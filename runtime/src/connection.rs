@@ -1,8 +1,8 @@
 //! TCP and TLS connections of one worker.
 //!
 //! Decides how a stream becomes messages for the worker that they belong to, how an answer finds
-//! its connection again, and when a connection is closed: too many, too slow, silent for too long,
-//! or no SIP. Refuses to know what the messages mean.
+//! its connection again, and when a connection is closed: too many, too slow, silent for too long, too
+//! much, or no SIP. Refuses to know what the messages mean.
 
 use std::cell::{OnceCell, RefCell, RefMut};
 use std::future::poll_fn;
@@ -25,10 +25,12 @@ use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::books::{Books, Open};
+use crate::held::Share;
+use crate::limits::Limits;
 use crate::metrics::{Closed, Lost, ServeMetrics};
-use crate::outgoing::{Batch, Outgoing};
+use crate::outgoing::{Batch, Outgoing, write};
 use crate::patience::Patience;
-use crate::serve::{Limits, Now, WorkerPlace};
+use crate::serve::{Now, WorkerPlace};
 use crate::socket;
 use crate::source::{self, Source};
 
@@ -44,6 +46,9 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Where a connection is closed for what is no SIP, the messages before that may still be answered for
 /// so long. A worker takes microseconds for each.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Answers to one read that are not counted into what all connections hold: at the cap of connections 16 MiB.
+const FEW_ANSWERS_BYTES: usize = 4096;
 
 /// The low bits of a connection's number name its worker; see `MAX_WORKERS`.
 const WORKER_BITS: u32 = 8;
@@ -99,6 +104,8 @@ struct Ticket {
     names: Arc<[String]>,
     id: ConnectionId,
     outgoing: Arc<Outgoing>,
+    /// Bytes whose rest has not come, and many answers that are being written.
+    held: Share,
     /// Messages that were handed to other workers, less those that were written for them since. An ACK
     /// stays in it.
     unanswered: u64,
@@ -308,22 +315,22 @@ impl Connections {
 
     /// Opens the books for one more connection that this worker was given, if there may be one.
     fn admit(self: &Rc<Self>, transport: Transport, address: SocketAddr) -> Option<Ticket> {
-        let before = self.books.total.fetch_add(1, Ordering::Relaxed);
-        if before >= self.limits.connections {
-            self.books.total.fetch_sub(1, Ordering::Relaxed);
-            self.books.take_from(self.place.index);
-            self.metrics.count_closed(Closed::Cap);
-            return None;
+        match self.books.enter(address.ip()) {
+            Ok(open) => self.metrics.count_connections(open),
+            Err(why) => {
+                self.books.take_from(self.place.index);
+                self.metrics.count_closed(why);
+                return None;
+            }
         }
-        self.metrics.count_connections(before + 1);
         let serial = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let id = ConnectionId(serial << WORKER_BITS | self.place.index as u64);
-        let outgoing = Arc::new(Outgoing::default());
+        let outgoing = Arc::new(Outgoing::new(self.books.pool.share()));
         let open = Open { transport, address, outgoing: Arc::clone(&outgoing) };
         self.books.of(self.place.index).insert(id, open);
         let peer = Peer { transport, address, connection: Some(id) };
-        let connections = Rc::clone(self);
-        Some(Ticket { connections, peer, names: Arc::default(), id, outgoing, unanswered: 0 })
+        let (connections, held) = (Rc::clone(self), self.books.pool.share());
+        Some(Ticket { connections, peer, names: Arc::default(), id, outgoing, held, unanswered: 0 })
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -338,8 +345,7 @@ impl Drop for Ticket {
         let Connections { books, place, metrics, .. } = &*self.connections;
         books.of(place.index).remove(&self.id);
         books.take_from(place.index);
-        let before = books.total.fetch_sub(1, Ordering::Relaxed);
-        metrics.count_connections(before.saturating_sub(1));
+        metrics.count_connections(books.leave(self.peer.address.ip()));
     }
 }
 
@@ -356,8 +362,9 @@ impl Ticket {
                 read = timeout_at(patience.until, self.read(&*desk, &mut stream, &mut framer)) => match read {
                     Err(_) => Err(Some(patience.lost())),
                     Ok(read) => {
-                        patience.after_read(read.messages, framer.waiting_bytes() > HALF_A_PING);
-                        self.answer(&*desk, &mut stream, read).await
+                        let waiting = framer.waiting_bytes();
+                        patience.after_read(read.messages, waiting > HALF_A_PING);
+                        self.answer(&*desk, &mut stream, read, waiting).await
                     }
                 },
             };
@@ -416,17 +423,28 @@ impl Ticket {
 
     /// Writes the answers to one read in one go, and hands on what belongs to others. A worker that does
     /// not keep up makes the connection wait, and so the peer.
-    async fn answer<S>(&mut self, desk: &dyn Desk, stream: &mut S, read: Read) -> Result<(), Option<Closed>>
+    async fn answer<S>(
+        &mut self,
+        desk: &dyn Desk,
+        stream: &mut S,
+        read: Read,
+        waiting: usize,
+    ) -> Result<(), Option<Closed>>
     where
         S: AsyncWrite + Unpin,
     {
         let Read { answers, answered, elsewhere, end, .. } = read;
         let limits = self.connections.limits;
+        let many = Some(answers.capacity()).filter(|bytes| *bytes > FEW_ANSWERS_BYTES);
+        if !self.held.resize(waiting + many.unwrap_or_default()) {
+            return Err(Some(Closed::Memory));
+        }
         if !answers.is_empty() {
             write(stream, &answers, limits.write_timeout).await?;
             self.connections.metrics.add_sent(self.peer.transport, answered);
         }
         desk.take_back(answers);
+        self.held.shrink(waiting);
         for (owner, mail) in elsewhere {
             self.connections.mail[owner].send(mail).await.map_err(|_| None)?;
             self.unanswered += 1;
@@ -461,21 +479,6 @@ impl Ticket {
         written?;
         self.connections.metrics.add_sent(self.peer.transport, messages);
         Ok(())
-    }
-}
-
-async fn write<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> Result<(), Option<Closed>>
-where
-    S: AsyncWrite + Unpin,
-{
-    let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    match timeout(patience, all).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(None),
-        Err(_) => Err(Some(Closed::SlowReader)),
     }
 }
 

@@ -9,7 +9,10 @@
 mod books;
 mod capped;
 mod connection;
+mod files;
 mod gateway;
+mod held;
+mod limits;
 mod outbox;
 mod outgoing;
 mod patience;
@@ -29,10 +32,11 @@ pub mod tally;
 pub mod tls;
 pub mod watch;
 
+pub use files::raise_open_files;
 pub use gateway::gateway;
+pub use limits::Limits;
 pub use outbox::Outbox;
 pub use serve::{
-    Addresses, Core, Limits, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace,
-    serve,
+    Addresses, Core, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace, serve,
 };
 pub use source::Source;

@@ -62,6 +62,10 @@ pub(crate) enum Lost {
 pub(crate) enum Closed {
     /// There are as many connections as there may be.
     Cap,
+    /// There are as many connections of this peer as there may be.
+    PeerCap,
+    /// It would hold more bytes than all connections may together.
+    Memory,
     /// The TLS handshake failed or took too long.
     Handshake,
     /// A message was not complete in time.
@@ -239,6 +243,8 @@ fn lost_label(why: Lost) -> Label {
 fn closed_label(why: Closed) -> Label {
     let reason = match why {
         Closed::Cap => "cap",
+        Closed::PeerCap => "peer_cap",
+        Closed::Memory => "memory",
         Closed::Handshake => "handshake",
         Closed::SlowMessage => "slow_message",
         Closed::Idle => "idle",

@@ -5,11 +5,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::held::Share;
+use crate::metrics::Closed;
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     waiting: Mutex<Waiting>,
     /// Whether it is worth a look: most connections are only ever answered by what reads them.
@@ -24,20 +30,29 @@ pub(crate) struct Batch {
     pub(crate) messages: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     batch: Batch,
+    /// All bytes that wait, those in write among them.
+    held: Share,
     /// Bytes that were taken and are being written.
     in_write: usize,
     ended: bool,
 }
 
 impl Outgoing {
-    /// Adds a message; false if it does not fit below `most` bytes, or nobody will take it.
+    /// An empty one; what waits is held by the share.
+    pub(crate) fn new(held: Share) -> Self {
+        let waiting = Waiting { batch: Batch::default(), held, in_write: 0, ended: false };
+        Outgoing { waiting: Mutex::new(waiting), any: AtomicBool::new(false), news: Notify::new() }
+    }
+
+    /// Adds a message; false if it does not fit below `most` bytes, or into what all connections may hold, or
+    /// nobody will take it.
     pub(crate) fn push(&self, bytes: &[u8], most: usize) -> bool {
         let mut waiting = self.lock();
         let after = waiting.batch.bytes.len() + waiting.in_write + bytes.len();
-        if after > most || waiting.ended {
+        if after > most || waiting.ended || !waiting.held.resize(after) {
             return false;
         }
         waiting.batch.bytes.extend_from_slice(bytes);
@@ -75,7 +90,10 @@ impl Outgoing {
 
     /// What was taken has been written.
     pub(crate) fn written(&self) {
-        self.lock().in_write = 0;
+        let mut waiting = self.lock();
+        waiting.in_write = 0;
+        let left = waiting.batch.bytes.len();
+        waiting.held.shrink(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -83,13 +101,36 @@ impl Outgoing {
     }
 }
 
+/// Writes all of it in time, or says that the far end is too slow; `Err(None)` if it has gone.
+pub(crate) async fn write<S>(stream: &mut S, bytes: &[u8], patience: Duration) -> Result<(), Option<Closed>>
+where
+    S: AsyncWrite + Unpin,
+{
+    let all = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    match timeout(patience, all).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(None),
+        Err(_) => Err(Some(Closed::SlowReader)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::held::Pool;
+
+    fn outgoing() -> Outgoing {
+        Outgoing::new(Arc::new(Pool::new(7)).share())
+    }
 
     #[tokio::test]
     async fn what_waits_leaves_together_and_what_is_written_counts_until_it_is() {
-        let outgoing = Outgoing::default();
+        let outgoing = outgoing();
         assert!(outgoing.push(b"one", 6));
         assert!(outgoing.push(b"two", 6));
         assert!(!outgoing.push(b"3", 6));
@@ -101,8 +142,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_all_may_hold_is_held_until_it_is_written() {
+        let outgoing = outgoing();
+        assert!(outgoing.push(b"1234567", 100));
+        assert!(!outgoing.push(b"8", 100));
+        drop(outgoing.take().await);
+        assert!(!outgoing.push(b"8", 100));
+        outgoing.written();
+        assert!(outgoing.push(b"8", 100));
+    }
+
+    #[tokio::test]
     async fn at_the_end_what_waits_is_still_taken_and_nothing_is_added() {
-        let outgoing = Outgoing::default();
+        let outgoing = outgoing();
         assert!(outgoing.push(b"last", 100));
         outgoing.end();
         assert!(!outgoing.push(b"more", 100));

@@ -4,8 +4,8 @@
 
 use tokio::time::Instant;
 
+use crate::limits::Limits;
 use crate::metrics::Closed;
-use crate::serve::Limits;
 
 /// Until when the far end may be silent.
 pub(crate) struct Patience {

@@ -7,13 +7,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
 use crate::books::Books;
 use crate::connection::{Listening, Mail};
+use crate::limits::Limits;
 use crate::metrics::ServeMetrics;
 use crate::outbox::Outbox;
 use crate::socket;
@@ -92,43 +93,6 @@ pub struct WorkerPlace {
     pub workers: usize,
     /// The worker's media port.
     pub media: Option<SocketAddr>,
-}
-
-/// What a server may cost. Whatever is reached is counted.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections at once, in and out; one more is closed at once.
-    pub connections: usize,
-    /// A TLS handshake must be done within this.
-    pub handshake_timeout: Duration,
-    /// A new connection must bring its first whole message within this.
-    pub first_message_timeout: Duration,
-    /// A message that has begun must be complete within this.
-    pub message_timeout: Duration,
-    /// A connection on which nothing comes is closed after this. Longer than the longest call, 120
-    /// minutes, so that its BYE still finds the connection.
-    pub idle_timeout: Duration,
-    /// A message of ours must be taken within this.
-    pub write_timeout: Duration,
-    /// A connection that we open must be open within this.
-    pub connect_timeout: Duration,
-    /// Bytes that wait to be written to one connection; one more closes it.
-    pub unsent_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 4096,
-            handshake_timeout: Duration::from_secs(5),
-            first_message_timeout: Duration::from_secs(30),
-            message_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(125 * 60),
-            write_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(5),
-            unsent_bytes: 256 * 1024,
-        }
-    }
 }
 
 /// What a server listens on. Port 0 picks a free one.
@@ -298,6 +262,7 @@ pub fn serve<C: Core>(
     if !(1..=MAX_WORKERS).contains(&workers) {
         return Err(ServeError::Workers(workers));
     }
+    crate::raise_open_files();
     let (sockets, addresses) = bind(settings, C::ANY_WORKER)?;
     let make: Arc<worker::Make<C>> = Arc::new(make);
     let (stop, stopped) = watch::channel(false);
@@ -305,7 +270,7 @@ pub fn serve<C: Core>(
         (0..workers).map(|_| mpsc::channel::<Mail>(MAIL_CAPACITY)).unzip();
     let (notes, note_boxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(NOTE_CAPACITY)).unzip();
     let mail: Arc<[_]> = mail.into();
-    let books = Arc::new(Books::new(workers));
+    let books = Arc::new(Books::new(workers, settings.limits));
     let mut threads = Vec::with_capacity(workers);
     let boxes = letter_boxes.into_iter().zip(note_boxes);
     for (index, (sockets, (mail_in, notes_in))) in sockets.into_iter().zip(boxes).enumerate() {

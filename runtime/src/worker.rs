@@ -21,9 +21,10 @@ use tokio::task::LocalSet;
 use crate::batch::{BATCH, Inbound, Outbound};
 use crate::books::Books;
 use crate::connection::{self, Connections, Desk, Mail};
+use crate::limits::Limits;
 use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
-use crate::serve::{Core, Limits, Now, Sockets, WorkerPlace};
+use crate::serve::{Core, Now, Sockets, WorkerPlace};
 use crate::socket;
 use crate::source::Source;
 

@@ -14,18 +14,18 @@ use rustls::server::WebPkiClientVerifier;
 use sip::{Peer, Transport};
 
 /// Reads messages without a body, one by one.
-struct Reader<S> {
-    stream: S,
+pub(crate) struct Reader<S> {
+    pub(crate) stream: S,
     read: Vec<u8>,
 }
 
 impl<S: Read> Reader<S> {
-    fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Reader { stream, read: Vec::new() }
     }
 
     /// The subject of the next message.
-    fn next(&mut self) -> String {
+    pub(crate) fn next(&mut self) -> String {
         loop {
             if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 let message: Vec<_> = self.read.drain(..end + 4).collect();
@@ -40,7 +40,7 @@ impl<S: Read> Reader<S> {
 }
 
 /// Whether the far end has closed, rather than said something.
-fn is_closed(mut stream: impl Read) -> bool {
+pub(crate) fn is_closed(mut stream: impl Read) -> bool {
     match stream.read(&mut [0; 1]) {
         Ok(length) => length == 0,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
@@ -172,7 +172,7 @@ fn messages_before_what_is_no_sip_are_answered_and_the_connection_is_closed_then
 }
 
 /// Settings whose counters can be read as text.
-fn counted(limits: Limits) -> (ServeSettings, impl Fn() -> String) {
+pub(crate) fn counted(limits: Limits) -> (ServeSettings, impl Fn() -> String) {
     let metrics = ServeMetrics::new();
     let registry = registry();
     metrics.register(&mut lock(&registry), "echo");

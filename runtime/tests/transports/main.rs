@@ -4,6 +4,7 @@
 
 extern crate umbriel_runtime as runtime;
 
+mod caps;
 mod connections;
 mod echo;
 mod workers;
