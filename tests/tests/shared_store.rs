@@ -165,8 +165,8 @@ fn two_mailbox_servers_share_a_bucket_whose_keys_change_while_they_run() {
     // The bucket wants another key, and hears of it before the servers do.
     let before = lives(&namespace);
     cluster.within(|| bucket.change_key("another-key-of-nobody"));
-    wait_until_usable(cluster, &servers, false);
     let calls = leave_messages(cluster, &servers, 3);
+    wait_until_usable(cluster, &servers, false);
     assert!(calls.iter().all(|call_id| !in_bucket(&bucket, call_id)), "they wait");
     write_keys(&namespace, Some("another-key-of-nobody"));
     wait_until_usable(cluster, &servers, true);
