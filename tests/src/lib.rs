@@ -10,6 +10,7 @@ pub mod audit;
 pub mod callers;
 pub mod clock;
 pub mod cluster;
+pub mod exposed;
 pub mod house;
 pub mod image;
 pub mod installed;

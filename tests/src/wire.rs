@@ -84,6 +84,25 @@ impl Wire {
         }
     }
 
+    /// The final response to an INVITE that is sent again until there is one, as RFC 3261 §17.1.1.2 has it.
+    ///
+    /// # Panics
+    /// If there is none after 15.5 s.
+    #[must_use]
+    pub fn insist(&self, invite: &Invite<'_>) -> String {
+        let text = self.text(invite).replace(";branch=", ";rport;branch=");
+        for pause in [500, 1_000, 2_000, 4_000, 8_000].map(Duration::from_millis) {
+            self.send(text.as_bytes());
+            self.socket.set_read_timeout(Some(pause)).expect("a timeout");
+            while let Some(response) = self.receive() {
+                if !response.starts_with("SIP/2.0 1") {
+                    return response;
+                }
+            }
+        }
+        panic!("no answer to {}", invite.call_id)
+    }
+
     /// The text of an INVITE from this socket.
     ///
     /// # Panics

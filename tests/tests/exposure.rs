@@ -1,219 +1,19 @@
 //! Callers outside of the cluster: they have a route to nodes and load balancers, not to pods, and
 //! leave messages by whatever the servers' `exposure` says that they are reached at.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::OnceLock;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use umbriel_tests::cluster::Namespace;
-use umbriel_tests::house::office;
-use umbriel_tests::mail::{AIOSMTPD, Mail, MailServer};
+use umbriel_tests::exposed::{Exposed, NODE_ADDRESS, NODES, Reached};
 use umbriel_tests::office::{OFFICE, Office};
-use umbriel_tests::operator::{Audit, BRIDGE, Operator, Run};
-use umbriel_tests::phone::{Phone, Transport};
-use umbriel_tests::volume::Volume;
+use umbriel_tests::operator::BRIDGE;
+use umbriel_tests::phone::Transport;
 use umbriel_tests::wire::{Invite, Wire};
-use umbriel_tests::{Cluster, audio, has, image, wait_until};
-
-/// The only node whose Services the cluster's one proxy counts as local.
-const NODE: &str = "node1";
-/// Its address.
-const NODE_ADDRESS: &str = "198.51.100.1";
-
-/// Where callers by one transport are to find the servers.
-#[derive(Clone, Copy, Debug)]
-struct Reached {
-    router: SocketAddr,
-    mailbox: SocketAddr,
-    media: [SocketAddr; 2],
-}
-
-impl Reached {
-    /// Router and mailbox server at these addresses, with the ports that they listen on.
-    fn at(router: &str, mailbox: &str) -> Reached {
-        let at = |address: &str, port| SocketAddr::new(address.parse().expect("an address"), port);
-        let media = [at(mailbox, 5070), at(mailbox, 5071)];
-        Reached { router: at(router, 5060), mailbox: at(mailbox, 5062), media }
-    }
-
-    fn by_both(self) -> [(Transport, Reached); 2] {
-        [(Transport::Udp, self), (Transport::Tcp, self)]
-    }
-}
-
-/// A namespace with an operator of its own, whose servers have one `exposure`.
-struct Exposed<'c> {
-    cluster: &'c Cluster,
-    namespace: Namespace<'c>,
-    operator: Operator<'c>,
-    mail: MailServer,
-    _inbox: TempDir,
-    _volume: Volume<'c>,
-}
-
-impl Exposed<'_> {
-    /// Applies the objects of the quickstart's office, whose gateway calls from `gateway`.
-    fn start(
-        test: &str,
-        exposure: &'static str,
-        gateway: IpAddr,
-        smtp_port: u16,
-    ) -> Option<Exposed<'static>> {
-        let cluster = Cluster::shared(test)?;
-        if !has(AIOSMTPD, test) {
-            return None;
-        }
-        static LOADED: OnceLock<()> = OnceLock::new();
-        LOADED.get_or_init(|| cluster.load(image::archive()));
-        let namespace = cluster.namespace();
-        let name = &namespace.name;
-        let node = format!("scheduler.alpha.kubernetes.io/node-selector=kubernetes.io/hostname={NODE}");
-        // Two pods cannot share the ports of one node.
-        if exposure != "Host" {
-            let _annotated = cluster.kubectl(&["annotate", "namespace", name, &node]);
-        }
-        let restricted = "pod-security.kubernetes.io/enforce=restricted";
-        let _labelled = cluster.kubectl(&["label", "namespace", name, restricted]);
-        let inbox = tempfile::Builder::new().prefix("umbriel-inbox-").tempdir().expect("a folder");
-        let smtp = SocketAddr::new(BRIDGE, smtp_port);
-        let volume = Volume::offer(cluster, &namespace);
-        let mail = cluster.within(|| MailServer::start(smtp, &inbox.path().join("mail")));
-        let operator = Operator::start(cluster, &namespace, Run::default());
-        for (file, yaml) in office(gateway, Some(smtp)) {
-            let exposed = ["router.yaml", "mailbox-server.yaml"].contains(&file);
-            let exposure = if exposed { format!("  exposure: {exposure}\n") } else { String::new() };
-            namespace.apply(&(yaml + &exposure));
-        }
-        Some(Exposed { cluster, namespace, operator, mail, _inbox: inbox, _volume: volume })
-    }
-
-    fn get(&self, object: &str) -> Option<Value> {
-        let output = self.namespace.command(&["get", object, "--output=json"]).output().expect("kubectl");
-        serde_json::from_slice(&output.stdout).ok()
-    }
-
-    /// The condition `Ready` of an object: its status, reason and message.
-    fn ready(&self, object: &str) -> Option<[String; 3]> {
-        let object = self.get(object)?;
-        let mut conditions = object["status"]["conditions"].as_array()?.iter();
-        let ready = conditions.find(|condition| condition["type"] == "Ready")?.clone();
-        Some(["status", "reason", "message"].map(|field| ready[field].as_str().unwrap_or_default().into()))
-    }
-
-    /// Waits until the servers run, and know where they are.
-    fn wait_until_ready(&self) {
-        self.wait("--for=condition=Ready", "um");
-        self.wait("--for=condition=Ready", "pods");
-    }
-
-    fn wait(&self, condition: &str, objects: &str) {
-        let wait = ["wait", condition, objects, "--all", "--timeout=90s"];
-        let waited = self.namespace.command(&wait).output().expect("kubectl");
-        let seen = || self.namespace.kubectl(&["get", "um,pods,services", "--output=yaml"]);
-        assert!(waited.status.success(), "{} in vain: {}", wait.join(" "), seen());
-    }
-
-    /// Waits until every router knows that the mailbox server takes calls.
-    fn wait_until_called(&self, from: IpAddr, router: SocketAddr) {
-        let mut asked = 0;
-        wait_until("a router redirects calls", Duration::from_secs(60), || {
-            asked += 1;
-            let answer = self.ask(from, router, &format!("asked-{asked}"))?;
-            answer.starts_with("SIP/2.0 302 ").then_some(())
-        });
-        // One of them knows it, so it was written, and now it is told who knows it.
-        self.wait("--for=condition=Served", "um");
-    }
-
-    /// What is answered to an INVITE over UDP. Its answer comes back to the port that the server saw,
-    /// which need not be the caller's (RFC 3581).
-    fn ask(&self, from: IpAddr, router: SocketAddr, call_id: &str) -> Option<String> {
-        let invite = Invite { called: "101", diverting: None, call_id };
-        let wire = self.from(from, || Wire::new(from, router));
-        wire.send(wire.text(&invite).replace(";branch=", ";rport;branch=").as_bytes());
-        wire.receive()
-    }
-
-    /// Does something in the network that has this address.
-    fn from<T: Send>(&self, address: IpAddr, act: impl FnOnce() -> T + Send) -> T {
-        if address == OFFICE { Office::beside(self.cluster).within(act) } else { self.cluster.within(act) }
-    }
-
-    /// The node ports of a Service by their names.
-    fn node_port(&self, service: &str, name: &str) -> u16 {
-        let service = self.get(&format!("service/{service}")).expect("the Service");
-        let ports = service["spec"]["ports"].as_array().expect("ports");
-        let port = ports.iter().find(|port| port["name"] == name).expect("a port of this name");
-        port["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a node port")
-    }
-
-    fn pod_address(&self, component: &str) -> IpAddr {
-        let selector = format!("--selector=app.kubernetes.io/component={component}");
-        let path = "--output=jsonpath={.items[0].status.podIP}";
-        self.namespace.kubectl(&["get", "pods", &selector, path]).parse().expect("an address")
-    }
-
-    /// Does what the controller of a load balancer does: writes an address into the status of a
-    /// Service, and sees to it that the node gets what is sent there.
-    fn balance(&self, service: &str, address: &str) {
-        let status = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": address }] } } });
-        let patch = format!("--patch={status}");
-        let args = ["patch", "service", service, "--subresource=status", "--type=merge", &patch];
-        let _patched = self.namespace.kubectl(&args);
-        let address = format!("{address}/32");
-        let added =
-            self.cluster.command("ip").args(["address", "replace", &address, "dev", "outside"]).status();
-        assert!(added.expect("ip").success(), "the address is given to the node");
-    }
-
-    /// One caller for each transport leaves a message at once. `reached` says for each where the
-    /// router is, and where the mailbox server must say that it is, for SIP and for media.
-    fn leave_messages(&self, from: IpAddr, reached: [(Transport, Reached); 2]) {
-        self.wait_until_called(from, reached[0].1.router);
-        let written = self.writes_of_workloads();
-        assert_ne!(written, 0, "the audit log has what was made");
-        let calls: Vec<Phone> = thread::scope(|scope| {
-            let calls = reached.map(|(transport, reached)| {
-                scope.spawn(move || {
-                    let seed = u64::from(reached.router.port()) * 2 + u64::from(transport == Transport::Udp);
-                    let dial = || Phone::dial(from, reached.router, transport, "101", seed);
-                    let mut phone = self.from(from, dial);
-                    assert_eq!(phone.target(), reached.mailbox, "{transport:?}");
-                    assert!(reached.media.contains(&phone.far_media()), "{:?}", phone.far_media());
-                    // It ends when media from exactly that address has been heard.
-                    phone.speak_through_the_greeting();
-                    phone.speak(Duration::from_secs(3));
-                    phone.hang_up();
-                    phone
-                })
-            });
-            calls.map(|call| call.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).into()
-        });
-        let mails: Vec<Mail> = wait_until("both messages arrive", Duration::from_secs(30), || {
-            let mails = self.mail.mails();
-            (mails.len() >= 2).then_some(mails)
-        });
-        assert_eq!(mails.len(), 2, "one message for each call");
-        for phone in calls {
-            let mail =
-                mails.iter().find(|mail| mail.call_id == phone.call_id).expect("a message of each caller");
-            assert!(mail.audio.data.len() >= 8000 * 5 / 2, "{} samples", mail.audio.data.len());
-            assert!(audio::find(phone.said(), &mail.audio.data).is_some(), "the recording is what was said");
-        }
-        assert_eq!(self.writes_of_workloads(), written, "what Kubernetes adds to a Service is left alone");
-    }
-
-    /// How often the operator wrote or removed a Service or what runs the servers.
-    fn writes_of_workloads(&self) -> usize {
-        let mut writes = Audit::of(self.cluster).writes(&self.operator.user);
-        writes.retain(|write| ["services", "deployments", "statefulsets"].contains(&write.resource.as_str()));
-        writes.len()
-    }
-}
+use umbriel_tests::{Cluster, wait_until};
 
 #[test]
 fn an_office_has_a_route_to_nodes_and_none_to_pods_and_services() {
@@ -305,7 +105,7 @@ fn callers_in_an_office_leave_messages_at_node_ports_and_a_translated_one_is_tol
     ));
     let translating = at("translating", "sip");
     let answer = wait_until("the Service leads to routers", Duration::from_secs(20), || {
-        site.ask(OFFICE, translating, "translated")
+        site.ask(OFFICE, translating, "101", "translated")
     });
     assert!(answer.starts_with("SIP/2.0 403 "), "{answer}");
     let said = "UM1125 TranslatedPeer: 10.244.0.1 belongs to the cluster itself";
@@ -331,4 +131,47 @@ fn callers_in_an_office_leave_messages_at_ports_of_hosts() {
     let pod = site.get("pod/mailbox-mailbox-0").expect("the pod");
     let mailbox = pod["status"]["hostIP"].as_str().expect("the address of its node");
     site.leave_messages(OFFICE, Reached::at(NODE_ADDRESS, mailbox).by_both());
+    let (asked, longest) = calls_while_routers_are_replaced(&site);
+    eprintln!("{asked} calls were redirected while routers were replaced, the slowest after {longest:?}");
+    assert!(asked > 20, "{asked} calls");
+}
+
+/// A node has a port once, so a router goes before the next one comes; the other one redirects every call.
+/// Gives how many there were meanwhile, and the longest time that one took.
+fn calls_while_routers_are_replaced(site: &Exposed<'_>) -> (usize, Duration) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let (mut asked, mut longest) = (0, Duration::ZERO);
+            while !over.load(Ordering::SeqCst) {
+                let router = SocketAddr::new(NODES[asked % 2].parse().expect("an address"), 5060);
+                let call_id = format!("replaced-{asked}");
+                let begun = Instant::now();
+                let answer = site.from(OFFICE, || Wire::new(OFFICE, router)).insist(&Invite {
+                    called: "101",
+                    diverting: None,
+                    call_id: &call_id,
+                });
+                assert!(answer.starts_with("SIP/2.0 302 "), "{answer}");
+                (asked, longest) = (asked + 1, longest.max(begun.elapsed()));
+                thread::sleep(Duration::from_millis(50));
+            }
+            (asked, longest)
+        });
+        let uids = || {
+            let routers = ["get", "pods", "--selector=app.kubernetes.io/component=router"];
+            let uids = [&routers[..], &["--output=jsonpath={.items[*].metadata.uid}"]].concat();
+            site.namespace.kubectl(&uids).split(' ').map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let before = uids();
+        let _restarted = site.namespace.kubectl(&["rollout", "restart", "deployment/router-router"]);
+        let replaced = ["rollout", "status", "deployment/router-router", "--timeout=90s"];
+        let _replaced = site.namespace.kubectl(&replaced);
+        wait_until("the routers that were before are gone", Duration::from_secs(60), || {
+            let now = uids();
+            (now.len() == 2 && now.is_disjoint(&before)).then_some(())
+        });
+        over.store(true, Ordering::SeqCst);
+        asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
