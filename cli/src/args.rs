@@ -245,10 +245,17 @@ pub(crate) struct OperatorArguments {
     /// one of this name. It may be given several times.
     #[arg(long, value_name = "NAME")]
     pub image_pull_secret: Vec<String>,
+    /// Give the servers' pods NetworkPolicies, by which their admin port is open to the operator alone.
+    #[arg(long)]
+    pub network_policies: bool,
+    /// Pods of this namespace collect metrics: with NetworkPolicies the admin port is open to them, too.
+    /// It may be given several times.
+    #[arg(long, value_name = "NAMESPACE", requires = "network_policies")]
+    pub metrics_from: Vec<String>,
     /// Serve the objects of this namespace alone; without it, those of the whole cluster.
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// The namespace of the Lease by which one operator at a time works.
+    /// The namespace of the operator's pods, and of the Lease by which one operator at a time works.
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "default")]
     pub lease_namespace: String,
     /// The name that this operator takes the Lease by; each has its own.

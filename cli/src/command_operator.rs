@@ -27,6 +27,10 @@ pub(crate) fn run(arguments: &OperatorArguments) -> Result<bool> {
             name: arguments.image.clone(),
             pull_secrets: arguments.image_pull_secret.clone(),
         },
+        admin_peers: arguments.network_policies.then(|| operator::AdminPeers {
+            operator_namespace: arguments.lease_namespace.clone(),
+            metrics_namespaces: arguments.metrics_from.clone(),
+        }),
         namespace: arguments.namespace.clone(),
         lease_namespace: arguments.lease_namespace.clone(),
         identity: arguments.identity.clone(),

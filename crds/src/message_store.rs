@@ -110,6 +110,14 @@ impl MessageStore {
 }
 
 impl Bucket {
+    /// The port of its server: the one that is written, or that of the scheme (RFC 9110 §4.2).
+    pub fn port(&self) -> u16 {
+        let endpoint = self.endpoint.as_deref().unwrap_or_default();
+        let behind_host = endpoint.rsplit_once(']').map_or(endpoint, |(_, port)| port);
+        let written = behind_host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        written.unwrap_or(if endpoint.starts_with("http://") { 80 } else { 443 })
+    }
+
     fn check(&self, checks: &mut Checks) {
         let fits = |text: &str, chars: std::ops::RangeInclusive<usize>, others: &[u8]| {
             let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || others.contains(&b);
@@ -208,6 +216,23 @@ mod tests {
             ("https://2001:db8::7", false),
         ] {
             assert_eq!(is_endpoint(endpoint), fits, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_bucket_is_the_one_that_is_written_or_that_of_its_scheme() {
+        for (endpoint, port) in [
+            (None, 443),
+            (Some("https://s3.contoso.example"), 443),
+            (Some("https://s3.contoso.example:8443"), 8443),
+            (Some("http://10.244.0.1"), 80),
+            (Some("http://10.244.0.1:9000"), 9000),
+            (Some("http://[2001:db8::7]"), 80),
+            (Some("https://[2001:db8::7]:9000"), 9000),
+        ] {
+            let s3 = json!({ "bucket": "messages", "endpoint": endpoint, "secretName": "umbriel-s3" });
+            let bucket: Bucket = serde_json::from_value(s3).unwrap();
+            assert_eq!(bucket.port(), port, "{endpoint:?}");
         }
     }
 }

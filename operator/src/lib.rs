@@ -63,7 +63,7 @@ pub use plan::{PartWrite, Plan, Write};
 pub use problem::{Located, Problem};
 pub use reconcile::{Reconciler, reconcile};
 pub use shared::{ByDatabase, PerObject, Shared};
-pub use site::{Cluster, Image, Instance};
+pub use site::{AdminPeers, Cluster, Image, Instance};
 pub use standalone::{Preview, Served, Standalone, StandaloneError, Step, preview};
 pub use status::ObjectStatus;
 pub use store_keys::StoreKeys;

@@ -21,7 +21,7 @@ use crate::served::Servers;
 use crate::status::Round;
 use crate::turn::Turn;
 use crate::validate::validate_servers;
-use crate::workloads::{TOKEN_SECRET, Workload, WorkloadRef, holds, stale, workloads};
+use crate::workloads::{TOKEN_SECRET, Workload, WorkloadRef, stale, workloads};
 use crate::world::{PartName, World, WrittenKeys};
 
 /// What should be written in this world, and what is wrong in it.
@@ -154,7 +154,7 @@ fn differences(
     }
     let differs = |workload: &Workload| {
         let live = observed.workloads.get(&workload.object);
-        !live.is_some_and(|live| holds(live, &workload.manifest))
+        !live.is_some_and(|live| workload.stands_in(live))
     };
     writes.extend(workloads.into_iter().filter(differs).map(|workload| Write::Workload(Box::new(workload))));
     writes.extend(stale.into_iter().map(Write::Remove));

@@ -26,6 +26,17 @@ pub struct Cluster {
     pub instances: BTreeMap<ObjectRef, Vec<Instance>>,
     /// Addresses of nodes, as far as they are known from pods.
     pub nodes: BTreeSet<IpAddr>,
+    /// Who may ask servers how they are; with `None` nobody is kept from anything.
+    pub admin_peers: Option<AdminPeers>,
+}
+
+/// Who may ask servers for their generation, health and metrics, beside the nodes that they run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminPeers {
+    /// The namespace of the operator's pods.
+    pub operator_namespace: String,
+    /// The namespaces of those who collect metrics.
+    pub metrics_namespaces: Vec<String>,
 }
 
 /// An image, and how nodes get it.

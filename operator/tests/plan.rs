@@ -388,14 +388,13 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         let of = |key: &Key| kinds.map(|kind| ObjectRef::new(kind, key));
         Cluster {
             image: "umbriel:1".into(),
-            owners: BTreeMap::new(),
-            claims: BTreeMap::new(),
             uids: pods.keys().flat_map(of).map(|server| (server, "uid".into())).collect(),
             instances: pods
                 .iter()
                 .map(|(key, pods)| (ObjectRef::new(Kind::UMService, key), pods.clone()))
                 .collect(),
             nodes: BTreeSet::from([IpAddr::from([198, 51, 100, 1])]),
+            ..Cluster::default()
         }
     })
 }

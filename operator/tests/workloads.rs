@@ -11,7 +11,9 @@ use std::path::Path;
 use config::TokenKey;
 use crds::{Kind, MessageStore};
 use serde_json::{Value as Json, json};
-use umbriel_operator::{Cluster, Instance, Key, Object, ObjectRef, StoreKeys, World, Write, reconcile};
+use umbriel_operator::{
+    AdminPeers, Cluster, Instance, Key, Object, ObjectRef, StoreKeys, World, Write, reconcile,
+};
 
 const GOLDEN: &str = "tests/golden/workloads.yaml";
 
@@ -29,8 +31,9 @@ fn world() -> World {
     let secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into();
     world.spare_key = Some(TokenKey { id: "golden".into(), secret });
     let uid = |kind, uid: &str| (ObjectRef::new(kind, &key()), uid.to_owned());
+    let (operator_namespace, metrics_namespaces) = ("umbriel-system".into(), Vec::new());
     world.cluster = Some(Cluster {
-        owners: BTreeMap::new(),
+        admin_peers: Some(AdminPeers { operator_namespace, metrics_namespaces }),
         image: "umbriel:1".into(),
         uids: BTreeMap::from([uid(Kind::UMCallRouter, "uid-1"), uid(Kind::UMService, "uid-2")]),
         ..Cluster::default()

@@ -22,6 +22,7 @@ mod need;
 pub mod office;
 pub mod operator;
 pub mod phone;
+pub mod pod;
 pub mod proxy;
 pub mod s3;
 pub mod scenarios;

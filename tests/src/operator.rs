@@ -43,12 +43,26 @@ pub struct Run<'a> {
     pub clock: Option<&'a Clock>,
     /// Whom it asks for names, if not whom the machine does.
     pub name_server: Option<SocketAddr>,
+    /// Whether it gives servers NetworkPolicies.
+    pub network_policies: bool,
+    /// The namespace whose pods collect metrics, if there is one.
+    pub metrics_from: Option<&'a str>,
 }
 
 impl Default for Run<'_> {
     fn default() -> Self {
         let (identity, resync_interval, scheme) = ("first", "10m", "https");
-        Run { identity, resync_interval, api_server: API_SERVER, scheme, clock: None, name_server: None }
+        let (api_server, network_policies) = (API_SERVER, true);
+        Run {
+            identity,
+            resync_interval,
+            api_server,
+            scheme,
+            clock: None,
+            name_server: None,
+            network_policies,
+            metrics_from: None,
+        }
     }
 }
 
@@ -95,6 +109,8 @@ impl<'c> Operator<'c> {
             .args(["--namespace", &namespace.name, "--lease-namespace", &namespace.name])
             .args(["--identity", run.identity, "--admin", &admin.to_string()])
             .args(run.name_server.map(|server| format!("--name-server={server}")))
+            .args(run.network_policies.then_some("--network-policies"))
+            .args(run.metrics_from.iter().flat_map(|namespace| ["--metrics-from", namespace]))
             .env("KUBECONFIG", room.path().join("kubeconfig"))
             .envs(run.clock.map(Clock::environment).unwrap_or_default())
             .stdin(Stdio::null())

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use umbriel_tests::audio::{self, Law};
 use umbriel_tests::audit::{Audit, Request, Right, denied_to, granted, used_by};
 use umbriel_tests::callers::{Sipp, baresip};
-use umbriel_tests::cluster::root;
+use umbriel_tests::cluster::{Namespace, root};
 use umbriel_tests::installed::{
     Tenant, Volume, checkout, commands_of_readme, helm, let_strangers_in, type_in,
 };
@@ -71,6 +71,7 @@ fn story(cluster: &Cluster, before: &BTreeSet<String>, clock: &Clock) {
     is_answered(&mut quickstart, begun, clock);
     clock.tell("sipp and baresip have left their messages");
     applied_again_nothing_is_written(cluster, || type_in(apply));
+    people_may_do_with_our_kinds_what_they_may_with_others(quickstart.namespace());
     what_is_made_for_others_goes_with_them(&quickstart);
     helm_test_proves_the_operator(cluster, clock);
     for line in [delete, claims] {
@@ -92,12 +93,18 @@ fn story(cluster: &Cluster, before: &BTreeSet<String>, clock: &Clock) {
     let _said = type_in("helm test umbriel --namespace umbriel-system");
     assert_eq!(quickstart.wait_for_mails(1)[0].to, "voicemail@contoso.example", "the test's own message");
     the_operator_uses_its_rights(cluster, "role --namespace phones", &audit.since(start));
+    let open = "networkPolicy.enabled=false";
+    let _said = type_in(&format!("{upgrade} --set operator.namespace=phones,{open}"));
+    let policies = ["wait", "--for=delete", "networkpolicies", "--all", "--timeout=60s"];
+    let _gone = quickstart.namespace().kubectl(&policies);
+    the_operator_uses_its_rights(cluster, "role --namespace phones", &audit.since(start));
 
     let start = audit.length();
     let fixture = root().join("tests/fixtures/podmonitors.yaml");
     let _defined = cluster.kubectl(&["apply", "--filename", fixture.to_str().expect("a path")]);
     let monitored = "podMonitor.enabled=true,podMonitor.labels.release=prometheus";
-    let _said = type_in(&format!("{upgrade} --set operator.namespace=,{monitored}"));
+    let kept_out = "networkPolicy.enabled=true,networkPolicy.metricsFrom={monitoring}";
+    let _said = type_in(&format!("{upgrade} --set operator.namespace=,{monitored},{kept_out}"));
     what_is_monitored_answers(cluster);
     scenarios_hold(cluster, clock);
     requests.extend(audit.since(start));
@@ -134,6 +141,30 @@ fn what_is_monitored_answers(cluster: &Cluster) {
         components.insert(component.clone());
     }
     assert_eq!(components.into_iter().collect::<Vec<_>>(), ["mailbox", "operator", "router"]);
+}
+
+/// Kubernetes' own roles for those who view, edit and administrate a namespace count for our kinds.
+fn people_may_do_with_our_kinds_what_they_may_with_others(namespace: &Namespace<'_>) {
+    for (role, may_write) in [("view", false), ("edit", true), ("admin", true)] {
+        let person = format!("who-may-{role}");
+        let binding = ["create", "rolebinding", role, "--clusterrole", role, "--user", &person];
+        let _bound = namespace.kubectl(&binding);
+        let may = |verb: &str, resource: &str, part: &str| {
+            let asked = ["auth", "can-i", verb, resource, "--subresource", part, "--as", &person];
+            namespace.command(&asked).output().expect("kubectl").status.success()
+        };
+        wait_until("the API server knows the binding", Duration::from_secs(20), || {
+            may("list", "pods", "").then_some(())
+        });
+        let of_ours = "umdialplans.umbriel.dev";
+        for (verb, expected) in
+            [("list", true), ("watch", true), ("create", may_write), ("delete", may_write)]
+        {
+            assert_eq!(may(verb, of_ours, ""), expected, "{role} may {verb} dial plans");
+        }
+        assert!(!may("patch", of_ours, "status"), "a status is the operator's, and not of who may {role}");
+        let _removed = namespace.kubectl(&["delete", "rolebinding", role]);
+    }
 }
 
 /// A gateway that names a dial plan is given a hunt group, and a mailbox server before which a load

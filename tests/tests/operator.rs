@@ -29,8 +29,8 @@ fn apply_office(namespace: &Namespace<'_>) {
 /// Waits until there is everything that a router and a mailbox server need.
 fn wait_until_made(namespace: &Namespace<'_>) {
     wait_until("the servers' objects are there", 30 * SECOND, || {
-        let made = owned(namespace, "deployment,statefulset,poddisruptionbudget");
-        (made.len() >= 4).then_some(())
+        let made = owned(namespace, "deployment,statefulset,poddisruptionbudget,networkpolicy");
+        (made.len() >= 6).then_some(())
     });
 }
 
@@ -59,11 +59,20 @@ fn files(namespace: &Namespace<'_>) -> Vec<(String, &'static str, String, Value)
     files
 }
 
-/// A person scales the routers to none, and writes nonsense into everything that servers read.
+/// How many rules for what comes in the servers' NetworkPolicies have.
+fn rules(namespace: &Namespace<'_>) -> Vec<usize> {
+    let policies = owned(namespace, "networkpolicy");
+    policies.iter().map(|policy| policy["spec"]["ingress"].as_array().unwrap().len()).collect()
+}
+
+/// A person scales the routers to none, lets everybody reach every port of them, and writes nonsense into
+/// everything that servers read.
 fn disturb(namespace: &Namespace<'_>) {
     let before = files(namespace);
     assert!(!before.is_empty());
     let _scaled = namespace.kubectl(&["scale", "deployment/router-router", "--replicas=0"]);
+    let patch = r#"--patch=[{"op": "add", "path": "/spec/ingress/-", "value": {}}]"#;
+    let _opened = namespace.kubectl(&["patch", "networkpolicy/router-router", "--type=json", patch]);
     for (object, part, name, _) in before {
         let patch = json!({ part: { name: NONSENSE } }).to_string();
         let _edited = namespace.kubectl(&["patch", &object, "--type=merge", "--patch", &patch]);
@@ -76,7 +85,7 @@ fn wait_until_repaired(namespace: &Namespace<'_>, limit: Duration) -> Duration {
     wait_until("what a person changed is put back", limit, || {
         let files = files(namespace);
         let is_whole = !files.is_empty() && files.iter().all(|(_, _, _, text)| text != NONSENSE);
-        (replicas(namespace) == 2 && is_whole).then_some(())
+        (replicas(namespace) == 2 && is_whole && rules(namespace) == [2, 2]).then_some(())
     });
     begun.elapsed()
 }
@@ -224,10 +233,14 @@ fn a_lease_is_judged_by_its_changes_and_not_by_the_clock_of_its_holder() {
 }
 
 #[test]
-fn the_chart_has_everything_compared_again_every_ten_minutes() {
+fn chart_and_program_have_everything_compared_again_every_ten_minutes() {
     let values = std::fs::read_to_string(umbriel_tests::cluster::root().join("charts/umbriel/values.yaml"));
     let values: Value = serde_yaml::from_str(&values.unwrap()).unwrap();
     assert_eq!(values["operator"]["resyncInterval"], "10m");
+    let help = std::process::Command::new(house::umbriel()).args(["operator", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let resync = help.split("--resync-interval").nth(1).unwrap().split("\n  -").next().unwrap();
+    assert!(resync.contains("[default: 10m]"), "{help}");
 }
 
 /// Times that an operator is killed.

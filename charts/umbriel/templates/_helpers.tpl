@@ -97,4 +97,8 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch]
+# Those that were made go when nobody wants any.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch, {{ .Values.networkPolicy.enabled | ternary "create, patch" "delete" }}]
 {{- end }}

@@ -41,7 +41,7 @@ use crate::names::Wanted;
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::resolver::Resolver;
-use crate::site::Image;
+use crate::site::{AdminPeers, Image};
 use crate::token_key::NoChance;
 use crate::world::{ObjectRef, World};
 use apply::{Desk, Outcome};
@@ -79,6 +79,8 @@ const LIST_LIMIT: Duration = Duration::from_secs(300);
 pub struct Settings {
     /// The image of the servers' pods.
     pub image: Image,
+    /// Who may ask servers how they are; with `None` servers get no NetworkPolicies.
+    pub admin_peers: Option<AdminPeers>,
     /// The one namespace that is served; `None` for the whole cluster.
     pub namespace: Option<String>,
     /// The namespace of the Lease.
@@ -215,7 +217,7 @@ impl<'a> Shell<'a> {
             mandate,
             client: api.for_writes(mandate)?,
             watches: JoinSet::new(),
-            picture: Picture::default(),
+            picture: Picture::with(settings.admin_peers.clone()),
             events: Events::new(&settings.identity, Instant::now()),
             changed: BTreeSet::new(),
             retries: Retries::default(),

@@ -18,7 +18,7 @@ use crate::names::Answers;
 use crate::plan::Plan;
 use crate::reconcile::Reconciler;
 use crate::rotation::remember;
-use crate::site::Image;
+use crate::site::{AdminPeers, Image};
 use crate::workloads::{TOKEN_SECRET, WorkloadKind};
 use crate::world::{Awaited, ObjectRef, World, WrittenKeys};
 
@@ -33,11 +33,18 @@ pub struct Picture {
     reconcilers: BTreeMap<String, Reconciler>,
     /// What is known of the names that gateways are known by.
     pub(super) names: Arc<Answers>,
+    /// Who may ask servers how they are; with `None` nobody is kept from anything.
+    admin_peers: Option<AdminPeers>,
     /// The keys of the redirect token of each namespace, as they were when they could be read.
     pub(super) token_keys: BTreeMap<String, WrittenKeys>,
 }
 
 impl Picture {
+    /// Nothing is known yet but who may ask servers how they are.
+    pub(super) fn with(admin_peers: Option<AdminPeers>) -> Picture {
+        Picture { admin_peers, ..Picture::default() }
+    }
+
     /// Takes up an object as the API server gives it; says whether it is news.
     pub fn told(&mut self, object: Json) -> bool {
         let kind = object["kind"].as_str().unwrap_or_default();
@@ -69,6 +76,9 @@ impl Picture {
         let mut world = populate::world(&self.objects, &self.pods, namespace, image, now);
         world.spare_key = Some(spare_key);
         world.names = Arc::clone(&self.names);
+        if let Some(cluster) = &mut world.cluster {
+            cluster.admin_peers.clone_from(&self.admin_peers);
+        }
         remember(&mut world, &mut self.token_keys, namespace);
         let observed = &mut world.observed;
         (observed.awaited, observed.cut_after) = self.last.remove(namespace).unwrap_or_default();

@@ -9,8 +9,8 @@ use crds::UMServiceSpec;
 use serde_json::json;
 
 use super::pod::{Extra, template};
-use super::{Owner, WORKERS, Workload, WorkloadKind, host_ports, mailbox_ports, services};
-use crate::site::{Image, Instance};
+use super::{Owner, WORKERS, Workload, WorkloadKind, host_ports, mailbox_ports, policies, services};
+use crate::site::{Cluster, Instance};
 
 /// Where recordings and mail are kept.
 const STATE_DIR: &str = "/var/lib/umbriel";
@@ -27,7 +27,7 @@ const GRACE_PERIOD_S: u32 = 120 * 60 + 60;
 /// The objects of one mailbox service.
 pub(super) fn workloads(
     owner: &Owner<'_>,
-    image: &Image,
+    cluster: &Cluster,
     spec: &UMServiceSpec,
     pods: &[Instance],
 ) -> Vec<Workload> {
@@ -58,7 +58,7 @@ pub(super) fn workloads(
         "podManagementPolicy": "Parallel",
         "serviceName": owner.name(),
         "selector": { "matchLabels": owner.selector() },
-        "template": template(owner, image, &extra),
+        "template": template(owner, &cluster.image, &extra),
         "volumeClaimTemplates": [{
             "metadata": { "name": "state" },
             "spec": {
@@ -70,7 +70,9 @@ pub(super) fn workloads(
     // A pod that is not wanted any more keeps its Service until its last call is over.
     let wanted = (0..spec.replicas).map(|number| format!("{}-{number}", owner.name()));
     let names: BTreeSet<String> = wanted.chain(pods.iter().map(|pod| pod.name.clone())).collect();
-    let mut workloads = vec![owner.disruption_budget(), services::of_names(owner, &ports)];
+    let mut workloads = vec![owner.disruption_budget()];
+    workloads.extend(policies::of_mailbox_servers(owner, cluster, spec, &ports));
+    workloads.push(services::of_names(owner, &ports));
     workloads.extend(services::of_pods(owner, spec.exposure, &ports, names.iter().map(String::as_str)));
     workloads.push(owner.workload(WorkloadKind::StatefulSet, &stateful_set));
     workloads

@@ -7,6 +7,7 @@ mod configuration;
 mod difference;
 mod mailbox;
 mod pod;
+mod policies;
 mod router;
 mod services;
 
@@ -26,7 +27,7 @@ use crate::world::{Key, ObjectRef};
 pub(crate) use configuration::{
     PHASE_ANNOTATION, SINCE_ANNOTATION, TOKEN_SECRET, index, part, part_name, token_secret,
 };
-pub(crate) use difference::holds;
+use difference::holds;
 pub(crate) use mailbox::STORE_DIR;
 
 /// The port of `/livez`, `/readyz`, `/metrics` and `/generation`.
@@ -63,6 +64,15 @@ pub struct Workload {
     pub manifest: Json,
 }
 
+impl Workload {
+    /// Whether `live` says all that it should. A rule of a NetworkPolicy that somebody added would let
+    /// in whom nobody else lets in.
+    pub(crate) fn stands_in(&self, live: &Json) -> bool {
+        let is_exact = self.object.kind == WorkloadKind::NetworkPolicy;
+        holds(live, &self.manifest) && (!is_exact || live["spec"] == self.manifest["spec"])
+    }
+}
+
 /// Which object that a server needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkloadRef {
@@ -77,6 +87,8 @@ pub struct WorkloadRef {
 pub enum WorkloadKind {
     /// How many pods may be taken away at once.
     PodDisruptionBudget,
+    /// Who may reach which port of pods, and what they may reach.
+    NetworkPolicy,
     /// Where routers are found, and the name of a mailbox server's pods.
     Service,
     /// Routers.
@@ -87,8 +99,9 @@ pub enum WorkloadKind {
 
 impl WorkloadKind {
     /// Every kind.
-    pub const ALL: [WorkloadKind; 4] = [
+    pub const ALL: [WorkloadKind; 5] = [
         WorkloadKind::PodDisruptionBudget,
+        WorkloadKind::NetworkPolicy,
         WorkloadKind::Service,
         WorkloadKind::Deployment,
         WorkloadKind::StatefulSet,
@@ -100,6 +113,7 @@ impl WorkloadKind {
             WorkloadKind::PodDisruptionBudget => {
                 ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
             }
+            WorkloadKind::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
             WorkloadKind::Service => ("", "v1", "Service", "services"),
             WorkloadKind::Deployment => ("apps", "v1", "Deployment", "deployments"),
             WorkloadKind::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),
@@ -160,15 +174,19 @@ pub(crate) struct Owner<'a> {
     pub(crate) uid: &'a str,
 }
 
-/// Services of `observed` that belong to servers of `wanted` and are not needed any more. Those of a
-/// server whose object cannot be used as it is written stay.
+/// Services and NetworkPolicies of `observed` that belong to servers of `wanted` and are not needed any
+/// more. Those of a server whose object cannot be used as it is written stay.
 pub(crate) fn stale(observed: &BTreeMap<WorkloadRef, Json>, wanted: &[Workload]) -> Vec<WorkloadRef> {
     let owner = |manifest: &Json| manifest["metadata"]["ownerReferences"][0]["uid"].clone();
     let owners: Vec<Json> = wanted.iter().map(|workload| owner(&workload.manifest)).collect();
-    let services = observed.iter().filter(|(object, live)| {
-        object.kind == WorkloadKind::Service && live["metadata"]["deletionTimestamp"].is_null()
+    let removable = observed.iter().filter(|(object, live)| {
+        let is_removable = match object.kind {
+            WorkloadKind::Service | WorkloadKind::NetworkPolicy => true,
+            WorkloadKind::PodDisruptionBudget | WorkloadKind::Deployment | WorkloadKind::StatefulSet => false,
+        };
+        is_removable && live["metadata"]["deletionTimestamp"].is_null()
     });
-    services
+    removable
         .filter(|(object, live)| {
             owners.contains(&owner(live)) && !wanted.iter().any(|workload| workload.object == **object)
         })
@@ -206,19 +224,14 @@ pub(crate) fn workloads(cluster: &Cluster, linked: &LinkedServers<'_>) -> Vec<Wo
     for (key, server) in &linked.routers {
         if let Some(uid) = uid(Role::Router, key) {
             let owner = Owner { role: Role::Router, key, uid };
-            workloads.extend(router::workloads(&owner, &cluster.image, server.spec));
+            workloads.extend(router::workloads(&owner, cluster, server.spec));
         }
     }
     for (key, server) in &linked.services {
         if let Some(uid) = uid(Role::Mailbox, key) {
             let owner = Owner { role: Role::Mailbox, key, uid };
             let object = ObjectRef::new(Kind::UMService, key);
-            workloads.extend(mailbox::workloads(
-                &owner,
-                &cluster.image,
-                server.spec,
-                cluster.instances(&object),
-            ));
+            workloads.extend(mailbox::workloads(&owner, cluster, server.spec, cluster.instances(&object)));
         }
     }
     workloads

@@ -6,8 +6,8 @@ use crds::{Exposure, UMCallRouterSpec};
 use serde_json::json;
 
 use super::pod::{Extra, template};
-use super::{Owner, Workload, WorkloadKind, host_ports, router_ports, services};
-use crate::site::Image;
+use super::{Owner, Workload, WorkloadKind, host_ports, policies, router_ports, services};
+use crate::site::Cluster;
 
 /// One may be taken away, and the other one answers.
 const REPLICAS: u32 = 2;
@@ -16,7 +16,7 @@ const REPLICAS: u32 = 2;
 const GRACE_PERIOD_S: u32 = 30;
 
 /// The objects of one router.
-pub(super) fn workloads(owner: &Owner<'_>, image: &Image, spec: &UMCallRouterSpec) -> Vec<Workload> {
+pub(super) fn workloads(owner: &Owner<'_>, cluster: &Cluster, spec: &UMCallRouterSpec) -> Vec<Workload> {
     let ports = router_ports(spec);
     let extra = Extra {
         certificate: spec.certificate_secret.as_deref(),
@@ -38,11 +38,11 @@ pub(super) fn workloads(owner: &Owner<'_>, image: &Image, spec: &UMCallRouterSpe
             "type": "RollingUpdate",
             "rollingUpdate": { "maxSurge": surge, "maxUnavailable": unavailable },
         },
-        "template": template(owner, image, &extra),
+        "template": template(owner, &cluster.image, &extra),
     });
-    vec![
-        owner.disruption_budget(),
-        services::of_routers(owner, spec.exposure, &ports),
-        owner.workload(WorkloadKind::Deployment, &deployment),
-    ]
+    let mut workloads = vec![owner.disruption_budget()];
+    workloads.extend(policies::of_routers(owner, cluster, &ports));
+    workloads.push(services::of_routers(owner, spec.exposure, &ports));
+    workloads.push(owner.workload(WorkloadKind::Deployment, &deployment));
+    workloads
 }
