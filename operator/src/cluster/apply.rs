@@ -89,6 +89,15 @@ pub(super) struct Outcome {
     pub(super) is_cut_short: bool,
 }
 
+/// What became of a write that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It is as it should be.
+    Written,
+    /// There is nothing to write to any more, or somebody else was first.
+    Left,
+}
+
 /// Where writes go.
 pub(super) struct Desk<'a> {
     pub(super) client: &'a Client,
@@ -125,13 +134,17 @@ impl Desk<'_> {
             outcome.has_tried = true;
             let sent = self.send(world, &write).await;
             self.health.count_write(sent.is_ok());
-            let Err(error) = sent else {
-                for event in events(world, &write) {
-                    if !(is_configuration && outcome.events.contains(&event)) {
-                        outcome.events.push(event);
+            let error = match sent {
+                Ok(Sent::Written) => {
+                    for event in events(world, &write) {
+                        if !(is_configuration && outcome.events.contains(&event)) {
+                            outcome.events.push(event);
+                        }
                     }
+                    continue;
                 }
-                continue;
+                Ok(Sent::Left) => continue,
+                Err(error) => error,
             };
             tracing::warn!(namespace, what, "cannot be written: {error}; it is tried again");
             let is_news = self.retries.failed(namespace, &what, text(&write), Instant::now());
@@ -150,7 +163,7 @@ impl Desk<'_> {
         }
     }
 
-    async fn send(&mut self, world: &World, write: &Write) -> Result<(), ApplyError> {
+    async fn send(&mut self, world: &World, write: &Write) -> Result<Sent, ApplyError> {
         let (client, objects) = (self.client, &mut *self.objects);
         match write {
             Write::TokenKeys(namespace, keys) => {
@@ -177,7 +190,7 @@ impl Desk<'_> {
             Write::Remove(object) => remove(client, objects, object).await,
             Write::Status(object, status) => write_status(client, objects, object, status).await,
             // An object that is gone took its status with it.
-            Write::Forget(_) => Ok(()),
+            Write::Forget(_) => Ok(Sent::Left),
             Write::Default(default) => make(client, objects, world, default).await,
         }
     }
@@ -262,7 +275,7 @@ async fn configure(
     world: &World,
     (role, key): (Role, &Key),
     text: &str,
-) -> Result<(), ApplyError> {
+) -> Result<Sent, ApplyError> {
     let object = ObjectRef::new(role.kind(), key);
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&object));
     let owner = Owner { role, key, uid: uid.map(String::as_str).unwrap_or_default() };
@@ -277,12 +290,12 @@ async fn apply(
     source: Source,
     key: &Key,
     manifest: &Json,
-) -> Result<(), ApplyError> {
+) -> Result<Sent, ApplyError> {
     let api = api(client, source, &key.namespace);
     let object = api.patch(&key.name, &ours(), &Patch::Apply(manifest)).await?;
     tracing::info!(kind = manifest["kind"].as_str(), object = %key, "applied");
     watch::kept(&object).and_then(|object| objects.put(source, object));
-    Ok(())
+    Ok(Sent::Written)
 }
 
 /// Makes an object for another one, unless there is one of its name.
@@ -291,10 +304,10 @@ async fn make(
     objects: &mut Objects,
     world: &World,
     default: &DefaultObject,
-) -> Result<(), ApplyError> {
+) -> Result<Sent, ApplyError> {
     let object = default.object();
     let uid = world.cluster.as_ref().and_then(|cluster| cluster.uids.get(&default.made_for()));
-    let (Some(uid), Some(kind)) = (uid, Kind::of(&object.kind)) else { return Ok(()) };
+    let (Some(uid), Some(kind)) = (uid, Kind::of(&object.kind)) else { return Ok(Sent::Left) };
     let source = Source::Kind(kind);
     let manifest =
         serde_json::from_value(default.manifest(uid)).map_err(|error| ApplyError::Text(error.to_string()))?;
@@ -303,15 +316,15 @@ async fn make(
         Ok(answer) => {
             tracing::info!(%object, made_for = %default.made_for(), "made");
             watch::kept(&answer).and_then(|answer| objects.put(source, answer));
-            Ok(())
+            Ok(Sent::Written)
         }
-        // Its watch says in a moment whose it is.
-        Err(kube::Error::Api(answer)) if answer.code == CONFLICT => Ok(()),
+        // A person was faster. What they wrote takes its place; its watch says in a moment what that is.
+        Err(kube::Error::Api(answer)) if answer.code == CONFLICT => Ok(Sent::Left),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn remove(client: &Client, objects: &mut Objects, object: &WorkloadRef) -> Result<(), ApplyError> {
+async fn remove(client: &Client, objects: &mut Objects, object: &WorkloadRef) -> Result<Sent, ApplyError> {
     let (source, key) = (Source::Workloads(object.kind), &object.key);
     match api(client, source, &key.namespace).delete(&key.name, &DeleteParams::default()).await {
         Ok(_) => tracing::info!(kind = object.kind.api().2, object = %key, "removed"),
@@ -320,7 +333,7 @@ async fn remove(client: &Client, objects: &mut Objects, object: &WorkloadRef) ->
         Err(error) => return Err(error.into()),
     }
     objects.drop(source, key);
-    Ok(())
+    Ok(Sent::Written)
 }
 
 async fn write_status(
@@ -328,8 +341,8 @@ async fn write_status(
     objects: &mut Objects,
     object: &ObjectRef,
     status: &ObjectStatus,
-) -> Result<(), ApplyError> {
-    let Some(kind) = Kind::of(&object.kind) else { return Ok(()) };
+) -> Result<Sent, ApplyError> {
+    let Some(kind) = Kind::of(&object.kind) else { return Ok(Sent::Left) };
     let source = Source::Kind(kind);
     let manifest = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -341,10 +354,10 @@ async fn write_status(
     match api.patch_status(&object.key.name, &ours(), &Patch::Apply(&manifest)).await {
         Ok(answer) => {
             watch::kept(&answer).and_then(|answer| objects.put(source, answer));
-            Ok(())
+            Ok(Sent::Written)
         }
         // Gone in the meantime; its watch says so in a moment.
-        Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => Ok(()),
+        Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => Ok(Sent::Left),
         Err(error) => Err(error.into()),
     }
 }
@@ -357,4 +370,80 @@ fn api(client: &Client, source: Source, namespace: &str) -> Api<DynamicObject> {
 fn ours() -> PatchParams {
     let params = PatchParams::apply(FIELD_MANAGER).force();
     PatchParams { field_validation: Some(ValidationDirective::Strict), ..params }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+    use crate::defaults::DefaultSpec;
+
+    /// An API server that gives every request this answer.
+    fn answering(status: u16, answer: Json) -> Client {
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let body = Body::from(answer.to_string().into_bytes());
+            async move { Ok::<_, std::io::Error>(Response::builder().status(status).body(body).unwrap()) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Carries out the write of a mailbox policy that is made for a dial plan.
+    fn make_a_default(status: u16, answer: &Json) -> (Outcome, Retries) {
+        let spec = serde_json::from_value(json!({ "umDialPlan": "contoso" })).unwrap();
+        let default = DefaultObject {
+            key: Key::new("a", "contoso-default"),
+            owner: "contoso".into(),
+            spec: DefaultSpec::Policy(spec),
+        };
+        let mut world = World::empty(IpAddr::V4(Ipv4Addr::UNSPECIFIED), jiff::Timestamp::UNIX_EPOCH);
+        let uids = BTreeMap::from([(default.made_for(), "1".to_owned())]);
+        world.cluster = Some(Cluster { uids, ..Cluster::default() });
+        let (mut outcome, mut retries) = (Outcome::default(), Retries::default());
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        executor.block_on(async {
+            let (client, mut objects, health) =
+                (answering(status, answer.clone()), Objects::default(), Health::default());
+            let mut desk =
+                Desk { client: &client, objects: &mut objects, retries: &mut retries, health: &health };
+            desk.carry_out("a", &world, vec![Write::Default(Box::new(default))], &mut outcome).await;
+        });
+        (outcome, retries)
+    }
+
+    #[test]
+    fn what_a_person_made_under_the_name_of_a_default_meanwhile_is_theirs() {
+        let answer = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409,
+            "message": "ummailboxpolicies.umbriel.dev \"contoso-default\" already exists",
+        });
+        let (outcome, retries) = make_a_default(409, &answer);
+        assert_eq!(outcome.events, [], "nobody is told that the operator made it");
+        assert!(outcome.failed.is_empty() && retries.deadline().is_none(), "it is not tried again");
+        assert!(!outcome.is_cut_short, "what comes after it is written");
+    }
+
+    #[test]
+    fn a_default_that_is_made_is_told_and_one_that_is_refused_is_tried_again() {
+        let made = json!({
+            "apiVersion": "umbriel.dev/v1alpha1", "kind": "UMMailboxPolicy", "spec": { "umDialPlan": "contoso" },
+            "metadata": { "namespace": "a", "name": "contoso-default", "uid": "2", "resourceVersion": "1" },
+        });
+        let (outcome, _) = make_a_default(201, &made);
+        assert_eq!(
+            outcome.events.iter().map(|event| event.reason.as_str()).collect::<Vec<_>>(),
+            ["DefaultMade"]
+        );
+        let answer = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403,
+            "message": "no",
+        });
+        let (outcome, retries) = make_a_default(403, &answer);
+        assert_eq!(outcome.failed.len(), 1);
+        assert!(retries.deadline().is_some());
+    }
 }
