@@ -129,7 +129,7 @@ fn outcome<'a>(decision: &Decision<'a>) -> Outcome<'a> {
     match decision {
         Decision::Accept(route) => Outcome::Accepted {
             status: 302,
-            mailbox: route.purpose.mailbox().map(|mailbox| mailbox.name.as_str()),
+            mailbox: route.purpose.mailbox().map(|mailbox| mailbox.name),
             extension: route.purpose.number(),
             rule: match route.purpose {
                 Purpose::CallAnswering { rule: Rule::DivertingUser, .. } => "divertingUser",

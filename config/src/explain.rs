@@ -10,8 +10,7 @@ use serde::Serialize;
 use crate::refusal::{digits, shown};
 use crate::route::{Observer, Passed, decide};
 use crate::{
-    Call, Code, Decision, DialPlan, Mailbox, OfferedAudio, Party, Reason, Refusal, Rule, Table, UriType,
-    database_of,
+    Call, Code, Decision, DialPlan, MailboxRef, OfferedAudio, Party, Reason, Refusal, Rule, Table, UriType,
 };
 
 /// One step of a decision. Numbers of the call stand in it as they are.
@@ -101,7 +100,7 @@ impl Observer for Writer<'_, '_> {
             Passed::UserFound(rule, _, mailbox) => (question_of(rule), format!("mailbox {}", mailbox.name)),
             Passed::DivertingUserUnknown(_) => (DIVERTING_USER, "nobody of this dial plan has it".to_owned()),
             Passed::ServersChosen { mailbox, server, sibling } => {
-                let first = match mailbox.map(|mailbox| self.table.host_of(mailbox)) {
+                let first = match mailbox.map(|mailbox| self.table.host_of(mailbox.database)) {
                     Some(Some(host)) if host.name == server.name => "its host",
                     Some(Some(_)) => "its host cannot take it",
                     Some(None) => "it has no host",
@@ -183,9 +182,9 @@ fn question_of(rule: Rule) -> &'static str {
 }
 
 /// The database is what servers host.
-fn in_database(mailbox: Option<&Mailbox>) -> String {
+fn in_database(mailbox: Option<MailboxRef<'_>>) -> String {
     match mailbox {
-        Some(mailbox) => format!("mailbox {} of database {}", mailbox.name, database_of(&mailbox.name)),
+        Some(mailbox) => format!("mailbox {} of database {}", mailbox.name, mailbox.database),
         None => "any mailbox".to_owned(),
     }
 }

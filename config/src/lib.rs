@@ -22,6 +22,7 @@ mod server;
 mod store;
 mod table;
 pub mod token;
+mod users;
 
 pub use code::{Area, Code, RETRY_AFTER_S};
 pub use database::{DATABASES, SLICES_OF_A_DATABASE, database_of, slice_of};
@@ -44,3 +45,4 @@ pub use server::{
 };
 pub use store::{S3, S3Keys, Store};
 pub use table::Table;
+pub use users::MailboxRef;

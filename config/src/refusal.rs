@@ -8,8 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::{
-    Code, DialPlan, Gateway, HuntGroup, Mailbox, Number, Party, Rule, ServerStatus, StartupMode, Transport,
-    UriType, VoIPSecurity,
+    Code, DialPlan, Gateway, HuntGroup, MailboxRef, Number, Party, Rule, ServerStatus, StartupMode,
+    Transport, UriType, VoIPSecurity,
 };
 
 /// Texts of peers are shown up to this length, characters.
@@ -114,12 +114,12 @@ pub enum Reason<'a> {
     /// No mailbox server is in service.
     NoMailboxServer {
         /// The mailbox that the call is for, if it is for one.
-        mailbox: Option<&'a Mailbox>,
+        mailbox: Option<MailboxRef<'a>>,
     },
     /// The dial plan asks for TLS, and no mailbox server in service listens for it.
     NoProtectedServer {
         /// The mailbox that the call is for, if it is for one.
-        mailbox: Option<&'a Mailbox>,
+        mailbox: Option<MailboxRef<'a>>,
         /// The dial plan.
         dial_plan: &'a DialPlan,
     },

@@ -8,10 +8,10 @@
 
 use std::net::IpAddr;
 
-use crate::table::Table;
+use crate::table::{Plan, Table};
 use crate::{
-    DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox, MailboxServer, Party, Reason, Refusal,
-    ServerStatus, StartupMode, VoIPSecurity,
+    DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, MailboxRef, MailboxServer, Party, Reason,
+    Refusal, ServerStatus, StartupMode, VoIPSecurity,
 };
 
 /// What a request came by (RFC 3261 section 18).
@@ -85,7 +85,7 @@ pub enum Purpose<'a> {
     /// A mailbox answers for its user.
     CallAnswering {
         /// The mailbox.
-        mailbox: &'a Mailbox,
+        mailbox: MailboxRef<'a>,
         /// What of the call named it, in normal form.
         extension: &'a str,
         /// Which number of the call that was.
@@ -100,9 +100,9 @@ pub enum Purpose<'a> {
 
 impl<'a> Purpose<'a> {
     /// The mailbox that answers.
-    pub fn mailbox(&self) -> Option<&'a Mailbox> {
+    pub fn mailbox(&self) -> Option<MailboxRef<'a>> {
         match self {
-            Purpose::CallAnswering { mailbox, .. } => Some(mailbox),
+            Purpose::CallAnswering { mailbox, .. } => Some(*mailbox),
             Purpose::SubscriberAccess { .. } => None,
         }
     }
@@ -146,12 +146,12 @@ pub(crate) enum Passed<'a> {
     SignallingSuffices(&'a DialPlan),
     AudioSuffices(&'a DialPlan),
     NotDiverted,
-    UserFound(Rule, Party<'a>, &'a Mailbox),
+    UserFound(Rule, Party<'a>, MailboxRef<'a>),
     DivertingUserUnknown(Party<'a>),
     AccessNumber(&'a str),
     NotAnAccessNumber,
     ServersChosen {
-        mailbox: Option<&'a Mailbox>,
+        mailbox: Option<MailboxRef<'a>>,
         server: &'a MailboxServer,
         sibling: Option<&'a MailboxServer>,
     },
@@ -225,14 +225,11 @@ pub(crate) fn decide<'a>(
     let gateway = admit_observed(table, (call.peer, call.names), call.transport, observer)?;
     let called = call.called;
 
-    let hunt_group =
+    let (hunt_group, plan) =
         table.hunt_group(gateway, called).ok_or(Refusal::because(Reason::NoHuntGroup { gateway, called }))?;
     observer.saw(Passed::HuntGroupFound(hunt_group));
 
-    // A table keeps no hunt group whose dial plan it does not have.
-    let dial_plan = table
-        .dial_plan(&hunt_group.dial_plan)
-        .ok_or(Refusal::because(Reason::NoHuntGroup { gateway, called }))?;
+    let dial_plan = &plan.dial_plan;
     observer.saw(Passed::DialPlanFound(hunt_group, dial_plan));
 
     check_signalling(dial_plan, call.transport)?;
@@ -241,7 +238,7 @@ pub(crate) fn decide<'a>(
     check_audio(dial_plan, call.audio)?;
     observer.saw(Passed::AudioSuffices(dial_plan));
 
-    let purpose = find_purpose(table, call, hunt_group, dial_plan, observer)?;
+    let purpose = find_purpose(table, call, hunt_group, plan, observer)?;
 
     let (mailbox, security) = (purpose.mailbox(), dial_plan.voip_security);
     let [server, sibling] =
@@ -319,14 +316,15 @@ fn find_purpose<'a>(
     table: &'a Table,
     call: &Call<'a>,
     hunt_group: &'a HuntGroup,
-    dial_plan: &'a DialPlan,
+    plan: &'a Plan,
     observer: &mut impl Observer,
 ) -> Result<Purpose<'a>, Refusal<'a>> {
-    let user = |party| table.user(dial_plan, party);
+    let dial_plan = &plan.dial_plan;
+    let user = |party| table.user(plan, party);
     match call.diverting.map(|party| (party, user(party))) {
         None => {
             observer.saw(Passed::NotDiverted);
-            if let Some(number) = table.access_number(dial_plan, call.called) {
+            if let Some(number) = plan.access_number(call.called) {
                 observer.saw(Passed::AccessNumber(number));
                 return Ok(Purpose::SubscriberAccess { number });
             }

@@ -10,11 +10,14 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::party::SipAddress;
 use crate::peers::Peers;
+use crate::users::Users;
 use crate::{
-    DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxServer, Number, Party, ServerIdentity,
-    ServerStatus, StartupMode, database_of,
+    DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxRef, MailboxServer, Number, Party,
+    ServerIdentity, ServerStatus, StartupMode,
 };
 
 /// What calls are decided on, ready to be asked. It never changes; a new document makes a new one.
@@ -22,14 +25,12 @@ use crate::{
 pub struct Table {
     pub(crate) server: OwnServer,
     pub(crate) peers: Peers,
-    hunt_groups: HashMap<String, GatewayHuntGroups>,
-    dial_plans: HashMap<String, DialPlan>,
-    /// By dial plan, in normal form.
-    access_numbers: HashMap<String, HashSet<String>>,
-    /// By dial plan and normal form.
-    users: HashMap<String, HashMap<String, Arc<Mailbox>>>,
-    mailboxes: HashMap<String, Arc<Mailbox>>,
-    servers: HashMap<String, Server>,
+    /// By gateway.
+    hunt_groups: Map<String, GatewayHuntGroups>,
+    dial_plans: Map<String, Arc<Plan>>,
+    users: Users,
+    mailboxes: Map<String, Mailbox>,
+    servers: Map<String, Server>,
     /// By database; `None` where the directory names a server that it does not have, or none.
     hosts: Vec<Option<Arc<MailboxServer>>>,
     in_service: Vec<Server>,
@@ -43,10 +44,30 @@ pub(crate) struct OwnServer {
     pub(crate) startup_mode: StartupMode,
 }
 
+/// Keys come from the configuration and from nobody who calls, so that a quick hash is good enough.
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// A dial plan.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) dial_plan: DialPlan,
+    /// By which its users are found.
+    number: u16,
+    /// In normal form.
+    access_numbers: HashSet<String, RandomState>,
+}
+
 #[derive(Debug, Default)]
 struct GatewayHuntGroups {
-    by_pilot: HashMap<String, HuntGroup>,
-    without_pilot: Option<HuntGroup>,
+    by_pilot: Map<String, Group>,
+    without_pilot: Option<Group>,
+}
+
+/// A hunt group and its dial plan.
+#[derive(Debug)]
+struct Group {
+    hunt_group: HuntGroup,
+    plan: Arc<Plan>,
 }
 
 /// A mailbox server and the hash of its name, which is half of its rendezvous weight.
@@ -59,9 +80,8 @@ struct Server {
 impl Table {
     /// Compiles `directory` for the server that will decide by it.
     pub fn compile(directory: &Directory, server: &ServerIdentity) -> Table {
-        let dial_plans = first_of_each(&directory.dial_plans, |plan| plan.name.clone());
-        let mailboxes: Vec<_> = directory.mailboxes.iter().cloned().map(Arc::new).collect();
-        let servers: HashMap<String, Server> =
+        let dial_plans = compile_dial_plans(&directory.dial_plans);
+        let servers: Map<String, Server> =
             first_of_each(&directory.mailbox_servers, |server| server.name.clone())
                 .into_iter()
                 .map(|(name, server)| {
@@ -77,9 +97,8 @@ impl Table {
             },
             peers: Peers::compile(directory),
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),
-            access_numbers: compile_access_numbers(&dial_plans),
-            users: compile_users(&mailboxes, &dial_plans),
-            mailboxes: first_of_each(&mailboxes, |mailbox| mailbox.name.clone()),
+            users: compile_users(&directory.mailboxes, &dial_plans),
+            mailboxes: first_of_each(&directory.mailboxes, |mailbox| mailbox.name.clone()),
             in_service: servers.values().filter(|server| server.server.in_service).cloned().collect(),
             hosts: directory
                 .hosts
@@ -116,12 +135,12 @@ impl Table {
 
     /// The dial plan of this name.
     pub fn dial_plan(&self, name: &str) -> Option<&DialPlan> {
-        self.dial_plans.get(name)
+        self.dial_plans.get(name).map(|plan| &plan.dial_plan)
     }
 
     /// The mailbox of this name.
     pub fn mailbox(&self, name: &str) -> Option<&Mailbox> {
-        self.mailboxes.get(name).map(Arc::as_ref)
+        self.mailboxes.get(name)
     }
 
     /// The mailbox server of this name.
@@ -129,36 +148,32 @@ impl Table {
         self.servers.get(name).map(|server| server.server.as_ref())
     }
 
-    /// The mailbox server that hosts the database of this mailbox.
-    pub fn host_of(&self, mailbox: &Mailbox) -> Option<&MailboxServer> {
-        self.hosts.get(database_of(&mailbox.name))?.as_deref()
+    /// The mailbox server that hosts this database.
+    pub(crate) fn host_of(&self, database: usize) -> Option<&MailboxServer> {
+        self.hosts.get(database)?.as_deref()
     }
 
-    /// The hunt group of a gateway whose pilot is `called`, else the gateway's default one.
-    pub(crate) fn hunt_group(&self, gateway: &Gateway, called: Party<'_>) -> Option<&HuntGroup> {
+    /// The hunt group of a gateway whose pilot is `called`, else the gateway's default one; and its dial plan.
+    pub(crate) fn hunt_group(&self, gateway: &Gateway, called: Party<'_>) -> Option<(&HuntGroup, &Plan)> {
         let groups = self.hunt_groups.get(&gateway.name)?;
-        let by_pilot = by_name(called, |normal| groups.by_pilot.get(normal));
-        by_pilot.or(groups.without_pilot.as_ref())
-    }
-
-    /// The access number of the dial plan that is `called`, in normal form.
-    pub(crate) fn access_number(&self, plan: &DialPlan, called: Party<'_>) -> Option<&str> {
-        let numbers = self.access_numbers.get(&plan.name)?;
-        by_name(called, |normal| numbers.get(normal)).map(String::as_str)
+        // Most gateways have no pilots.
+        let has_pilots = !groups.by_pilot.is_empty();
+        let by_pilot = if has_pilots { by_name(called, |normal| groups.by_pilot.get(normal)) } else { None };
+        let group = by_pilot.or(groups.without_pilot.as_ref())?;
+        Some((&group.hunt_group, &group.plan))
     }
 
     /// The mailbox of whom `party` names in the dial plan of this name.
     pub fn mailbox_of(&self, dial_plan: &str, party: Party<'_>) -> Option<&Mailbox> {
-        self.user(self.dial_plan(dial_plan)?, party).map(|(mailbox, _)| mailbox)
+        let (mailbox, _) = self.user(self.dial_plans.get(dial_plan)?, party)?;
+        self.mailbox(mailbox.name)
     }
 
     /// The mailbox that `party` names in the dial plan, and the normal form by which it is found.
-    pub(crate) fn user(&self, plan: &DialPlan, party: Party<'_>) -> Option<(&Mailbox, &str)> {
-        let users = self.users.get(&plan.name)?;
-        let naming = plan.naming();
-        let address = naming.address(party).and_then(|address| users.get_key_value(address.as_str()));
-        let found = address.or_else(|| users.get_key_value(naming.number(party)?.as_str()));
-        found.map(|(normal, mailbox)| (mailbox.as_ref(), normal.as_str()))
+    pub(crate) fn user(&self, plan: &Plan, party: Party<'_>) -> Option<(MailboxRef<'_>, &str)> {
+        let naming = plan.dial_plan.naming();
+        let address = naming.address(party).and_then(|address| self.users.get(plan.number, address.as_str()));
+        address.or_else(|| self.users.get(plan.number, naming.number(party)?.as_str()))
     }
 
     /// Whether any mailbox server is in service.
@@ -173,17 +188,17 @@ impl Table {
     /// Call-ID, so that a retransmission gets the same answer from any router (decision 11).
     pub(crate) fn servers(
         &self,
-        mailbox: Option<&Mailbox>,
+        mailbox: Option<MailboxRef<'_>>,
         call_id: &str,
         can_take: impl Fn(&MailboxServer) -> bool,
     ) -> [Option<&MailboxServer>; 2] {
         let host = mailbox
-            .and_then(|mailbox| self.host_of(mailbox))
+            .and_then(|mailbox| self.host_of(mailbox.database))
             .filter(|server| server.in_service && can_take(server));
         let call_hash = stable_hash(call_id);
         let mut best: [Option<(u64, &MailboxServer)>; 2] = [None; 2];
         for candidate in self.in_service.iter().filter(|candidate| can_take(&candidate.server)) {
-            if host.is_some_and(|host| host.name == candidate.server.name) {
+            if host.is_some_and(|host| std::ptr::eq(host, candidate.server.as_ref())) {
                 continue;
             }
             let rank = (mix(candidate.name_hash ^ call_hash), candidate.server.as_ref());
@@ -195,6 +210,16 @@ impl Table {
         }
         let [first, second] = best.map(|ranked| ranked.map(|(_, server)| server));
         if host.is_some() { [host, first] } else { [first, second] }
+    }
+}
+
+impl Plan {
+    /// The access number that is `called`, in normal form.
+    pub(crate) fn access_number(&self, called: Party<'_>) -> Option<&str> {
+        if self.access_numbers.is_empty() {
+            return None;
+        }
+        by_name(called, |normal| self.access_numbers.get(normal)).map(String::as_str)
     }
 }
 
@@ -216,8 +241,8 @@ fn outranks(one: (u64, &MailboxServer), other: (u64, &MailboxServer)) -> bool {
     (one.0, &one.1.name) > (other.0, &other.1.name)
 }
 
-fn first_of_each<K: Eq + std::hash::Hash, V: Clone>(items: &[V], key: impl Fn(&V) -> K) -> HashMap<K, V> {
-    let mut map = HashMap::with_capacity(items.len());
+fn first_of_each<K: Eq + std::hash::Hash, V: Clone>(items: &[V], key: impl Fn(&V) -> K) -> Map<K, V> {
+    let mut map = Map::with_capacity_and_hasher(items.len(), RandomState::default());
     for item in items {
         if let Entry::Vacant(vacant) = map.entry(key(item)) {
             vacant.insert(item.clone());
@@ -226,20 +251,34 @@ fn first_of_each<K: Eq + std::hash::Hash, V: Clone>(items: &[V], key: impl Fn(&V
     map
 }
 
+/// More dial plans than can be counted are not found.
+fn compile_dial_plans(plans: &[DialPlan]) -> Map<String, Arc<Plan>> {
+    let normal = |number: &String| Party::from(number.as_str()).normal().into_owned();
+    let mut compiled = Map::default();
+    for (number, plan) in (0..u16::MAX).zip(plans) {
+        let access_numbers = plan.access_numbers.iter().map(normal).collect();
+        let entry = compiled.entry(plan.name.clone());
+        entry.or_insert_with(|| Arc::new(Plan { dial_plan: plan.clone(), number, access_numbers }));
+    }
+    compiled
+}
+
 fn compile_hunt_groups(
     groups: &[HuntGroup],
-    plans: &HashMap<String, DialPlan>,
-) -> HashMap<String, GatewayHuntGroups> {
-    let mut compiled: HashMap<String, GatewayHuntGroups> = HashMap::new();
-    for group in groups.iter().filter(|group| plans.contains_key(&group.dial_plan)) {
-        let of_gateway = compiled.entry(group.gateway.clone()).or_default();
-        match &group.pilot {
+    plans: &Map<String, Arc<Plan>>,
+) -> Map<String, GatewayHuntGroups> {
+    let mut compiled: Map<String, GatewayHuntGroups> = Map::default();
+    for hunt_group in groups {
+        let Some(plan) = plans.get(&hunt_group.dial_plan) else { continue };
+        let group = || Group { hunt_group: hunt_group.clone(), plan: Arc::clone(plan) };
+        let of_gateway = compiled.entry(hunt_group.gateway.clone()).or_default();
+        match &hunt_group.pilot {
             Some(pilot) => {
                 let key = Party::from(pilot.as_str()).normal().into_owned();
-                of_gateway.by_pilot.entry(key).or_insert_with(|| group.clone());
+                of_gateway.by_pilot.entry(key).or_insert_with(group);
             }
             None => {
-                of_gateway.without_pilot.get_or_insert_with(|| group.clone());
+                of_gateway.without_pilot.get_or_insert_with(group);
             }
         }
     }
@@ -255,26 +294,18 @@ fn by_name<T>(party: Party<'_>, find: impl Fn(&str) -> Option<T>) -> Option<T> {
     }
 }
 
-fn compile_access_numbers(plans: &HashMap<String, DialPlan>) -> HashMap<String, HashSet<String>> {
-    let plans = plans.values().filter(|plan| !plan.access_numbers.is_empty());
-    let normal = |number: &String| Party::from(number.as_str()).normal().into_owned();
-    plans.map(|plan| (plan.name.clone(), plan.access_numbers.iter().map(normal).collect())).collect()
-}
-
-fn compile_users(
-    mailboxes: &[Arc<Mailbox>],
-    plans: &HashMap<String, DialPlan>,
-) -> HashMap<String, HashMap<String, Arc<Mailbox>>> {
-    let mut compiled: HashMap<String, HashMap<String, Arc<Mailbox>>> = HashMap::new();
+fn compile_users(mailboxes: &[Mailbox], plans: &Map<String, Arc<Plan>>) -> Users {
+    let mut users = Users::with_capacity(mailboxes.len());
     for mailbox in mailboxes {
         let extensions = mailbox.extensions.iter().map(|extension| (&mailbox.dial_plan, extension));
         let addresses = mailbox.addresses.iter().map(|address| (&address.dial_plan, &address.address));
         for (plan, text) in extensions.chain(addresses) {
             let Some(plan) = plans.get(plan) else { continue };
-            let Some(key) = plan.naming().normal(text.as_str().into()) else { continue };
-            let of_plan = compiled.entry(plan.name.clone()).or_default();
-            of_plan.entry(key).or_insert_with(|| Arc::clone(mailbox));
+            if let Some(normal) = plan.dial_plan.naming().normal(text.as_str().into()) {
+                users.add(plan.number, &normal, &mailbox.name);
+            }
         }
     }
-    compiled
+    users.shrink();
+    users
 }

@@ -97,11 +97,9 @@ impl<'a> Claims<'a> {
     /// What was decided about a call; `diverted` is why it was, if a diverting user was named.
     pub fn of(route: &Route<'a>, diverted: Option<DivertReason>) -> Self {
         let (kind, mailbox, diverted) = match route.purpose {
-            Purpose::CallAnswering { mailbox, rule, .. } => (
-                CallKind::CallAnswering,
-                mailbox.name.as_str(),
-                diverted.filter(|_| rule == Rule::DivertingUser),
-            ),
+            Purpose::CallAnswering { mailbox, rule, .. } => {
+                (CallKind::CallAnswering, mailbox.name, diverted.filter(|_| rule == Rule::DivertingUser))
+            }
             Purpose::SubscriberAccess { .. } => (CallKind::SubscriberAccess, "", None),
         };
         Claims {

@@ -246,7 +246,7 @@ fn by_table(
     };
     let purpose = match route.purpose {
         config::Purpose::CallAnswering { mailbox, extension, rule } => Purpose::CallAnswering {
-            mailbox: mailbox.name.clone(),
+            mailbox: mailbox.name.to_owned(),
             extension: extension.to_owned(),
             diverted: diverter
                 .as_ref()

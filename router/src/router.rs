@@ -239,7 +239,7 @@ impl Router {
 
     /// What keeps an INVITE or OPTIONS from being looked at further.
     fn check_reach(&self, request: &Message<'_>) -> Result<(), Refused> {
-        if request.unsupported(SUPPORTED).next().is_some() {
+        if request.has(Name::Require) && request.unsupported(SUPPORTED).next().is_some() {
             let unsupported: Vec<_> = request.unsupported(SUPPORTED).collect();
             return Err(Refused::unsupported(unsupported.join(", ")));
         }
@@ -291,7 +291,7 @@ impl Router {
                 event = "redirected",
                 call_id = call.call_id,
                 gateway = %route.gateway.name,
-                mailbox = route.purpose.mailbox().map(|mailbox| display(&mailbox.name)),
+                mailbox = route.purpose.mailbox().map(|mailbox| display(mailbox.name)),
                 server = %route.server.name,
                 diverted = claims.diverted.map(debug),
                 from = %Number(&party(&sip::caller(request)).normal()),

@@ -3,6 +3,7 @@
 //! Decides what RFC 3261 sections 8.1.1 and 8.2 ask of every request and 8.1.3 of every response.
 //! Refuses to know which methods, extensions and users the server serves.
 
+use memchr::memchr;
 use thiserror::Error;
 
 use crate::header::{Flaw, HeaderError};
@@ -131,7 +132,9 @@ impl<'a> Message<'a> {
     /// What requests and responses have in common; gives the method in CSeq.
     fn check_common(&self) -> Result<&'a str, HeaderError> {
         self.top_via()?;
-        if self.is_repeated(Name::Via) || self.header(Name::Via).is_some_and(|value| value.contains(',')) {
+        if self.is_repeated(Name::Via)
+            || self.header(Name::Via).is_some_and(|value| memchr(b',', value.as_bytes()).is_some())
+        {
             let mut others = self.values(Name::Via).skip(1);
             others
                 .try_for_each(|value| Via::parse(value).map(|_| ()))

@@ -4,7 +4,9 @@
 //! this is in doubt is given up: after a wrong Content-Length every later byte would be misread.
 //! Refuses to know sockets; how many bytes come at once changes nothing.
 
-use memchr::memmem::find;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use thiserror::Error;
 
 use crate::scan::{MAX_MESSAGE_BYTES, ScanError, stated_bytes};
@@ -15,6 +17,9 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The most bytes that wait in a [`Framer`]: the longest message and one more of 64 KiB behind it.
 const MAX_WAITING_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+
+/// Finds the end of a header section. To make it takes longer than to find.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// A keep-alive.
 const PING: &[u8] = b"\r\n\r\n";
@@ -219,7 +224,7 @@ impl Front {
 
     /// The length of the header section with its empty line, once that is there.
     fn head_bytes(&mut self, bytes: &[u8]) -> Option<usize> {
-        let end = find(&bytes[self.searched..], b"\r\n\r\n");
+        let end = HEAD_END.find(&bytes[self.searched..]);
         if end.is_none() {
             self.searched = bytes.len().saturating_sub(3);
         }

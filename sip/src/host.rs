@@ -63,8 +63,11 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, UriError> {
     decimal(text).and_then(|port| u16::try_from(port).ok()).ok_or(UriError::Port)
 }
 
-fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
-    if let Some(address) = parse_v4(text) {
+pub(crate) fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
+    // A name ends in a letter (RFC 3261 section 25.1, toplabel), but not all do.
+    if text.ends_with(|last: char| last.is_ascii_digit())
+        && let Some(address) = parse_v4(text)
+    {
         return Ok(Host::V4(address));
     }
     if text.is_empty() || !are_all(text, kind::HOST_NAME) {
@@ -77,26 +80,30 @@ fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
 /// which some read as octal. Every message has half a dozen of them, and a reader of every form of address
 /// takes its time.
 fn parse_v4(text: &str) -> Option<Ipv4Addr> {
-    let (mut address, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0_u32, 0_u32);
-    for byte in text.bytes() {
+    let (mut address, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    let fits = |octet, digits| (1..=3).contains(&digits) && octet <= 255 && digits == decimal_digits(octet);
+    // The longest has 15 characters.
+    for byte in text.bytes().take(16) {
         let digit = u32::from(byte.wrapping_sub(b'0'));
         if digit <= 9 {
-            if digits > 0 && octet == 0 {
-                return None;
-            }
-            octet = octet * 10 + digit;
-            digits += 1;
-        } else if byte == b'.' && digits > 0 && dots < 3 {
+            (octet, digits) = (octet.wrapping_mul(10).wrapping_add(digit), digits + 1);
+        } else if byte == b'.' && fits(octet, digits) {
             address = address << 8 | octet;
             (octet, digits, dots) = (0, 0, dots + 1);
         } else {
             return None;
         }
-        if octet > 255 {
-            return None;
-        }
     }
-    (dots == 3 && digits > 0).then(|| Ipv4Addr::from(address << 8 | octet))
+    (dots == 3 && fits(octet, digits)).then(|| Ipv4Addr::from(address << 8 | octet))
+}
+
+/// How many digits an octet is written with.
+const fn decimal_digits(octet: u32) -> u32 {
+    match octet {
+        0..=9 => 1,
+        10..=99 => 2,
+        _ => 3,
+    }
 }
 
 /// Reads an IPv6 address without brackets. `:::` in front of an IPv4 address is taken for `::`, because

@@ -23,6 +23,8 @@ pub(crate) mod kind {
     pub(crate) const QUESTION_MARK: u8 = 32;
     /// `;`.
     pub(crate) const SEMICOLON: u8 = 64;
+    /// The value of a parameter without quotes: a token or a host.
+    pub(crate) const VALUE: u8 = 128;
 }
 
 const KINDS: [u8; 256] = {
@@ -39,6 +41,7 @@ const KINDS: [u8; 256] = {
             | if user { kind::USER } else { 0 }
             | if host_name { kind::HOST_NAME } else { 0 }
             | if no_uri { kind::NO_URI } else { 0 }
+            | if token || matches!(byte, b'[' | b']' | b':') { kind::VALUE } else { 0 }
             | match byte {
                 b'%' => kind::ESCAPE,
                 b'?' => kind::QUESTION_MARK,

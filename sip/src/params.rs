@@ -4,7 +4,7 @@
 //! header has.
 
 use crate::header::Flaw;
-use crate::lex::{Split, are_distinct, cut, is_token, is_token_byte, position, quoted_end, trim};
+use crate::lex::{Split, are_all, are_distinct, cut, is_token, kind, position, quoted_end, trim};
 
 /// `;name=value` pairs behind a header's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +63,10 @@ fn is_well_formed(part: &str) -> bool {
         return is_token(part);
     };
     let value = trim(value);
-    let is_value_byte = |byte| is_token_byte(byte) || matches!(byte, b'[' | b']' | b':');
     let value_fits = if value.starts_with('"') {
         quoted_end(value) == Some(value.len())
     } else {
-        !value.is_empty() && value.bytes().all(is_value_byte)
+        !value.is_empty() && are_all(value, kind::VALUE)
     };
     is_token(trim(name)) && value_fits
 }

@@ -34,6 +34,13 @@ impl<'a> StartLine<'a> {
     /// it is neither of the two.
     pub(crate) fn parse(line: &'a [u8]) -> Option<(StartLine<'a>, bool)> {
         let line = std::str::from_utf8(line).ok()?;
+        // Nearly all of them.
+        if let Some((method_text, uri)) = line.strip_suffix(" SIP/2.0").and_then(|line| cut(line, b' '))
+            && is_token(method_text)
+        {
+            let method = Method::read(method_text);
+            return Some((StartLine::Request { method, method_text, uri, version_is_2_0: true }, true));
+        }
         if line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("SIP/")) {
             return status_line(line).map(|start| (start, true));
         }

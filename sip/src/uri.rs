@@ -9,7 +9,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::host::{Host, parse_hostport};
+use crate::host::{Host, parse_hostport, parse_name_or_v4, parse_port};
 use crate::lex::{are_all, are_distinct, cut, kind, kinds_of, position};
 
 /// What a URI begins with.
@@ -77,6 +77,10 @@ impl<'a> Uri<'a> {
     /// [`UriError`] names the part that cannot be read. Of a scheme that is neither SIP nor tel only
     /// characters and escapes can be wrong, because only its owner knows its grammar.
     pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
+        Self::parse_plain(text).map_or_else(|| Self::parse_any(text), Ok)
+    }
+
+    fn parse_any(text: &'a str) -> Result<Uri<'a>, UriError> {
         let kinds = text.bytes().fold(0, |kinds, byte| kinds | kinds_of(byte));
         if kinds & kind::NO_URI != 0 {
             return Err(UriError::Character);
@@ -101,6 +105,33 @@ impl<'a> Uri<'a> {
         }
         let (user, host, port) = (None, None, None);
         Ok(Uri { text, scheme: Scheme::Other, user, host, port, params: "", headers: "" })
+    }
+
+    /// What nearly all URIs of calls are, read in one go: `sip:user@host[:port][;parameter]` without
+    /// escapes. `None` for all others, be they URIs or not.
+    fn parse_plain(text: &'a str) -> Option<Uri<'a>> {
+        let rest = text.strip_prefix("sip:")?;
+        let (user, rest) =
+            rest.split_at(run(rest, |kinds| kinds & (kind::USER | kind::ESCAPE) == kind::USER));
+        let rest = rest.strip_prefix('@').filter(|_| !user.is_empty())?;
+        let (host, mut rest) = rest.split_at(run(rest, |kinds| kinds & kind::HOST_NAME != 0));
+        let mut port = None;
+        if let Some(behind) = rest.strip_prefix(':') {
+            let (digits, behind) = behind.split_at(run(behind, |kinds| kinds & kind::HOST_NAME != 0));
+            (port, rest) = (Some(parse_port(digits).ok()?), behind);
+        }
+        let mut params = "";
+        if !rest.is_empty() {
+            params = rest.strip_prefix(';').filter(|params| !matches!(params.as_bytes(), [] | [b'=', ..]))?;
+            let hard = kind::NO_URI | kind::ESCAPE | kind::QUESTION_MARK | kind::SEMICOLON;
+            if run(params, |kinds| kinds & hard == 0) < params.len()
+                || position(params.as_bytes(), b'@').is_some()
+            {
+                return None;
+            }
+        }
+        let host = Some(parse_name_or_v4(host).ok()?);
+        Some(Uri { text, scheme: Scheme::Sip, user: Some(user), host, port, params, headers: "" })
     }
 
     /// `[user[:password]@]host[:port][;parameters][?headers]`; `kinds` are those of all its characters.
@@ -182,6 +213,11 @@ impl fmt::Display for Uri<'_> {
     }
 }
 
+/// How many bytes in front are of such kinds.
+fn run(text: &str, are_right: impl Fn(u8) -> bool) -> usize {
+    text.as_bytes().iter().position(|byte| !are_right(kinds_of(*byte))).unwrap_or(text.len())
+}
+
 fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
     text.split(separator)
         .filter(|part| !part.is_empty())
@@ -234,7 +270,24 @@ fn hex(bytes: &[u8]) -> Option<u8> {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_uri_is_read_as_any_other_is(
+            text in "sip:[a1.%;]{0,3}@?[a1.]{0,9}(:[0-9a]{0,5})?(;[a=;?@%<é]{0,4})?", address in any::<[u8; 4]>(), port in any::<u16>(),
+        ) {
+            if let Some(plain) = Uri::parse_plain(&text) {
+                prop_assert_eq!(Ok(plain), Uri::parse_any(&text));
+            }
+            let text = format!("sip:+1-425@{}:{port};transport=udp", Ipv4Addr::from(address));
+            let plain = Uri::parse_plain(&text);
+            prop_assert!(plain.is_some());
+            prop_assert_eq!(plain, Uri::parse_any(&text).ok());
+        }
+    }
 
     #[test]
     fn every_part_of_a_sip_uri_is_found() {

@@ -49,12 +49,10 @@ impl<'a> Via<'a> {
     ///
     /// [`Flaw`] says which part does not follow the grammar.
     pub fn parse(text: &'a str) -> Result<Via<'a>, Flaw> {
-        let (protocol, rest) = cut(text, b'/').ok_or(Flaw::Protocol)?;
-        let (version, rest) = cut(rest, b'/').ok_or(Flaw::Protocol)?;
-        if !trim(protocol).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
-            return Err(Flaw::Protocol);
-        }
-        let rest = trim(rest);
+        let rest = match text.strip_prefix("SIP/2.0/") {
+            Some(rest) => trim(rest),
+            None => behind_protocol(text).ok_or(Flaw::Protocol)?,
+        };
         let (transport, rest) = rest.split_at(rest.bytes().position(is_space).ok_or(Flaw::Protocol)?);
         if !is_token(transport) {
             return Err(Flaw::Protocol);
@@ -79,6 +77,14 @@ impl<'a> Via<'a> {
         }
         Ok(Via { transport, host, port, branch, received, rport, params })
     }
+}
+
+/// What stands behind protocol and version, in any of their spellings.
+fn behind_protocol(text: &str) -> Option<&str> {
+    let (protocol, rest) = cut(text, b'/')?;
+    let (version, rest) = cut(rest, b'/')?;
+    let is_sip = trim(protocol).eq_ignore_ascii_case("SIP") && trim(version) == "2.0";
+    is_sip.then(|| trim(rest))
 }
 
 /// `host [COLON port]`, where white space may stand around the colon.

@@ -135,7 +135,7 @@ fn expected(table: &Table, call: &Drawn) -> (u16, String) {
     };
     match config::explain(table, &call).1 {
         Decision::Accept(route) => {
-            (302, route.purpose.mailbox().map_or_else(String::new, |mailbox| mailbox.name.clone()))
+            (302, route.purpose.mailbox().map_or_else(String::new, |mailbox| mailbox.name.to_owned()))
         }
         Decision::Refuse(refusal) => (refusal.code.sip_status(), refusal.code.id().to_owned()),
     }

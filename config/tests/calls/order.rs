@@ -8,7 +8,7 @@ use config::{
 use crate::contoso::{PBX, SBC, call, directory, outcome, server, table, table_of};
 
 fn mailbox_of<'a>(route: &Route<'a>) -> &'a str {
-    route.purpose.mailbox().map(|mailbox| mailbox.name.as_str()).expect("a call for a mailbox")
+    route.purpose.mailbox().map(|mailbox| mailbox.name).expect("a call for a mailbox")
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn user_and_rule(directory: &Directory, plan: &DialPlan, call: &Call<'_>) -> Res
         let judged = call.diverting.unwrap_or(call.called);
         if forms(plan, judged).is_empty() { 1109_u16 } else { 1110 }
     })?;
-    Ok((mailbox.name.clone(), rule))
+    Ok((mailbox.name.to_owned(), rule))
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -369,7 +369,7 @@ proptest! {
                 prop_assert_eq!(&route.hunt_group.name, &hunt_group);
                 prop_assert_eq!(&route.dial_plan.name, &plan);
                 let said = match route.purpose {
-                    Purpose::CallAnswering { mailbox, rule, .. } => Some((mailbox.name.clone(), rule)),
+                    Purpose::CallAnswering { mailbox, rule, .. } => Some((mailbox.name.to_owned(), rule)),
                     Purpose::SubscriberAccess { .. } => None,
                 };
                 prop_assert_eq!(&said, &mailbox);

@@ -3,7 +3,15 @@
 //! Decides that by the profiles of the audio lines alone, and copies nothing. Refuses to read the rest,
 //! and to find fault with it.
 
-use memchr::{memchr, memchr_iter};
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
+
+const AUDIO: &[u8; 8] = b"m=audio ";
+
+/// Finds [`AUDIO`] in all lines but the first. To make it takes longer than to find.
+static NEXT_AUDIO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\nm=audio "));
 
 /// How audio is offered. Neither, where no audio is: an offer may still follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,8 +26,9 @@ pub struct OfferedAudio {
 #[must_use]
 pub fn offered_audio(body: &[u8]) -> OfferedAudio {
     let mut offered = OfferedAudio::default();
-    let starts = std::iter::once(0).chain(memchr_iter(b'\n', body).map(|end| end + 1));
-    for line in starts.filter_map(|start| body[start..].strip_prefix(b"m=audio ")) {
+    let first = body.strip_prefix(AUDIO.as_slice());
+    let others = NEXT_AUDIO.find_iter(body).map(|at| &body[at + 1 + AUDIO.len()..]);
+    for line in first.into_iter().chain(others) {
         let line = &line[..memchr(b'\n', line).unwrap_or(line.len())];
         let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
         let (Some(port), Some(profile)) = (fields.next(), fields.next()) else { continue };
