@@ -102,6 +102,7 @@ fn directory(size: Size) -> Directory {
     Directory {
         gateways: (0..size.gateways).map(gateway).collect(),
         hunt_groups: (0..size.hunt_groups).map(hunt_group).collect(),
+        auto_attendants: Vec::new(),
         dial_plans: vec![DialPlan {
             name: plan.clone(),
             number_of_digits_in_extension: DIGITS as u8,

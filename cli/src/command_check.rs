@@ -30,6 +30,7 @@ struct Usable {
     dial_plans: usize,
     gateways: usize,
     hunt_groups: usize,
+    auto_attendants: usize,
     mailboxes: usize,
     servers: usize,
 }
@@ -97,6 +98,7 @@ fn usable(preview: &Preview) -> Usable {
         dial_plans: directory.dial_plans.len(),
         gateways: directory.gateways.len(),
         hunt_groups: directory.hunt_groups.len(),
+        auto_attendants: directory.auto_attendants.len(),
         mailboxes: directory.mailboxes.len(),
         servers,
     }

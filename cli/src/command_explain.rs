@@ -43,6 +43,8 @@ enum Outcome<'a> {
     Accepted {
         status: u16,
         mailbox: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        auto_attendant: Option<&'a str>,
         extension: &'a str,
         rule: &'static str,
         dial_plan: &'a str,
@@ -130,11 +132,16 @@ fn outcome<'a>(decision: &Decision<'a>) -> Outcome<'a> {
         Decision::Accept(route) => Outcome::Accepted {
             status: 302,
             mailbox: route.purpose.mailbox().map(|mailbox| mailbox.name),
+            auto_attendant: match route.purpose {
+                Purpose::AutoAttendant { attendant, .. } => Some(&attendant.name),
+                Purpose::CallAnswering { .. } | Purpose::SubscriberAccess { .. } => None,
+            },
             extension: route.purpose.number(),
             rule: match route.purpose {
                 Purpose::CallAnswering { rule: Rule::DivertingUser, .. } => "divertingUser",
                 Purpose::CallAnswering { rule: Rule::CalledUser, .. } => "calledUser",
                 Purpose::SubscriberAccess { .. } => "accessNumber",
+                Purpose::AutoAttendant { .. } => "autoAttendant",
             },
             dial_plan: &route.dial_plan.name,
             server: &route.server.name,
@@ -167,10 +174,20 @@ fn render(explained: &Explained<'_>, style: Style) -> String {
     }
     text.push('\n');
     match &explained.outcome {
-        Outcome::Accepted { status, mailbox, extension, server, server_address, sibling, .. } => {
-            let purpose = match mailbox {
-                Some(mailbox) => format!("for mailbox {mailbox} (extension {extension})"),
-                None => format!("for access to a mailbox (access number {extension})"),
+        Outcome::Accepted {
+            status,
+            mailbox,
+            auto_attendant,
+            extension,
+            server,
+            server_address,
+            sibling,
+            ..
+        } => {
+            let purpose = match (mailbox, auto_attendant) {
+                (Some(mailbox), _) => format!("for mailbox {mailbox} (extension {extension})"),
+                (None, Some(name)) => format!("for auto attendant {name} (pilot {extension})"),
+                (None, None) => format!("for access to a mailbox (access number {extension})"),
             };
             let line = format!("{status}: to mailbox server {server} at {server_address}, {purpose}");
             text += &style.paint(Colour::Green, &line);

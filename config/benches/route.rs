@@ -43,6 +43,7 @@ fn table(gateways: u32, hunt_groups: u32, mailboxes: u32) -> Table {
             .collect(),
         cluster: Vec::new(),
         hunt_groups: defaults.chain(pilots).collect(),
+        auto_attendants: Vec::new(),
         dial_plans: vec![DialPlan {
             name: "contoso".to_owned(),
             number_of_digits_in_extension: 6,

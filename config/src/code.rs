@@ -122,6 +122,8 @@ codes! {
     AddressForm = 1036, Configuration, 0;
     /// A form of callers' numbers does not end in as many digits as extensions of its dial plan have.
     NumberingPlanFormat = 1037, Configuration, 0;
+    /// One number of a dial plan is to lead to two places.
+    NumberTaken = 1038, Configuration, 0;
 
     /// The request breaks the grammar or lacks what every request must have.
     MalformedRequest = 1101, Call, 400;
@@ -177,6 +179,10 @@ codes! {
     AccessUnavailable = 1132, Call, 480;
     /// The caller shows no number, and the owner of the mailbox takes no messages from such callers.
     AnonymousCaller = 1133, Call, 433;
+    /// The auto attendant that was called is disabled.
+    AttendantDisabled = 1134, Call, 480;
+    /// An auto attendant was called, and this mailbox server does not let it speak.
+    AttendantUnavailable = 1135, Call, 480;
     /// The call may not go one hop further.
     TooManyHops = 1150, Call, 483;
     /// The call was redirected already and has come back.

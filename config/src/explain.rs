@@ -57,6 +57,7 @@ const HUNT_GROUP: &str = "Which hunt group has the called number as its pilot?";
 const DIAL_PLAN: &str = "Which dial plan does the hunt group lead to?";
 const SECURITY: &str = "Is the signalling protected as the dial plan asks?";
 const AUDIO: &str = "Is the audio offered as the dial plan asks?";
+const ATTENDANT: &str = "Is the called number a pilot of an auto attendant?";
 const ACCESS_NUMBER: &str = "Is the called number an access number of the dial plan?";
 const DIVERTING_USER: &str = "Was the call diverted from a user?";
 const CALLED_USER: &str = "Is the called number that of a user?";
@@ -94,6 +95,8 @@ impl Observer for Writer<'_, '_> {
             Passed::DialPlanFound(_, plan) => (DIAL_PLAN, format!("{}, {}", plan.name, forms(plan))),
             Passed::SignallingSuffices(_) => (SECURITY, "yes".to_owned()),
             Passed::AudioSuffices(_) => (AUDIO, "yes".to_owned()),
+            Passed::AttendantFound(attendant, _) => (ATTENDANT, format!("auto attendant {}", attendant.name)),
+            Passed::NotAnAttendant => (ATTENDANT, "no".to_owned()),
             Passed::AccessNumber(_) => (ACCESS_NUMBER, "yes, a user wants to get at a mailbox".to_owned()),
             Passed::NotAnAccessNumber => (ACCESS_NUMBER, "no".to_owned()),
             Passed::NotDiverted => (DIVERTING_USER, "no".to_owned()),
@@ -134,8 +137,8 @@ impl Writer<'_, '_> {
                 format!("{}, voIPSecurity {:?}", self.call.transport, plan.voip_security)
             }
             Passed::AudioSuffices(plan) => offered(self.call.audio, plan),
-            Passed::AccessNumber(number) => number.to_owned(),
-            Passed::NotAnAccessNumber => as_is(self.call.called),
+            Passed::AccessNumber(number) | Passed::AttendantFound(_, number) => number.to_owned(),
+            Passed::NotAnAccessNumber | Passed::NotAnAttendant => as_is(self.call.called),
             Passed::NotDiverted => "no Diversion or History-Info".to_owned(),
             Passed::UserFound(_, party, _) | Passed::DivertingUserUnknown(party) => as_is(party),
             Passed::ServersChosen { mailbox, .. } => in_database(mailbox),
@@ -162,6 +165,7 @@ impl Writer<'_, '_> {
                 (SECURITY, format!("{transport}, voIPSecurity {:?}", dial_plan.voip_security))
             }
             Reason::AudioMismatch { dial_plan } => (AUDIO, offered(self.call.audio, dial_plan)),
+            Reason::AttendantDisabled { pilot, .. } => (ATTENDANT, pilot.to_owned()),
             Reason::NotANumberOfThePlan { .. } | Reason::NoSuchUser { .. } => {
                 (CALLED_USER, as_is(self.call.called))
             }

@@ -38,10 +38,10 @@ pub use route::{
     Call, Decision, OfferedAudio, Purpose, Route, Rule, Transport, admit, check_security, route,
 };
 pub use server::{
-    CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Language,
-    Listeners, Mailbox, MailboxConfig, MailboxPolicy, MailboxServer, Owner, Recipient, RouterConfig,
-    SCHEMA_VERSION, ServerIdentity, ServerStatus, Smtp, SmtpSecurity, StartupMode, TokenKey, UnknownPeers,
-    UriType, UserAddress, VoIPSecurity,
+    AttendantStatus, AutoAttendant, CallSettings, Certificate, Delivery, DialPlan, Directory, Gateway,
+    GatewayStatus, HuntGroup, Language, Listeners, Mailbox, MailboxConfig, MailboxPolicy, MailboxServer,
+    Owner, Recipient, RouterConfig, SCHEMA_VERSION, ServerIdentity, ServerStatus, Smtp, SmtpSecurity,
+    StartupMode, TokenKey, UnknownPeers, UriType, UserAddress, VoIPSecurity,
 };
 pub use store::{S3, S3Keys, Store};
 pub use table::Table;

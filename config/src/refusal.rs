@@ -8,8 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::{
-    Code, DialPlan, Gateway, HuntGroup, MailboxRef, Number, Party, Rule, ServerStatus, StartupMode,
-    Transport, UriType, VoIPSecurity,
+    AutoAttendant, Code, DialPlan, Gateway, HuntGroup, MailboxRef, Number, Party, Rule, ServerStatus,
+    StartupMode, Transport, UriType, VoIPSecurity,
 };
 
 /// Texts of peers are shown up to this length, characters.
@@ -89,6 +89,13 @@ pub enum Reason<'a> {
         /// The dial plan.
         dial_plan: &'a DialPlan,
     },
+    /// The auto attendant's status is `Disabled`.
+    AttendantDisabled {
+        /// The auto attendant.
+        attendant: &'a AutoAttendant,
+        /// Its pilot that was called, in normal form.
+        pilot: &'a str,
+    },
     /// The number does not have the form of the plan's extensions.
     NotANumberOfThePlan {
         /// Which user of the call it is.
@@ -138,6 +145,7 @@ impl<'a> Refusal<'a> {
             Reason::NoHuntGroup { .. } => Code::NoHuntGroup,
             Reason::SecurityMismatch { .. } => Code::SecurityMismatch,
             Reason::AudioMismatch { .. } => Code::AudioMismatch,
+            Reason::AttendantDisabled { .. } => Code::AttendantDisabled,
             Reason::NotANumberOfThePlan { .. } => Code::NotANumberOfThePlan,
             Reason::NoSuchUser { .. } => Code::NoSuchUser,
             Reason::NoMailboxServer { .. } | Reason::NoProtectedServer { .. } => Code::NoMailboxServer,
@@ -204,16 +212,14 @@ impl<'a> Refusal<'a> {
             Reason::SecurityMismatch { dial_plan, transport } => {
                 format!("dial plan {} asks for TLS and the call came over {transport}", dial_plan.name)
             }
-            Reason::AudioMismatch { dial_plan } => match dial_plan.voip_security {
-                VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => format!(
-                    "dial plan {} takes audio as RTP/AVP and the call offers it encrypted alone",
-                    dial_plan.name
-                ),
-                VoIPSecurity::Secured => format!(
-                    "dial plan {} asks for audio as RTP/SAVP and the call offers it in the clear alone",
-                    dial_plan.name
-                ),
-            },
+            Reason::AudioMismatch { dial_plan } => other_audio(dial_plan),
+            Reason::AttendantDisabled { attendant, pilot } => {
+                format!(
+                    "auto attendant {} with pilot {} is disabled",
+                    attendant.name,
+                    shown(pilot.into(), show)
+                )
+            }
             Reason::NotANumberOfThePlan { rule, party, dial_plan, .. } => format!(
                 "the {rule} number {} {}, as every number of dial plan {} {}{}",
                 shown(party, show),
@@ -286,6 +292,9 @@ impl<'a> Refusal<'a> {
                     dial_plan.name
                 ),
             },
+            Reason::AttendantDisabled { attendant, .. } => {
+                format!("set spec.status of UMAutoAttendant {} to Enabled", attendant.name)
+            }
             Reason::NotANumberOfThePlan { rule, hunt_group, .. }
             | Reason::NoSuchUser { rule, hunt_group, .. }
                 if rule == Rule::CalledUser && hunt_group.pilot.is_some() =>
@@ -306,6 +315,19 @@ impl<'a> Refusal<'a> {
                 "look at the status of the UMService objects, one of them must be in service".to_owned()
             }
             Reason::NoProtectedServer { .. } => "set spec.umStartupMode of a UMService to Dual".to_owned(),
+        }
+    }
+}
+
+/// Which audio a dial plan takes that a call does not offer.
+fn other_audio(dial_plan: &DialPlan) -> String {
+    let name = &dial_plan.name;
+    match dial_plan.voip_security {
+        VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => {
+            format!("dial plan {name} takes audio as RTP/AVP and the call offers it encrypted alone")
+        }
+        VoIPSecurity::Secured => {
+            format!("dial plan {name} asks for audio as RTP/SAVP and the call offers it in the clear alone")
         }
     }
 }

@@ -1,17 +1,17 @@
 //! [`route`]: where a call belongs, or why it is refused.
 //!
 //! Decides in the order of decision 7: server status, transport, gateway by certificate name or address,
-//! gateway status, hunt group, dial plan, protection of signalling and audio, diverted user, access
-//! number, called user, mailbox server. Refuses to know SIP: which number is called and which diverted
-//! was found out before. It is total and pure and allocates nothing. Each step is a hash lookup, however
-//! large the tables are; only the choice of server looks at every mailbox server, and those are few.
+//! gateway status, hunt group, dial plan, protection of signalling and audio, auto attendant, diverted
+//! user, access number, called user, mailbox server. Refuses to know SIP: which number is called and which
+//! diverted was found out before. It is total and pure and allocates nothing. Each step is a hash lookup,
+//! however large the tables are; only the choice of server looks at every mailbox server, and those are few.
 
 use std::net::IpAddr;
 
 use crate::table::{Plan, Table};
 use crate::{
-    DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, MailboxRef, MailboxServer, Party, Reason,
-    Refusal, ServerStatus, StartupMode, VoIPSecurity,
+    AttendantStatus, AutoAttendant, DialPlan, Gateway, GatewayStatus, HuntGroup, Listeners, MailboxRef,
+    MailboxServer, Party, Reason, Refusal, ServerStatus, StartupMode, VoIPSecurity,
 };
 
 /// What a request came by (RFC 3261 section 18).
@@ -96,6 +96,13 @@ pub enum Purpose<'a> {
         /// The access number that was called, in normal form.
         number: &'a str,
     },
+    /// An auto attendant answers.
+    AutoAttendant {
+        /// The auto attendant.
+        attendant: &'a AutoAttendant,
+        /// The pilot that was called, in normal form.
+        pilot: &'a str,
+    },
 }
 
 impl<'a> Purpose<'a> {
@@ -103,7 +110,7 @@ impl<'a> Purpose<'a> {
     pub fn mailbox(&self) -> Option<MailboxRef<'a>> {
         match self {
             Purpose::CallAnswering { mailbox, .. } => Some(*mailbox),
-            Purpose::SubscriberAccess { .. } => None,
+            Purpose::SubscriberAccess { .. } | Purpose::AutoAttendant { .. } => None,
         }
     }
 
@@ -112,6 +119,7 @@ impl<'a> Purpose<'a> {
         match self {
             Purpose::CallAnswering { extension, .. } => extension,
             Purpose::SubscriberAccess { number } => number,
+            Purpose::AutoAttendant { pilot, .. } => pilot,
         }
     }
 }
@@ -145,6 +153,8 @@ pub(crate) enum Passed<'a> {
     DialPlanFound(&'a HuntGroup, &'a DialPlan),
     SignallingSuffices(&'a DialPlan),
     AudioSuffices(&'a DialPlan),
+    AttendantFound(&'a AutoAttendant, &'a str),
+    NotAnAttendant,
     NotDiverted,
     UserFound(Rule, Party<'a>, MailboxRef<'a>),
     DivertingUserUnknown(Party<'a>),
@@ -309,9 +319,10 @@ fn gateway_of<'a>(table: &'a Table, peer: IpAddr, names: &[String]) -> Result<&'
     }
 }
 
-/// The diverted user first, then the access number, which nobody diverts a call to, then the called user:
-/// many PBXs leave the extension in the Request-URI when they forward, and send no Diversion. If nobody fits, the refusal speaks of the number
-/// that came first, because that is the one the PBX meant.
+/// The auto attendant first, because a PBX that forwards a call to its pilot means it, whoever forwarded;
+/// then the diverted user, then the access number, which nobody diverts a call to, then the called user:
+/// many PBXs leave the extension in the Request-URI when they forward, and send no Diversion. If nobody fits,
+/// the refusal speaks of the number that came first, because that is the one the PBX meant.
 fn find_purpose<'a>(
     table: &'a Table,
     call: &Call<'a>,
@@ -320,6 +331,20 @@ fn find_purpose<'a>(
     observer: &mut impl Observer,
 ) -> Result<Purpose<'a>, Refusal<'a>> {
     let dial_plan = &plan.dial_plan;
+    if let Some((attendant, pilot)) = plan.attendant(call.called) {
+        return match attendant.status {
+            AttendantStatus::Enabled => {
+                observer.saw(Passed::AttendantFound(attendant, pilot));
+                Ok(Purpose::AutoAttendant { attendant, pilot })
+            }
+            AttendantStatus::Disabled => {
+                Err(Refusal::because(Reason::AttendantDisabled { attendant, pilot }))
+            }
+        };
+    }
+    if plan.has_attendants() {
+        observer.saw(Passed::NotAnAttendant);
+    }
     let user = |party| table.user(plan, party);
     match call.diverting.map(|party| (party, user(party))) {
         None => {

@@ -199,6 +199,9 @@ pub struct Directory {
     pub hunt_groups: Vec<HuntGroup>,
     /// Numbering plans.
     pub dial_plans: Vec<DialPlan>,
+    /// What answers calls for nobody in particular.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auto_attendants: Vec<AutoAttendant>,
     /// Users.
     pub mailboxes: Vec<Mailbox>,
     /// Mailbox servers whose address is known, whether in service or not.
@@ -265,6 +268,31 @@ pub struct DialPlan {
     /// Numbers and SIP addresses that users call for access to their mailbox.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access_numbers: Vec<String>,
+}
+
+/// What answers the calls for a number that is nobody's (UMAutoAttendant, spec 1.5): the part that
+/// routing needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AutoAttendant {
+    /// Name of the object.
+    pub name: String,
+    /// Name of its dial plan.
+    pub dial_plan: String,
+    /// Numbers and SIP addresses of that dial plan that are called to reach it.
+    pub pilots: Vec<String>,
+    /// Whether it answers.
+    pub status: AttendantStatus,
+}
+
+/// Whether an auto attendant answers (spec 1.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttendantStatus {
+    /// It answers.
+    Enabled,
+    /// Its calls are refused.
+    #[default]
+    Disabled,
 }
 
 /// How calls name the users of a dial plan (spec 2.8). An extension names them in any.

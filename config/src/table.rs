@@ -16,8 +16,8 @@ use crate::party::SipAddress;
 use crate::peers::Peers;
 use crate::users::Users;
 use crate::{
-    DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxRef, MailboxServer, Number, Party,
-    ServerIdentity, ServerStatus, StartupMode,
+    AutoAttendant, DialPlan, Directory, Gateway, HuntGroup, Mailbox, MailboxRef, MailboxServer, Number,
+    Party, ServerIdentity, ServerStatus, StartupMode,
 };
 
 /// What calls are decided on, ready to be asked. It never changes; a new document makes a new one.
@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     number: u16,
     /// In normal form.
     access_numbers: HashSet<String, RandomState>,
+    /// By pilot, in normal form.
+    attendants: Map<String, Arc<AutoAttendant>>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +82,7 @@ struct Server {
 impl Table {
     /// Compiles `directory` for the server that will decide by it.
     pub fn compile(directory: &Directory, server: &ServerIdentity) -> Table {
-        let dial_plans = compile_dial_plans(&directory.dial_plans);
+        let dial_plans = compile_dial_plans(&directory.dial_plans, &directory.auto_attendants);
         let servers: Map<String, Server> =
             first_of_each(&directory.mailbox_servers, |server| server.name.clone())
                 .into_iter()
@@ -221,6 +223,20 @@ impl Plan {
         }
         by_name(called, |normal| self.access_numbers.get(normal)).map(String::as_str)
     }
+
+    /// The auto attendant whose pilot is `called`, and that pilot in normal form.
+    pub(crate) fn attendant(&self, called: Party<'_>) -> Option<(&AutoAttendant, &str)> {
+        if self.attendants.is_empty() {
+            return None;
+        }
+        let found = by_name(called, |normal| self.attendants.get_key_value(normal));
+        found.map(|(pilot, attendant)| (attendant.as_ref(), pilot.as_str()))
+    }
+
+    /// Whether there is an auto attendant that can be called.
+    pub(crate) fn has_attendants(&self) -> bool {
+        !self.attendants.is_empty()
+    }
 }
 
 /// The hash that routers and mailbox servers of any version share: SipHash-1-3 with a zero key.
@@ -252,13 +268,31 @@ fn first_of_each<K: Eq + std::hash::Hash, V: Clone>(items: &[V], key: impl Fn(&V
 }
 
 /// More dial plans than can be counted are not found.
-fn compile_dial_plans(plans: &[DialPlan]) -> Map<String, Arc<Plan>> {
+fn compile_dial_plans(plans: &[DialPlan], attendants: &[AutoAttendant]) -> Map<String, Arc<Plan>> {
+    let mut attendants = compile_attendants(attendants);
     let normal = |number: &String| Party::from(number.as_str()).normal().into_owned();
     let mut compiled = Map::default();
     for (number, plan) in (0..u16::MAX).zip(plans) {
         let access_numbers = plan.access_numbers.iter().map(normal).collect();
         let entry = compiled.entry(plan.name.clone());
-        entry.or_insert_with(|| Arc::new(Plan { dial_plan: plan.clone(), number, access_numbers }));
+        entry.or_insert_with(|| {
+            let attendants = attendants.remove(&plan.name).unwrap_or_default();
+            Arc::new(Plan { dial_plan: plan.clone(), number, access_numbers, attendants })
+        });
+    }
+    compiled
+}
+
+/// The auto attendants of each dial plan, by pilot in normal form.
+fn compile_attendants(attendants: &[AutoAttendant]) -> Map<String, Map<String, Arc<AutoAttendant>>> {
+    let mut compiled: Map<String, Map<String, Arc<AutoAttendant>>> = Map::default();
+    for attendant in attendants {
+        let shared = Arc::new(attendant.clone());
+        let of_plan = compiled.entry(attendant.dial_plan.clone()).or_default();
+        for pilot in &attendant.pilots {
+            let key = Party::from(pilot.as_str()).normal().into_owned();
+            of_plan.entry(key).or_insert_with(|| Arc::clone(&shared));
+        }
     }
     compiled
 }

@@ -45,6 +45,8 @@ pub enum CallKind {
     CallAnswering,
     /// A user called an access number to get at a mailbox.
     SubscriberAccess,
+    /// Somebody called a pilot of an auto attendant, which answers.
+    AutoAttendant,
 }
 
 /// Why a call was diverted to voice mail (spec 2.3). It travels with the decision, because a peer need
@@ -101,6 +103,8 @@ impl<'a> Claims<'a> {
                 (CallKind::CallAnswering, mailbox.name, diverted.filter(|_| rule == Rule::DivertingUser))
             }
             Purpose::SubscriberAccess { .. } => (CallKind::SubscriberAccess, "", None),
+            // Whose pilot it is, the mailbox server's own table says.
+            Purpose::AutoAttendant { .. } => (CallKind::AutoAttendant, "", None),
         };
         Claims {
             kind,
@@ -217,6 +221,7 @@ fn encode<'p>(
     let kind = match claims.kind {
         CallKind::CallAnswering => 1,
         CallKind::SubscriberAccess => 2,
+        CallKind::AutoAttendant => 3,
     };
     let mut length = 0;
     // The place holds the longest payload that there is.
@@ -243,6 +248,7 @@ fn decode(payload: &[u8]) -> Option<(Claims<'static>, u64)> {
     let kind = match (format, kind) {
         (FORMAT, 1) => CallKind::CallAnswering,
         (FORMAT, 2) => CallKind::SubscriberAccess,
+        (FORMAT, 3) => CallKind::AutoAttendant,
         (_, _) => return None,
     };
     let (expiry, mut rest) = rest.split_first_chunk::<8>()?;
@@ -436,7 +442,9 @@ mod tests {
         fn whatever_is_signed_is_verified(
             names in prop::array::uniform4("[a-z0-9.-]{0,255}"), call_id in any::<String>(), now_unix_s in any::<u64>(),
             diverted in prop::option::of(prop::sample::select(&DivertReason::ALL)),
-            kind in prop::sample::select(&[CallKind::CallAnswering, CallKind::SubscriberAccess]),
+            kind in prop::sample::select(&[
+                CallKind::CallAnswering, CallKind::SubscriberAccess, CallKind::AutoAttendant,
+            ]),
         ) {
             let [dial_plan, gateway, mailbox, extension] = names.map(Cow::Owned);
             let claims = Claims { kind, dial_plan, gateway, mailbox, extension, diverted };

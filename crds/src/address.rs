@@ -4,6 +4,7 @@
 //! for.
 
 use crate::rule::Shape;
+use crate::violation::{Checks, ViolationCode};
 
 /// The longest SIP address, which is often a mail address at the same time (RFC 5321 §4.5.3.1.3).
 pub(crate) const MAX_ADDRESS_CHARS: usize = 254;
@@ -17,6 +18,26 @@ pub(crate) const ADDRESS: Shape = Shape {
     allowed: "1 to 20 digits, with or without a leading \"+\", or a SIP address USER@DOMAIN without \"sip:\"",
     fix: "write a number such as \"+14255550100\", or an address such as alice@contoso.example",
 };
+
+/// The schema of one of several in a list.
+pub(crate) fn address_schema() -> serde_json::Value {
+    serde_json::json!({
+        "type": "string",
+        "maxLength": MAX_ADDRESS_CHARS,
+        "x-kubernetes-validations": ADDRESS.schema(),
+    })
+}
+
+/// At most `max` of them, each as [`ADDRESS`] says.
+pub(crate) fn check_addresses(checks: &mut Checks, field: &str, all: &[String], max: usize) {
+    if all.len() > max {
+        let (value, rule) = (format!("{} numbers", all.len()), format!("at most {max} numbers"));
+        checks.add(ViolationCode::OutOfRange, field, value, rule, "remove those that nobody calls");
+    }
+    for (index, address) in all.iter().enumerate() {
+        checks.shape(&format!("{field}[{index}]"), address, &ADDRESS, is_address(address));
+    }
+}
 
 /// Whether `text` is one, as [`ADDRESS`] says.
 pub(crate) fn is_address(text: &str) -> bool {

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::address::{ADDRESS, MAX_ADDRESS_CHARS, is_address};
+use crate::address::{address_schema, check_addresses};
 use crate::rule::{Range, Shape, cel_at, fixed_range_schema, fixed_schema, name_schema};
 use crate::status::Condition;
 use crate::violation::{Checks, MAX_NAME_CHARS, Violation, ViolationCode};
@@ -123,7 +123,7 @@ pub struct UMDialPlanSpec {
     pub uri_type: UriType,
     /// Numbers and SIP addresses that users call to get at their mailbox, each of one dial plan alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = MAX_ACCESS_NUMBERS), extend("items" = access_number_schema()))]
+    #[schemars(length(max = MAX_ACCESS_NUMBERS), extend("items" = address_schema()))]
     pub access_telephone_numbers: Vec<String>,
     /// Forms in which numbers of this plan's users reach us when they call: digits, and an x for each
     /// digit of the extension that follows them. Whoever calls from one is shown by name.
@@ -234,7 +234,8 @@ impl UMDialPlanSpec {
         checks.range("spec.maxCallDuration", self.max_call_duration, &CALL);
         checks.range("spec.maxRecordingDuration", self.max_recording_duration, &RECORDING);
         checks.range("spec.recordingIdleTimeout", self.recording_idle_timeout, &IDLE);
-        self.check_access_numbers(&mut checks);
+        let numbers = &self.access_telephone_numbers;
+        check_addresses(&mut checks, "spec.accessTelephoneNumbers", numbers, MAX_ACCESS_NUMBERS);
         self.check_callers(&mut checks);
         // Beside a length that cannot be, the order of the two says nothing.
         let call_can_be = (CALL.low..=CALL.high).contains(&self.max_call_duration);
@@ -248,20 +249,6 @@ impl UMDialPlanSpec {
             );
         }
         checks.into_violations()
-    }
-
-    fn check_access_numbers(&self, checks: &mut Checks) {
-        let numbers = &self.access_telephone_numbers;
-        if numbers.len() > MAX_ACCESS_NUMBERS {
-            let (value, rule) =
-                (format!("{} numbers", numbers.len()), format!("at most {MAX_ACCESS_NUMBERS} numbers"));
-            let field = "spec.accessTelephoneNumbers";
-            checks.add(ViolationCode::OutOfRange, field, value, rule, "remove those that nobody calls");
-        }
-        for (index, number) in numbers.iter().enumerate() {
-            let field = format!("spec.accessTelephoneNumbers[{index}]");
-            checks.shape(&field, number, &ADDRESS, is_address(number));
-        }
     }
 
     fn check_callers(&self, checks: &mut Checks) {
@@ -334,15 +321,6 @@ fn dial_plan_name_schema() -> serde_json::Value {
         "type": "string",
         "maxLength": MAX_NAME_CHARS,
         "x-kubernetes-validations": name_schema(),
-    })
-}
-
-/// The schema of one access number.
-fn access_number_schema() -> serde_json::Value {
-    serde_json::json!({
-        "type": "string",
-        "maxLength": MAX_ADDRESS_CHARS,
-        "x-kubernetes-validations": ADDRESS.schema(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! The seven kinds, as data.
+//! The eight kinds, as data.
 //!
 //! Decides their names and where their definitions are found. Refuses to know their fields.
 
@@ -20,6 +20,8 @@ pub enum Kind {
     UMIPGateway,
     /// Which calls of a gateway belong to which dial plan.
     UMHuntGroup,
+    /// What answers calls for nobody in particular.
+    UMAutoAttendant,
     /// What the mailboxes of a dial plan have in common.
     UMMailboxPolicy,
     /// A user.
@@ -32,10 +34,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::UMDialPlan,
         Kind::UMIPGateway,
         Kind::UMHuntGroup,
+        Kind::UMAutoAttendant,
         Kind::UMMailboxPolicy,
         Kind::UMMailbox,
         Kind::UMCallRouter,
@@ -48,6 +51,7 @@ impl Kind {
             Kind::UMDialPlan => "UMDialPlan",
             Kind::UMIPGateway => "UMIPGateway",
             Kind::UMHuntGroup => "UMHuntGroup",
+            Kind::UMAutoAttendant => "UMAutoAttendant",
             Kind::UMMailboxPolicy => "UMMailboxPolicy",
             Kind::UMMailbox => "UMMailbox",
             Kind::UMCallRouter => "UMCallRouter",
@@ -66,6 +70,7 @@ impl Kind {
             Kind::UMDialPlan => crate::UMDialPlan::crd(),
             Kind::UMIPGateway => crate::UMIPGateway::crd(),
             Kind::UMHuntGroup => crate::UMHuntGroup::crd(),
+            Kind::UMAutoAttendant => crate::UMAutoAttendant::crd(),
             Kind::UMMailboxPolicy => crate::UMMailboxPolicy::crd(),
             Kind::UMMailbox => crate::UMMailbox::crd(),
             Kind::UMCallRouter => crate::UMCallRouter::crd(),

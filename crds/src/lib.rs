@@ -8,6 +8,7 @@
 #![allow(clippy::duplicated_attributes, reason = "two printer columns of one type are not one written twice")]
 
 mod address;
+mod auto_attendant;
 mod call_router;
 mod dial_plan;
 mod hunt_group;
@@ -22,6 +23,7 @@ mod service;
 mod status;
 mod violation;
 
+pub use auto_attendant::{AttendantStatus, UMAutoAttendant, UMAutoAttendantSpec};
 pub use call_router::{UMCallRouter, UMCallRouterSpec, UnknownPeers};
 pub use dial_plan::{DefaultLanguage, UMDialPlan, UMDialPlanSpec, UMDialPlanStatus, UriType, VoIPSecurity};
 pub use hunt_group::{UMHuntGroup, UMHuntGroupSpec};

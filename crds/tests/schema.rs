@@ -65,7 +65,7 @@ fn every_kind_has_a_short_name_a_category_a_status_and_a_column_that_says_whethe
             assert!(columns.iter().any(|column| column.name == name), "{kind} {name}");
         }
     }
-    assert_eq!(short_names, ["umdp", "umgw", "umhg", "ummp", "ummb", "umcr", "umsvc"]);
+    assert_eq!(short_names, ["umdp", "umgw", "umhg", "umaa", "ummp", "ummb", "umcr", "umsvc"]);
 }
 
 #[test]

@@ -114,6 +114,7 @@ pub(crate) fn admit<S: Surroundings>(
     let (mailbox, extension, diverted) = match purpose {
         Purpose::CallAnswering { mailbox, extension, diverted } => (mailbox, extension, diverted),
         Purpose::SubscriberAccess => return Err(no_access(&dial_plan)),
+        Purpose::AutoAttendant => return Err(no_attendant(&dial_plan)),
     };
     let settings = config.calls.get(&dial_plan).cloned().ok_or_else(|| {
         let text = format!("dial plan {} has no settings for calls; look at the operator", dial_plan);
@@ -146,6 +147,7 @@ struct Target {
 enum Purpose {
     CallAnswering { mailbox: String, extension: String, diverted: Option<DivertReason> },
     SubscriberAccess,
+    AutoAttendant,
 }
 
 /// This server speaks no SRTP, so that a plan that asks for it is served by none of its calls.
@@ -177,6 +179,14 @@ fn no_access(dial_plan: &str) -> Refused {
          call the extension of a user to leave a message"
     );
     Refused::because(Code::AccessUnavailable, text)
+}
+
+fn no_attendant(dial_plan: &str) -> Refused {
+    let text = format!(
+        "an auto attendant of dial plan {dial_plan} was called, and this server lets none speak; \
+         call the extension of a user to leave a message"
+    );
+    Refused::because(Code::AttendantUnavailable, text)
 }
 
 fn check_storage(health: SpoolHealth) -> Result<(), Refused> {
@@ -218,6 +228,7 @@ fn by_token(served: &Served, gateway: &Gateway, invite: &Message<'_>, now_unix_s
             }
         }
         CallKind::SubscriberAccess => Purpose::SubscriberAccess,
+        CallKind::AutoAttendant => Purpose::AutoAttendant,
     };
     Some(Target { dial_plan: claims.dial_plan.into_owned(), purpose })
 }
@@ -254,6 +265,7 @@ fn by_table(
                 .map(|diverter| divert_reason(diverter.reason)),
         },
         config::Purpose::SubscriberAccess { .. } => Purpose::SubscriberAccess,
+        config::Purpose::AutoAttendant { .. } => Purpose::AutoAttendant,
     };
     Ok(Target { dial_plan: route.dial_plan.name.clone(), purpose })
 }

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use config::Code;
 use crds::{
-    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
-    UMMailboxSpec, UMServiceSpec, Violation,
+    Kind, UMAutoAttendantSpec, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
+    UMMailboxPolicySpec, UMMailboxSpec, UMServiceSpec, Violation,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -133,6 +133,7 @@ fn typed(kind: Kind, spec: Json) -> Result<(Json, Vec<Violation>), serde_json::E
         Kind::UMDialPlan => of(spec, UMDialPlanSpec::check),
         Kind::UMIPGateway => of(spec, UMIPGatewaySpec::check),
         Kind::UMHuntGroup => of(spec, UMHuntGroupSpec::check),
+        Kind::UMAutoAttendant => of(spec, UMAutoAttendantSpec::check),
         Kind::UMMailboxPolicy => of(spec, UMMailboxPolicySpec::check),
         Kind::UMMailbox => of(spec, UMMailboxSpec::check),
         Kind::UMCallRouter => of(spec, UMCallRouterSpec::check),

@@ -19,6 +19,7 @@ pub(crate) fn check_each<'w>(objects: &'w RoutingObjects, problems: &mut Vec<Pro
         dial_plans: sound(Kind::UMDialPlan, &objects.dial_plans, |spec| spec.check(), problems),
         gateways: sound(Kind::UMIPGateway, &objects.gateways, |spec| spec.check(), problems),
         hunt_groups: sound(Kind::UMHuntGroup, &objects.hunt_groups, |spec| spec.check(), problems),
+        attendants: sound(Kind::UMAutoAttendant, &objects.attendants, |spec| spec.check(), problems),
         policies: sound(Kind::UMMailboxPolicy, &objects.policies, |spec| spec.check(), problems),
     }
 }

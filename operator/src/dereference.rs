@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use config::{Code, Prefix};
 use crds::{
-    Kind, PeerAddress, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
-    UMMailboxPolicySpec, UMServiceSpec,
+    Kind, PeerAddress, UMAutoAttendantSpec, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec,
+    UMIPGatewaySpec, UMMailboxPolicySpec, UMServiceSpec,
 };
 
 use crate::identify::SECRET;
@@ -25,6 +25,7 @@ pub(crate) struct Names<'w> {
     pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
     pub(crate) gateways: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
+    pub(crate) attendants: BTreeMap<&'w Key, &'w UMAutoAttendantSpec>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
 }
 
@@ -41,6 +42,7 @@ pub(crate) struct Linked<'w> {
     pub(crate) plan_lists: BTreeMap<&'w Key, PlanLists<'w>>,
     pub(crate) gateways: BTreeMap<&'w Key, LinkedGateway<'w>>,
     pub(crate) hunt_groups: BTreeMap<&'w Key, LinkedHuntGroup<'w>>,
+    pub(crate) attendants: BTreeMap<&'w Key, LinkedAttendant<'w>>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
 }
 
@@ -74,6 +76,13 @@ pub(crate) struct LinkedHuntGroup<'w> {
     pub(crate) dial_plan: &'w Key,
 }
 
+/// An auto attendant, its dial plan, and the pilots that it may have.
+pub(crate) struct LinkedAttendant<'w> {
+    pub(crate) spec: &'w UMAutoAttendantSpec,
+    pub(crate) dial_plan: &'w Key,
+    pub(crate) pilots: Vec<&'w str>,
+}
+
 /// A server and the Secret with its certificate.
 pub(crate) struct LinkedServer<'w, S> {
     pub(crate) spec: &'w S,
@@ -91,9 +100,10 @@ pub(crate) fn dereference<'w>(
     let gateways = gateways(objects, names.gateways, problems);
     let mut links = Links { refused: &objects.refused, problems };
     let hunt_groups = links.hunt_groups(objects, names.hunt_groups, &gateways, &names.dial_plans);
+    let attendants = links.attendants(objects, names.attendants, &names.dial_plans);
     let policies = links.policies(objects, names.policies, &names.dial_plans);
     let plan_lists = BTreeMap::new();
-    Linked { dial_plans: names.dial_plans, plan_lists, gateways, hunt_groups, policies }
+    Linked { dial_plans: names.dial_plans, plan_lists, gateways, hunt_groups, attendants, policies }
 }
 
 /// Resolves every reference of the servers in `names`, which are of `world`.
@@ -246,6 +256,29 @@ impl Links<'_> {
             }
             if known_plan.is_none() {
                 self.no_dial_plan(objects, from, &dial_plan, dial_plans);
+            }
+        }
+        linked
+    }
+
+    fn attendants<'w>(
+        &mut self,
+        objects: &RoutingObjects,
+        attendants: BTreeMap<&'w Key, &'w UMAutoAttendantSpec>,
+        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
+    ) -> BTreeMap<&'w Key, LinkedAttendant<'w>> {
+        let mut linked = BTreeMap::new();
+        for (key, spec) in attendants {
+            let dial_plan = key.beside(&spec.um_dial_plan);
+            if let Some((dial_plan, _)) = dial_plans.get_key_value(&dial_plan) {
+                linked.insert(key, LinkedAttendant { spec, dial_plan, pilots: Vec::new() });
+            } else {
+                self.no_dial_plan(
+                    objects,
+                    ObjectRef::new(Kind::UMAutoAttendant, key),
+                    &dial_plan,
+                    dial_plans,
+                );
             }
         }
         linked

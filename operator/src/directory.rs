@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use config::parts::SitePart;
 use config::{
-    CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, MailboxPolicy,
+    AutoAttendant, CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, MailboxPolicy,
     ServerIdentity, Smtp,
 };
 use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
@@ -66,6 +66,13 @@ fn site(linked: &Linked<'_>, namespace: &str) -> SitePart {
         voip_security: translate::voip_security(spec.voip_security),
         access_numbers: owned(linked.plan_lists.get(key).map(|lists| &lists.access_numbers)),
     });
+    let attendants = linked.attendants.iter().filter(|(key, _)| within(key));
+    let auto_attendants = attendants.map(|(key, attendant)| AutoAttendant {
+        name: key.name.clone(),
+        dial_plan: attendant.dial_plan.name.clone(),
+        pilots: owned(Some(&attendant.pilots)),
+        status: translate::attendant_status(attendant.spec.status),
+    });
     let calls = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| {
         let lists = linked.plan_lists.get(key);
         let settings = CallSettings {
@@ -82,6 +89,7 @@ fn site(linked: &Linked<'_>, namespace: &str) -> SitePart {
         gateways: gateways.collect(),
         hunt_groups: hunt_groups.collect(),
         dial_plans: dial_plans.collect(),
+        auto_attendants: auto_attendants.collect(),
         ..Directory::default()
     };
     let policies = linked.policies.iter().filter(|(key, _)| within(key)).filter_map(|(key, spec)| {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crds::{ConditionStatus, Kind};
 
 use crate::defaults::Defaults;
+use crate::mailboxes::Totals;
 use crate::status::Statement;
 use crate::world::{Key, ObjectRef, World};
 
@@ -76,15 +77,19 @@ pub(crate) struct Guards<'m> {
 }
 
 impl Guards<'_> {
-    /// Where `referring` says which gateways and hunt groups refer to dial plans, and `mailboxes` which
-    /// mailboxes to policies.
+    /// Where `referring` says which gateways, hunt groups and auto attendants refer to dial plans, and
+    /// `totals` which mailboxes to dial plans and policies.
     pub(crate) fn of<'m>(
         world: &World,
         defaults: &Defaults,
         referring: &BTreeMap<Key, Users>,
-        mailboxes: &'m BTreeMap<Key, Users>,
+        totals: &'m Totals,
     ) -> Guards<'m> {
+        let mailboxes = totals.users();
         let mut dial_plans = referring.clone();
+        for (plan, users) in totals.users_of_dial_plans() {
+            dial_plans.entry(plan.clone()).or_default().merge(users);
+        }
         for (key, policy) in &world.policies {
             let dial_plan = key.beside(&policy.spec.um_dial_plan);
             let owner = ObjectRef::new(Kind::UMDialPlan, &dial_plan);

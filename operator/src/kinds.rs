@@ -62,7 +62,7 @@ impl Kinds {
     /// What is to be said of every object but mailboxes, and which of them wait for servers.
     pub(crate) fn statuses(&mut self, about: &About<'_>, round: &Round<'_>) -> (Vec<Write>, Awaited) {
         let About { world, routing, linked, totals, defaults, .. } = about;
-        let guards = Guards::of(world, defaults, &routing.users, totals.users());
+        let guards = Guards::of(world, defaults, &routing.users, totals);
         let made = |kind: Kind, key: &Key| defaults.made.get(&ObjectRef::new(kind, key)).map(String::as_str);
         let of_plan = |key: &Key| Details {
             in_use: Some(guards.of_dial_plan(key)),
@@ -88,6 +88,7 @@ impl Kinds {
                 Kind::UMDialPlan => said.say(kind, &world.dial_plans, routed, of_plan),
                 Kind::UMIPGateway => said.say(kind, &world.gateways, routed, of_gateway),
                 Kind::UMHuntGroup => said.say(kind, &world.hunt_groups, routed, none),
+                Kind::UMAutoAttendant => said.say(kind, &world.attendants, routed, none),
                 Kind::UMMailboxPolicy => said.say(kind, &world.policies, routed, of_policy),
                 Kind::UMCallRouter => {
                     said.say(kind, &world.routers, |key| linked.routers.contains_key(key), none);
@@ -158,7 +159,7 @@ impl Said<'_> {
 /// say how many mailboxes there are, and those of servers what their pods say.
 fn follows_from_grounds(kind: Kind) -> bool {
     match kind {
-        Kind::UMIPGateway | Kind::UMHuntGroup => true,
+        Kind::UMIPGateway | Kind::UMHuntGroup | Kind::UMAutoAttendant => true,
         Kind::UMDialPlan | Kind::UMMailboxPolicy | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService => {
             false
         }

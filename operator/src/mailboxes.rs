@@ -137,7 +137,6 @@ impl Mailboxes {
     ) -> (BTreeSet<usize>, BTreeSet<u64>) {
         let same_policies = self.policies == *policies;
         let (mut changed, mut news) = (BTreeSet::new(), BTreeSet::new());
-        let mut referred = BTreeSet::new();
         for (number, (memory, objects)) in self.slices.iter_mut().zip(slices).enumerate() {
             let same_objects = memory.objects.is(objects);
             if same_objects && same_policies {
@@ -148,12 +147,12 @@ impl Mailboxes {
                 continue;
             }
             news.extend(self.claims.change(number, (&memory.objects, &memory.names), (objects, &names)));
-            referred.extend(self.totals.refer(number, objects));
+            self.totals.refer(number, objects);
             memory.objects = objects.clone();
             memory.names = Arc::new(names);
             changed.insert(number);
         }
-        self.totals.sum_up(&referred);
+        self.totals.sum_up();
         (changed, news)
     }
 

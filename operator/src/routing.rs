@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use config::parts::SitePart;
-use crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec};
+use crds::{
+    Kind, UMAutoAttendantSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
+};
 
 use crate::check::check_each;
 use crate::dereference::{Linked, dereference};
@@ -28,6 +30,7 @@ pub(crate) struct RoutingObjects {
     pub(crate) dial_plans: Shared<BTreeMap<Key, Object<UMDialPlanSpec>>>,
     pub(crate) gateways: Shared<BTreeMap<Key, Object<UMIPGatewaySpec>>>,
     pub(crate) hunt_groups: Shared<BTreeMap<Key, Object<UMHuntGroupSpec>>>,
+    pub(crate) attendants: Shared<BTreeMap<Key, Object<UMAutoAttendantSpec>>>,
     pub(crate) policies: Shared<BTreeMap<Key, Object<UMMailboxPolicySpec>>>,
     pub(crate) refused: Vec<Problem>,
     /// What was found out about the names of gateways, and what servers were told of them last.
@@ -50,7 +53,7 @@ pub(crate) struct Routing {
     pub(crate) policies: Shared<Policies>,
     /// How many gateways lead to each dial plan.
     pub(crate) gateways: BTreeMap<Key, i64>,
-    /// Which gateways and hunt groups refer to each dial plan.
+    /// Which gateways, hunt groups and auto attendants refer to each dial plan.
     pub(crate) users: BTreeMap<Key, Users>,
 }
 
@@ -70,6 +73,7 @@ impl RoutingObjects {
             dial_plans: world.dial_plans.clone(),
             gateways: world.gateways.clone(),
             hunt_groups: world.hunt_groups.clone(),
+            attendants: world.attendants.clone(),
             policies: world.policies.clone(),
             refused: world.refused.clone(),
             names: Arc::clone(&world.names),
@@ -79,7 +83,8 @@ impl RoutingObjects {
 
     /// How many they are.
     pub(crate) fn len(&self) -> usize {
-        self.dial_plans.len() + self.gateways.len() + self.hunt_groups.len() + self.policies.len()
+        let leading = self.gateways.len() + self.hunt_groups.len() + self.attendants.len();
+        self.dial_plans.len() + leading + self.policies.len()
     }
 }
 
@@ -124,6 +129,7 @@ fn outcomes(
     leave_out(Kind::UMDialPlan, left_out(&objects.dial_plans, &linked.dial_plans));
     leave_out(Kind::UMIPGateway, left_out(&objects.gateways, &linked.gateways));
     leave_out(Kind::UMHuntGroup, left_out(&objects.hunt_groups, &linked.hunt_groups));
+    leave_out(Kind::UMAutoAttendant, left_out(&objects.attendants, &linked.attendants));
     leave_out(Kind::UMMailboxPolicy, left_out(&objects.policies, &linked.policies));
     outcomes.map(Shared::from)
 }
@@ -146,7 +152,7 @@ fn gateways(linked: &Linked<'_>) -> BTreeMap<Key, i64> {
     gateways.into_iter().map(|(plan, gateways)| (plan.clone(), count(gateways))).collect()
 }
 
-/// Which gateways and hunt groups refer to each dial plan, whether it is there or not.
+/// Which gateways, hunt groups and auto attendants refer to each dial plan, whether it is there or not.
 fn users(objects: &RoutingObjects) -> BTreeMap<Key, Users> {
     let mut users: BTreeMap<Key, Users> = BTreeMap::new();
     let mut refers = |from: Kind, key: &Key, dial_plan: &str| {
@@ -159,6 +165,9 @@ fn users(objects: &RoutingObjects) -> BTreeMap<Key, Users> {
     }
     for (key, hunt_group) in &objects.hunt_groups {
         refers(Kind::UMHuntGroup, key, &hunt_group.spec.um_dial_plan);
+    }
+    for (key, attendant) in &objects.attendants {
+        refers(Kind::UMAutoAttendant, key, &attendant.spec.um_dial_plan);
     }
     users
 }

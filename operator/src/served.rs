@@ -120,7 +120,11 @@ impl Servers {
         let needed = match kind {
             Kind::UMMailboxPolicy | Kind::UMService => &both[1..],
             Kind::UMCallRouter => &both[..1],
-            Kind::UMDialPlan | Kind::UMIPGateway | Kind::UMHuntGroup | Kind::UMMailbox => &both[..],
+            Kind::UMDialPlan
+            | Kind::UMIPGateway
+            | Kind::UMHuntGroup
+            | Kind::UMAutoAttendant
+            | Kind::UMMailbox => &both[..],
         };
         let missing = |(of, servers): &(Kind, &[Server])| Servers::missing(*of, servers, object);
         // Who takes calls stands in the next generation: nobody waits for an earlier one before.

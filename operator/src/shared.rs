@@ -331,7 +331,7 @@ mod tests {
         let of = |kind| ObjectRef::new(kind, &Key::new("default", "one"));
         let all: PerObject<Kind> = Kind::ALL.into_iter().map(|kind| (of(kind), kind)).collect();
         assert!(Kind::ALL.into_iter().all(|kind| all[&of(kind)] == kind));
-        assert_eq!(all.iter().count(), 7);
+        assert_eq!(all.iter().count(), 8);
         let mut none = all.clone();
         Kind::ALL.into_iter().for_each(|kind| none.remove(&of(kind)));
         assert_eq!((none, all.get(&of(Kind::UMMailbox))), (PerObject::default(), Some(&Kind::UMMailbox)));

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crds::{Kind, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, Violation};
+use crds::{Kind, UMAutoAttendantSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, Violation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -163,6 +163,7 @@ impl Store {
         let changes = match Kind::of(&object.kind) {
             Some(Kind::UMDialPlan) => changes(&stored.spec, spec, UMDialPlanSpec::check_change),
             Some(Kind::UMHuntGroup) => changes(&stored.spec, spec, UMHuntGroupSpec::check_change),
+            Some(Kind::UMAutoAttendant) => changes(&stored.spec, spec, UMAutoAttendantSpec::check_change),
             Some(Kind::UMIPGateway) => changes(&stored.spec, spec, UMIPGatewaySpec::check_change),
             Some(Kind::UMMailboxPolicy | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService) | None => {
                 Vec::new()
@@ -209,6 +210,7 @@ impl Store {
                 Some(Kind::UMDialPlan) => world.dial_plans.extend(stored.read(object)),
                 Some(Kind::UMIPGateway) => world.gateways.extend(stored.read(object)),
                 Some(Kind::UMHuntGroup) => world.hunt_groups.extend(stored.read(object)),
+                Some(Kind::UMAutoAttendant) => world.attendants.extend(stored.read(object)),
                 Some(Kind::UMMailboxPolicy) => world.policies.extend(stored.read(object)),
                 Some(Kind::UMMailbox) => world.mailboxes.extend(stored.read(object)),
                 Some(Kind::UMCallRouter) => world.routers.extend(stored.read(object)),

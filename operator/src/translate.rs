@@ -38,6 +38,14 @@ pub(crate) fn gateway_status(status: crds::GatewayStatus) -> config::GatewayStat
     }
 }
 
+/// `status` of an auto attendant.
+pub(crate) fn attendant_status(status: crds::AttendantStatus) -> config::AttendantStatus {
+    match status {
+        crds::AttendantStatus::Enabled => config::AttendantStatus::Enabled,
+        crds::AttendantStatus::Disabled => config::AttendantStatus::Disabled,
+    }
+}
+
 /// `voIPSecurity`.
 pub(crate) fn voip_security(security: crds::VoIPSecurity) -> config::VoIPSecurity {
     match security {

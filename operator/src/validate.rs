@@ -4,6 +4,7 @@
 //! after every restart. What the other loses is as little as possible: an extension, not the
 //! mailbox. Refuses to know references; those were resolved before.
 
+mod attendants;
 mod dial_plans;
 mod exposure;
 mod gateways;
@@ -24,6 +25,7 @@ pub(crate) fn validate_together(
     dial_plans::access_numbers(linked, problems);
     dial_plans::numbering_plan_formats(linked, problems);
     dial_plans::equivalent_dial_plans(objects, linked, problems);
+    attendants::pilots(linked, problems);
     gateways::gateway_addresses(linked, problems);
     gateways::pilots(linked, problems);
     gateways::gateways_per_dial_plan(linked, problems);

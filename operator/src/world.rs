@@ -13,8 +13,8 @@ use config::parts::{
 };
 use config::{DATABASES, MailboxConfig, RouterConfig, TokenKey};
 use crds::{
-    Kind, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec, UMMailboxPolicySpec,
-    UMMailboxSpec, UMServiceSpec,
+    Kind, UMAutoAttendantSpec, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMIPGatewaySpec,
+    UMMailboxPolicySpec, UMMailboxSpec, UMServiceSpec,
 };
 
 use crate::defaults::{DefaultObject, DefaultSpec};
@@ -36,6 +36,8 @@ pub struct World {
     pub gateways: Shared<BTreeMap<Key, Object<UMIPGatewaySpec>>>,
     /// Which calls of a gateway belong to which dial plan.
     pub hunt_groups: Shared<BTreeMap<Key, Object<UMHuntGroupSpec>>>,
+    /// What answers calls for nobody in particular.
+    pub attendants: Shared<BTreeMap<Key, Object<UMAutoAttendantSpec>>>,
     /// What mailboxes have in common.
     pub policies: Shared<BTreeMap<Key, Object<UMMailboxPolicySpec>>>,
     /// Users.
@@ -309,6 +311,7 @@ impl World {
             dial_plans: Shared::default(),
             gateways: Shared::default(),
             hunt_groups: Shared::default(),
+            attendants: Shared::default(),
             policies: Shared::default(),
             mailboxes: ByDatabase::default(),
             routers: Shared::default(),

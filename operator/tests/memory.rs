@@ -56,6 +56,8 @@ fn service() -> ObjectRef {
 enum Edit {
     /// A mailbox is written: which, its policy and its extensions.
     Mailbox(usize, String, Vec<String>),
+    /// A mailbox that is there gets an address in a dial plan.
+    Secondary(usize, String, String),
     /// A mailbox is removed.
     Gone(usize),
     /// An edit of an object is refused: its kind and name; or of nobody knows which.
@@ -77,6 +79,9 @@ enum Edit {
     Nodes(u8),
     /// A policy is written: which, its dial plan and its text.
     Policy(String, String, Option<String>),
+    /// The access number of a dial plan and the pilot of its auto attendant change: what was a user's
+    /// extension may be called for something else.
+    Reserved(String, String, String),
     /// The digits of a dial plan change, as only a world does that nobody checked.
     Digits(String, i64),
     /// The servers are there or not, and serve what is written, something earlier, or nothing.
@@ -129,14 +134,17 @@ fn edit() -> impl Strategy<Value = Edit> {
         || prop_oneof![2 => Just("contoso"), 1 => Just("fabrikam"), 1 => Just("none")].prop_map(String::from);
     let extension =
         prop_oneof![8 => "10[1-4]", 1 => Just(String::from("1010")), 1 => Just(String::from("x"))];
+    let number = || prop_oneof!["10[1-4]", Just(String::from("600"))];
     let mailbox = 0..NAMES.len();
     prop_oneof![
         8 => (mailbox.clone(), policy(), prop::collection::vec(extension, 1..3))
             .prop_map(|(mailbox, policy, extensions)| Edit::Mailbox(mailbox, policy, extensions)),
-        2 => mailbox.prop_map(Edit::Gone),
+        2 => mailbox.clone().prop_map(Edit::Gone),
         12 => edit_of_others(),
+        2 => (mailbox, plan(), number()).prop_map(|(mailbox, plan, number)| Edit::Secondary(mailbox, plan, number)),
         2 => (policy(), plan(), prop::option::of("[ab]")).prop_map(|(policy, plan, text)| Edit::Policy(policy, plan, text)),
         1 => (plan(), 3..5_i64).prop_map(|(plan, digits)| Edit::Digits(plan, digits)),
+        2 => (plan(), number(), number()).prop_map(|(plan, access, pilot)| Edit::Reserved(plan, access, pilot)),
         3 => (any::<bool>(), prop::option::of(0..3_u64)).prop_map(|(ready, behind)| Edit::Pods(ready, behind)),
         6 => prop_oneof![0..6_usize, Just(usize::MAX)].prop_map(Edit::Writes),
     ]
@@ -156,6 +164,14 @@ fn happen(world: &mut World, edit: Edit) {
             });
             let generation = next(world.mailboxes.get(&key));
             world.mailboxes.insert(key, object(generation, spec));
+        }
+        Edit::Secondary(mailbox, plan, address) => {
+            if let Some(before) = world.mailboxes.get(&key(NAMES[mailbox])).cloned() {
+                let mut spec = serde_json::to_value(&before.spec).unwrap();
+                spec["secondaryAddresses"] = json!([{ "umDialPlan": plan, "address": address }]);
+                let after = object(before.generation + 1, spec);
+                world.mailboxes.insert(key(NAMES[mailbox]), after);
+            }
         }
         Edit::Gone(mailbox) => drop(world.mailboxes.remove(&key(NAMES[mailbox]))),
         Edit::Refused(object) => world.refused.push(Problem {
@@ -206,6 +222,14 @@ fn happen(world: &mut World, edit: Edit) {
             let nodes = (0..count).map(|node| IpAddr::from([198, 51, 100, node])).collect();
             world.cluster.as_mut().unwrap().nodes = nodes;
         }
+        Edit::Reserved(plan, access, pilot) => {
+            if let Some(plan) = world.dial_plans.get_mut(&key(&plan)) {
+                plan.spec.access_telephone_numbers = vec![access];
+            }
+            let spec = json!({ "umDialPlan": plan, "pilotIdentifierList": [pilot] });
+            let generation = next(world.attendants.get(&key(&plan)));
+            world.attendants.insert(key(&plan), object(generation, spec));
+        }
         Edit::Digits(plan, digits) => {
             if let Some(plan) = world.dial_plans.get_mut(&key(&plan)) {
                 plan.spec.number_of_digits_in_extension = digits;
@@ -221,6 +245,7 @@ fn remove(world: &mut World, kind: Kind, key: &Key) {
         Kind::UMDialPlan => drop(world.dial_plans.remove(key)),
         Kind::UMIPGateway => drop(world.gateways.remove(key)),
         Kind::UMHuntGroup => drop(world.hunt_groups.remove(key)),
+        Kind::UMAutoAttendant => drop(world.attendants.remove(key)),
         Kind::UMMailboxPolicy => drop(world.policies.remove(key)),
         Kind::UMMailbox => drop(world.mailboxes.remove(key)),
         Kind::UMCallRouter => drop(world.routers.remove(key)),

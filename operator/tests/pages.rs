@@ -130,6 +130,12 @@ fn mistake_in_a_group_or_list(site: &Site, code: Code) -> bool {
             let both = "numberOfDigitsInExtension: 3, accessTelephoneNumbers: [\"+14255550500\"]";
             site.write("more.yaml", object("UMDialPlan", "east", both) + &object("UMDialPlan", "west", both));
         }
+        Code::NumberTaken => {
+            let both = "umDialPlan: contoso, pilotIdentifierList: [\"600\"]";
+            let objects =
+                object("UMAutoAttendant", "reception", both) + &object("UMAutoAttendant", "sales", both);
+            site.write("attendants.yaml", objects);
+        }
         Code::NumberingPlanFormat => {
             let digits = "numberOfDigitsInExtension: 3";
             site.change("dialplan.yaml", digits, &format!("{digits}\n  numberingPlanFormats: [1425555xxxx]"));
@@ -188,7 +194,7 @@ fn the_example_of_each_page_is_what_is_printed() {
         }
     }
     assert_eq!(
-        shown, 26,
+        shown, 27,
         "all but UM1009, which needs a folder of before, and those of servers and clusters"
     );
 }

@@ -189,16 +189,15 @@ fn a_status_has_the_shape_that_the_definition_of_its_kind_gives_it() {
     apply(&mut observed, reconcile(&company()), usize::MAX);
     for (object, status) in observed.statuses.iter() {
         let json = serde_json::to_value(status).unwrap();
-        match Kind::of(&object.kind).unwrap() {
-            Kind::UMDialPlan => drop(serde_json::from_value::<crds::UMDialPlanStatus>(json).unwrap()),
-            Kind::UMIPGateway => drop(serde_json::from_value::<crds::UMIPGatewayStatus>(json).unwrap()),
-            Kind::UMMailboxPolicy => {
-                drop(serde_json::from_value::<crds::UMMailboxPolicyStatus>(json).unwrap())
-            }
-            Kind::UMHuntGroup | Kind::UMMailbox | Kind::UMCallRouter | Kind::UMService => {
-                drop(serde_json::from_value::<crds::Status>(json).unwrap())
-            }
-        }
+        let error = match Kind::of(&object.kind).unwrap() {
+            Kind::UMDialPlan => serde_json::from_value::<crds::UMDialPlanStatus>(json).err(),
+            Kind::UMIPGateway => serde_json::from_value::<crds::UMIPGatewayStatus>(json).err(),
+            Kind::UMMailboxPolicy => serde_json::from_value::<crds::UMMailboxPolicyStatus>(json).err(),
+            Kind::UMHuntGroup | Kind::UMMailbox => serde_json::from_value::<crds::Status>(json).err(),
+            Kind::UMAutoAttendant => serde_json::from_value::<crds::Status>(json).err(),
+            Kind::UMCallRouter | Kind::UMService => serde_json::from_value::<crds::Status>(json).err(),
+        };
+        assert!(error.is_none(), "{object}: {error:?}");
     }
 }
 
@@ -403,6 +402,8 @@ prop_compose! {
     fn some_world()(
         (dial_plans, gateways, hunt_groups) in (objects(dial_plan()), objects(gateway()), objects(hunt_group())),
         (policies, mailboxes) in (objects(policy()), objects(mailbox())),
+        attendants in objects((name(), vec("[+]?[0-9x]{0,3}|[Aa]@c", 0..3)).prop_map(|(plan, pilots)|
+            serde_json::from_value(json!({"umDialPlan": plan, "pilotIdentifierList": pilots})).unwrap())),
         routers in objects(server(5060).prop_map(|spec| serde_json::from_value::<UMCallRouterSpec>(spec).unwrap())),
         services in objects(server(5062).prop_map(|spec| serde_json::from_value::<UMServiceSpec>(spec).unwrap())),
         secrets in btree_map(some_key(), Just(TlsSecret::default()), 0..2),
@@ -410,12 +411,11 @@ prop_compose! {
         (served, cluster) in (served(), option::of(cluster())),
     ) -> World {
         let spare_key = Some(token_key());
-        let observed = Observed { served, ..Observed::default() };
         World {
             dial_plans: dial_plans.into(), gateways: gateways.into(), hunt_groups: hunt_groups.into(),
-            policies: policies.into(), mailboxes: mailboxes.into_iter().collect(),
-            routers: routers.into(), services: services.into(),
-            secrets, refused, spare_key, observed, cluster, ..empty()
+            attendants: attendants.into(), policies: policies.into(), mailboxes: mailboxes.into_iter().collect(),
+            routers: routers.into(), services: services.into(), observed: Observed { served, ..Observed::default() },
+            secrets, refused, spare_key, cluster, ..empty()
         }
     }
 }

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use umbriel_tests::cluster::{Namespace, examples, root};
 use umbriel_tests::{Cluster, wait_until};
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "umdialplans",
     "umipgateways",
     "umhuntgroups",
+    "umautoattendants",
     "ummailboxpolicies",
     "ummailboxes",
     "umcallrouters",

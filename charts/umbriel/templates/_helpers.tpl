@@ -53,6 +53,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- define "umbriel.operatorRules" -}}
 - apiGroups: [umbriel.dev]
   resources:
+    - umautoattendants
     - umcallrouters
     - umdialplans
     - umhuntgroups
@@ -71,6 +72,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
   verbs: [create]
 - apiGroups: [umbriel.dev]
   resources:
+    - umautoattendants/status
     - umcallrouters/status
     - umdialplans/status
     - umhuntgroups/status

@@ -75,6 +75,7 @@ pub(crate) fn outcome(table: &Table, call: &Call<'_>) -> String {
                 format!("{} by the called user", mailbox.name)
             }
             Purpose::SubscriberAccess { number } => format!("access by {number}"),
+            Purpose::AutoAttendant { attendant, pilot } => format!("attendant {} by {pilot}", attendant.name),
         },
         Decision::Refuse(refusal) => refusal.code.to_string(),
     }

@@ -1,8 +1,8 @@
 //! The order of decision 7, one behaviour a test.
 
 use config::{
-    Call, Decision, Gateway, GatewayStatus, OfferedAudio, Route, ServerStatus, StartupMode, Table, Transport,
-    UriType, UserAddress, VoIPSecurity, admit, route,
+    AttendantStatus, AutoAttendant, Call, Decision, Gateway, GatewayStatus, OfferedAudio, Route,
+    ServerStatus, StartupMode, Table, Transport, UriType, UserAddress, VoIPSecurity, admit, route,
 };
 
 use crate::contoso::{PBX, SBC, call, directory, outcome, server, table, table_of};
@@ -276,6 +276,81 @@ fn an_access_number_is_for_users_and_comes_after_who_diverted_the_call() {
     // The number is that of the plan which the hunt group leads to, not of every plan.
     let board = Call { transport: Transport::Tls, ..call(PBX, "14255550100") };
     assert_eq!(outcome(&table, &board), "UM1109 NotANumberOfThePlan");
+}
+
+/// The company with auto attendants of dial plan contoso, one of them disabled.
+fn with_attendants() -> config::Directory {
+    let mut directory = directory();
+    let attendant = |name: &str, pilots: &[&str], status| AutoAttendant {
+        name: name.into(),
+        dial_plan: "contoso".into(),
+        pilots: pilots.iter().map(|pilot| (*pilot).to_owned()).collect(),
+        status,
+    };
+    directory.auto_attendants = vec![
+        attendant("reception", &["+1 425 555 0600", "111", "Desk@contoso.example"], AttendantStatus::Enabled),
+        attendant("night", &["601", "111"], AttendantStatus::Disabled),
+    ];
+    directory
+}
+
+#[test]
+fn a_pilot_leads_to_its_auto_attendant_before_anybody_is_looked_for() {
+    let mut directory = with_attendants();
+    directory.dial_plans[0].access_numbers = vec!["14255550600".into()];
+    let table = Table::compile(&directory, &server());
+    for (called, outcome_of_it) in [
+        ("14255550600", "attendant reception by 14255550600"),
+        ("+1-425-555-0600;ext=1", "attendant reception by 14255550600"),
+        ("desk@CONTOSO.example", "attendant reception by desk@contoso.example"),
+        ("111", "attendant reception by 111"),
+        ("601", "UM1134 AttendantDisabled"),
+        ("desk", "UM1109 NotANumberOfThePlan"),
+        ("101", "alice by the called user"),
+    ] {
+        assert_eq!(outcome(&table, &call(PBX, called)), outcome_of_it, "{called}");
+    }
+    // Whoever forwarded it, the PBX sent it to the pilot.
+    let diverted = |called| Call { diverting: Some("102".into()), ..call(PBX, called) };
+    assert_eq!(outcome(&table, &diverted("111")), "attendant reception by 111");
+    assert_eq!(outcome(&table, &diverted("101")), "bob by the diverting user");
+}
+
+#[test]
+fn a_pilot_is_one_of_its_own_dial_plan_and_of_every_gateway_that_leads_there() {
+    let mut directory = with_attendants();
+    let table = Table::compile(&directory, &server());
+    let board = Call { transport: Transport::Tls, ..call(PBX, "14255550100") };
+    assert_eq!(outcome(&table, &board), "UM1109 NotANumberOfThePlan");
+    assert_eq!(outcome(&table, &call(SBC, "111")), "UM1107 NoHuntGroup");
+    directory.hunt_groups[2].pilot = None;
+    let table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call(SBC, "111")), "attendant reception by 111");
+    directory.auto_attendants[0].dial_plan = "nowhere".into();
+    let table = Table::compile(&directory, &server());
+    assert_eq!(outcome(&table, &call(SBC, "111")), "UM1134 AttendantDisabled");
+}
+
+#[test]
+fn a_call_for_an_auto_attendant_goes_to_any_server_by_its_call_id() {
+    let mut directory = with_attendants();
+    let servers = |directory: &config::Directory, call_id: &str| {
+        let table = Table::compile(directory, &server());
+        let call = Call { call_id, ..call(PBX, "111") };
+        let Decision::Accept(route) = route(&table, &call) else { panic!("refused") };
+        (route.server.name.clone(), route.sibling.map(|sibling| sibling.name.clone()))
+    };
+    let mut first = [0, 0];
+    for call in 0..100 {
+        let call_id = format!("call-{call}");
+        let (server, sibling) = servers(&directory, &call_id);
+        assert_eq!(servers(&directory, &call_id), (server.clone(), sibling.clone()), "from any router");
+        assert!(sibling.is_some_and(|sibling| sibling != server));
+        first[usize::from(server == "mailbox-2")] += 1;
+    }
+    assert!(first.iter().all(|calls| *calls > 20), "{first:?}");
+    directory.mailbox_servers[0].in_service = false;
+    assert_eq!(servers(&directory, "call-0"), ("mailbox-2".to_owned(), None));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 
 use config::{
-    Call, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup, Listeners, Mailbox,
-    MailboxServer, OfferedAudio, Party, Prefix, Purpose, Rule, ServerIdentity, ServerStatus, StartupMode,
-    Table, Transport, UriType, UserAddress, VoIPSecurity, explain, route,
+    AttendantStatus, AutoAttendant, Call, Decision, DialPlan, Directory, Gateway, GatewayStatus, HuntGroup,
+    Listeners, Mailbox, MailboxServer, OfferedAudio, Party, Prefix, Purpose, Rule, ServerIdentity,
+    ServerStatus, StartupMode, Table, Transport, UriType, UserAddress, VoIPSecurity, explain, route,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -19,14 +19,15 @@ use crate::contoso::server;
 #[derive(Debug, PartialEq)]
 enum Expected {
     Refused(u16),
-    Accepted {
-        gateway: String,
-        hunt_group: String,
-        plan: String,
-        /// Whose it is and by which number; nobody's if it is for access.
-        mailbox: Option<(String, Rule)>,
-        in_service: Vec<String>,
-    },
+    Accepted { gateway: String, hunt_group: String, plan: String, purpose: Wanted, in_service: Vec<String> },
+}
+
+/// What a call is for.
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    Mailbox(String, Rule),
+    Access,
+    Attendant(String),
 }
 
 /// The digits of a number, or nothing if it is none.
@@ -108,7 +109,15 @@ fn decide(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Resul
     if other && !wanted {
         return Err(1130);
     }
-    let mailbox = if is_access(plan, call) { None } else { Some(user_and_rule(directory, plan, call)?) };
+    let purpose = match attendant(directory, plan, call) {
+        Some(attendant) if attendant.status == AttendantStatus::Disabled => return Err(1134),
+        Some(attendant) => Wanted::Attendant(attendant.name.clone()),
+        None if is_access(plan, call) => Wanted::Access,
+        None => {
+            let (mailbox, rule) = user_and_rule(directory, plan, call)?;
+            Wanted::Mailbox(mailbox, rule)
+        }
+    };
     let in_service = in_service(directory, plan);
     if in_service.is_empty() {
         return Err(1111);
@@ -117,7 +126,7 @@ fn decide(directory: &Directory, own: &ServerIdentity, call: &Call<'_>) -> Resul
         gateway: gateway.name.clone(),
         hunt_group: group.name.clone(),
         plan: plan.name.clone(),
-        mailbox,
+        purpose,
         in_service,
     })
 }
@@ -197,11 +206,25 @@ fn normal(party: Party<'_>) -> String {
     digits(party.user).or(names(party).0).unwrap_or(names(party).1)
 }
 
-/// A name with a domain is called by the name alone where nobody has it with that domain.
+/// What a called party is looked for as, the most telling first: a name with a domain is called by the name
+/// alone where nobody has it with that domain.
+fn looked_for(called: Party<'_>) -> Vec<String> {
+    let alone = digits(called.user).is_none().then(|| names(called).1);
+    std::iter::once(normal(called)).chain(alone).collect()
+}
+
+fn attendant<'d>(directory: &'d Directory, plan: &DialPlan, call: &Call<'_>) -> Option<&'d AutoAttendant> {
+    let has = |attendant: &&AutoAttendant, form: &String| {
+        attendant.dial_plan == plan.name
+            && attendant.pilots.iter().any(|pilot| normal(written(pilot)) == *form)
+    };
+    let of = |form: &String| directory.auto_attendants.iter().find(|attendant| has(attendant, form));
+    looked_for(call.called).iter().find_map(of)
+}
+
 fn is_access(plan: &DialPlan, call: &Call<'_>) -> bool {
     let numbers: Vec<String> = plan.access_numbers.iter().map(|number| normal(written(number))).collect();
-    let alone = || digits(call.called.user).is_none() && numbers.contains(&names(call.called).1);
-    call.diverting.is_none() && (numbers.contains(&normal(call.called)) || alone())
+    call.diverting.is_none() && looked_for(call.called).iter().any(|form| numbers.contains(form))
 }
 
 /// Everything by which a plan may know somebody, the most telling first.
@@ -304,6 +327,13 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn an_attendant()(
+        name in name(), dial_plan in name(), pilots in vec(text(), 0..3),
+        status in select(vec![AttendantStatus::Enabled, AttendantStatus::Enabled, AttendantStatus::Disabled]),
+    ) -> AutoAttendant { AutoAttendant { name, dial_plan, pilots, status } }
+}
+
+prop_compose! {
     fn an_address()(dial_plan in name(), address in text()) -> UserAddress { UserAddress { dial_plan, address } }
 }
 
@@ -328,9 +358,10 @@ prop_compose! {
 prop_compose! {
     fn a_directory()(
         gateways in vec(a_gateway(), 0..5), hunt_groups in vec(a_hunt_group(), 0..12),
+        auto_attendants in vec(an_attendant(), 0..3),
         dial_plans in vec(a_dial_plan(), 0..5), mailboxes in vec(a_mailbox(), 0..12),
         mailbox_servers in vec(a_server(), 0..5), hosts in prop_oneof![4 => vec(name(), 32), 1 => vec(name(), 0..32)],
-    ) -> Directory { Directory { gateways, cluster: Vec::new(), hunt_groups, dial_plans, mailboxes, mailbox_servers, hosts } }
+    ) -> Directory { Directory { gateways, cluster: Vec::new(), hunt_groups, dial_plans, auto_attendants, mailboxes, mailbox_servers, hosts } }
 }
 
 prop_compose! {
@@ -364,17 +395,22 @@ proptest! {
                 prop_assert_eq!(refusal.code.number(), number);
                 prop_assert!(refusal.text().chars().all(|c| (c.is_ascii_graphic() && c != '"' && c != '\\') || c == ' '));
             }
-            (Expected::Accepted { gateway, hunt_group, plan, mailbox, in_service }, Decision::Accept(route)) => {
+            (Expected::Accepted { gateway, hunt_group, plan, purpose, in_service }, Decision::Accept(route)) => {
                 prop_assert_eq!(&route.gateway.name, &gateway);
                 prop_assert_eq!(&route.hunt_group.name, &hunt_group);
                 prop_assert_eq!(&route.dial_plan.name, &plan);
                 let said = match route.purpose {
-                    Purpose::CallAnswering { mailbox, rule, .. } => Some((mailbox.name.to_owned(), rule)),
-                    Purpose::SubscriberAccess { .. } => None,
+                    Purpose::CallAnswering { mailbox, rule, .. } => Wanted::Mailbox(mailbox.name.to_owned(), rule),
+                    Purpose::SubscriberAccess { .. } => Wanted::Access,
+                    Purpose::AutoAttendant { attendant, .. } => Wanted::Attendant(attendant.name.clone()),
                 };
-                prop_assert_eq!(&said, &mailbox);
+                prop_assert_eq!(&said, &purpose);
+                let mailbox = match purpose {
+                    Wanted::Mailbox(mailbox, _) => Some(mailbox),
+                    Wanted::Access | Wanted::Attendant(_) => None,
+                };
                 prop_assert!(in_service.contains(&route.server.name));
-                if let Some(host) = mailbox.and_then(|(name, _)| host(&directory, &name)).filter(|host| in_service.contains(host)) {
+                if let Some(host) = mailbox.and_then(|name| host(&directory, &name)).filter(|host| in_service.contains(host)) {
                     prop_assert_eq!(&route.server.name, host);
                 }
                 prop_assert_eq!(route.sibling.is_some(), in_service.len() > 1);

@@ -217,6 +217,31 @@ fn an_access_number_is_told_of_where_the_plan_has_one() {
 }
 
 #[test]
+fn an_auto_attendant_is_told_of_where_the_plan_has_one() {
+    let mut directory = directory();
+    directory.auto_attendants = serde_yaml::from_str(
+        "- {name: reception, dialPlan: contoso, pilots: ['+14255550600'], status: Enabled}\n\
+         - {name: night, dialPlan: contoso, pilots: ['+14255550601'], status: Disabled}",
+    )
+    .unwrap();
+    let table = Table::compile(&directory, &server());
+    let question = "Is the called number a pilot of an auto attendant?";
+    let told_of = |called| told(&table, &call(PBX, called));
+    let reception = told_of("1 425 555 0600");
+    assert!(
+        reception.contains(&format!("{question} 14255550600: auto attendant reception\n")),
+        "{reception}"
+    );
+    assert!(reception.contains("takes the call? any mailbox: mailbox-"), "{reception}");
+    assert!(told_of("101").contains(&format!("{question} 101: no\n")));
+    assert!(told_of("14255550601").contains(&format!("{question} 14255550601: auto attendant night with")));
+    assert_eq!(
+        refusal_text(&table, &call(PBX, "14255550601")),
+        "auto attendant night with pilot 14255550601 is disabled; set spec.status of UMAutoAttendant night to Enabled"
+    );
+}
+
+#[test]
 fn a_refusal_says_which_audio_is_asked_for() {
     let text = |security, clear| {
         let mut directory = directory();

@@ -389,6 +389,45 @@ fn an_access_number_is_refused_with_its_own_code_by_token_and_by_table() {
 }
 
 #[test]
+fn an_auto_attendant_is_refused_with_its_own_code_by_token_and_by_table() {
+    let attendants = |status: &str| {
+        let more = format!(
+            "  autoAttendants: [{{name: reception, dialPlan: contoso, pilots: ['600'], status: {status}}}]\n  mailboxes:\n"
+        );
+        Stage::but("  mailboxes:\n", &more)
+    };
+    let (mut stage, mut caller) = (attendants("Enabled"), Caller::new());
+    caller.number = "600";
+    let answer = refused(&mut stage, &mut caller);
+    let reason = answer.lines().find(|line| line.starts_with("Reason: ")).unwrap();
+    assert!(answer.starts_with("SIP/2.0 480 Temporarily Unavailable\r\n"), "{answer}");
+    assert!(include_str!("../../../docs/codes/UM1135.md").contains(reason), "the page of the code shows it");
+    assert_eq!(stage.metrics.rejected_with(Code::AttendantUnavailable), 1);
+
+    let (mut stage, mut caller) = (attendants("Disabled"), Caller::new());
+    caller.number = "600";
+    let answer = refused(&mut stage, &mut caller);
+    let reason = answer.lines().find(|line| line.starts_with("Reason: ")).unwrap();
+    assert!(include_str!("../../../docs/codes/UM1134.md").contains(reason), "the page of the code shows it");
+
+    let mut stage = attendants("Enabled");
+    let claims = Claims {
+        kind: CallKind::AutoAttendant,
+        dial_plan: "contoso".into(),
+        gateway: "pbx".into(),
+        mailbox: "".into(),
+        extension: "600".into(),
+        diverted: None,
+    };
+    let mut token = String::new();
+    sign(&stage.props.served.borrow().keys, &claims, "call-0@192.0.2.7", EPOCH_MS / 1_000, &mut token)
+        .unwrap();
+    call_with(&mut stage, &token);
+    assert!(stage.last("SIP/2.0 480").contains("UM1135 AttendantUnavailable"));
+    assert_eq!(stage.metrics.slots().taken(), 0);
+}
+
+#[test]
 fn a_caller_who_shows_no_number_is_refused_where_the_owner_asks_for_one() {
     let but = || Stage::but("ada: {displayName:", "ada: {refusesAnonymousCallers: true, displayName:");
     for from in [

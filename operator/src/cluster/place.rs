@@ -129,6 +129,7 @@ impl Place {
             Kind::UMDialPlan => read(object).map(|read| world.dial_plans.set(key, read)),
             Kind::UMIPGateway => read(object).map(|read| world.gateways.set(key, read)),
             Kind::UMHuntGroup => read(object).map(|read| world.hunt_groups.set(key, read)),
+            Kind::UMAutoAttendant => read(object).map(|read| world.attendants.set(key, read)),
             Kind::UMMailboxPolicy => read(object).map(|read| world.policies.set(key, read)),
             Kind::UMMailbox => read(object).map(|read| world.mailboxes.set(key, read)),
             Kind::UMCallRouter => read(object).map(|read| world.routers.set(key, read)),

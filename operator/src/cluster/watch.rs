@@ -52,6 +52,7 @@ pub(super) fn resource(source: Source) -> ApiResource {
         Source::Kind(Kind::UMDialPlan) => crds::UMDialPlan::api_resource(),
         Source::Kind(Kind::UMIPGateway) => crds::UMIPGateway::api_resource(),
         Source::Kind(Kind::UMHuntGroup) => crds::UMHuntGroup::api_resource(),
+        Source::Kind(Kind::UMAutoAttendant) => crds::UMAutoAttendant::api_resource(),
         Source::Kind(Kind::UMMailboxPolicy) => crds::UMMailboxPolicy::api_resource(),
         Source::Kind(Kind::UMMailbox) => crds::UMMailbox::api_resource(),
         Source::Kind(Kind::UMCallRouter) => crds::UMCallRouter::api_resource(),

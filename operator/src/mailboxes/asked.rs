@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use config::{Code, Naming, UriType};
+use config::{Code, UriType};
 use crds::{Kind, SecondaryAddress, UMMailboxSpec};
 
 use super::Slice;
-use super::policies::{Named, Policies, Policy};
+use super::policies::{Named, Plan, Policies, Policy};
 use crate::dereference::Reference;
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef};
@@ -74,7 +74,7 @@ impl Place {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Names {
     pub(super) policies: BTreeMap<Key, Named<Arc<Policy>>>,
-    pub(super) dial_plans: BTreeMap<Key, Named<Naming>>,
+    pub(super) dial_plans: BTreeMap<Key, Named<Plan>>,
 }
 
 impl Names {
@@ -134,7 +134,7 @@ pub(super) fn asking<'d>(
     };
     let mut asked = Vec::with_capacity(spec.extensions.len());
     for (index, extension) in spec.extensions.iter().enumerate() {
-        if extension.len() == policy.naming.digits_in_extension {
+        if extension.len() == policy.plan.naming.digits_in_extension {
             let (place, dial_plan) = (Place::Extension(index), Cow::Borrowed(&policy.dial_plan));
             asked.push(Name { place, dial_plan, normal: Cow::Borrowed(extension) });
         } else {
@@ -145,7 +145,41 @@ pub(super) fn asking<'d>(
     for (index, address) in spec.secondary_addresses.iter().enumerate() {
         asked.extend(secondary_address(key, index, address, names, problems));
     }
+    problems.extend(asked.iter().filter_map(|name| reserved(key, spec, name, policy, names)));
     (!asked.is_empty()).then_some(Asking { key, spec, policy, names: asked })
+}
+
+/// That calls for this name go elsewhere, if they do. Calls that the user diverted still find the mailbox by
+/// it, and so it stays.
+fn reserved(
+    key: &Key,
+    spec: &UMMailboxSpec,
+    name: &Name<'_>,
+    policy: &Policy,
+    names: &Names,
+) -> Option<Problem> {
+    let plan = match name.place {
+        Place::Extension(_) | Place::SipResourceIdentifier => &policy.plan,
+        Place::Secondary(_) => match names.dial_plans.get(name.dial_plan.as_ref())? {
+            Named::Usable(plan) => plan,
+            Named::Not(_) => return None,
+        },
+    };
+    let keeper = plan.reserved.get(name.normal.as_ref())?;
+    let value = name.place.text(spec).to_owned();
+    Some(Problem {
+        code: Code::NumberTaken,
+        object: Some(named(key)),
+        field: name.place.field(),
+        rule: format!(
+            "one place for each number of UMDialPlan {}; {keeper} has it already, and only calls that were \
+             diverted reach the mailbox by it",
+            name.dial_plan
+        ),
+        fix: format!("write another one, or take {value} from {keeper}"),
+        value,
+        waits_for: None,
+    })
 }
 
 /// What names the user in a dial plan of SIP names or E.164 numbers, and in no other.
@@ -157,7 +191,7 @@ fn sip_resource_identifier<'d>(
 ) -> Option<Name<'d>> {
     let (plan, place) = (&policy.dial_plan, Place::SipResourceIdentifier);
     let written = spec.sip_resource_identifier.as_deref();
-    match (policy.naming.uri_type, written) {
+    match (policy.plan.naming.uri_type, written) {
         (UriType::TelExtn, None) => None,
         (UriType::TelExtn, Some(written)) => {
             let rule = format!("nothing, because UMDialPlan {plan} has uriType TelExtn");
@@ -167,7 +201,7 @@ fn sip_resource_identifier<'d>(
         }
         (uri_type @ (UriType::SipName | UriType::E164), written) => {
             let normal = written.filter(|text| identifies(uri_type, text));
-            let normal = normal.and_then(|text| policy.naming.normal(text.into()));
+            let normal = normal.and_then(|text| policy.plan.naming.normal(text.into()));
             if normal.is_none() {
                 let rule = format!("{}, because UMDialPlan {plan} has uriType {uri_type:?}", form(uri_type));
                 let fix = format!("write {}", example(uri_type));
@@ -188,7 +222,7 @@ fn secondary_address<'d>(
 ) -> Option<Name<'d>> {
     let (plan, place) = (key.beside(&address.um_dial_plan), Place::Secondary(index));
     let naming = match names.dial_plans.get(&plan)? {
-        Named::Usable(naming) => *naming,
+        Named::Usable(plan) => plan.naming,
         Named::Not(target) => {
             let field = &format!("spec.secondaryAddresses[{index}].umDialPlan");
             let (kind, name) = (Kind::UMDialPlan.name(), address.um_dial_plan.as_str());
@@ -257,7 +291,7 @@ pub(super) fn named(key: &Key) -> ObjectRef {
 
 /// An extension has as many digits as its dial plan says (spec 1.6).
 fn wrong_length(key: &Key, index: usize, extension: &str, policy: &Policy) -> Problem {
-    let (digits, plan) = (policy.naming.digits_in_extension, &policy.dial_plan);
+    let (digits, plan) = (policy.plan.naming.digits_in_extension, &policy.dial_plan);
     Problem {
         code: Code::ExtensionLength,
         object: Some(named(key)),

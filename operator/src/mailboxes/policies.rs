@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use config::Naming;
+use config::{Naming, Party};
 use crds::{Kind, UMDialPlanSpec};
 
 use crate::dereference::{Linked, Target};
@@ -14,7 +14,7 @@ use crate::directory::small;
 use crate::problem::has_unread;
 use crate::routing::RoutingObjects;
 use crate::translate;
-use crate::world::Key;
+use crate::world::{Key, ObjectRef};
 
 /// Every policy that a mailbox may name.
 #[derive(Debug, Default, PartialEq)]
@@ -22,8 +22,8 @@ pub(crate) struct Policies {
     usable: BTreeMap<Key, Arc<Policy>>,
     /// Those that are there and cannot be used.
     waiting: BTreeSet<Key>,
-    /// Every dial plan that a mailbox may name, and how its users are named.
-    plans: BTreeMap<Key, Naming>,
+    /// Every dial plan that a mailbox may name.
+    plans: BTreeMap<Key, Plan>,
     /// Those that are there and cannot be used.
     waiting_plans: BTreeSet<Key>,
     /// Whether something was written of which nobody can tell which object it is.
@@ -34,7 +34,16 @@ pub(crate) struct Policies {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) dial_plan: Key,
+    pub(crate) plan: Plan,
+}
+
+/// A dial plan, as far as its users are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// How they are named.
     pub(crate) naming: Naming,
+    /// What is called for something else, in normal form, and of which object it is.
+    pub(crate) reserved: Arc<BTreeMap<String, ObjectRef>>,
 }
 
 /// What the name of a policy or dial plan leads to.
@@ -47,12 +56,16 @@ pub(crate) enum Named<T> {
 impl Policies {
     /// The policies and dial plans of `linked`.
     pub(crate) fn of(objects: &RoutingObjects, linked: &Linked<'_>) -> Policies {
-        let plans: BTreeMap<Key, Naming> =
-            linked.dial_plans.iter().map(|(key, spec)| ((*key).clone(), naming(spec))).collect();
+        let mut reserved = reserved(linked);
+        let plan = |(key, spec): (&&Key, &&UMDialPlanSpec)| {
+            let reserved = Arc::new(reserved.remove(*key).unwrap_or_default());
+            ((*key).clone(), Plan { naming: naming(spec), reserved })
+        };
+        let plans: BTreeMap<Key, Plan> = linked.dial_plans.iter().map(plan).collect();
         let usable = linked.policies.iter().filter_map(|(key, spec)| {
             let dial_plan = key.beside(&spec.um_dial_plan);
-            let naming = *plans.get(&dial_plan)?;
-            Some(((*key).clone(), Arc::new(Policy { dial_plan, naming })))
+            let plan = plans.get(&dial_plan)?.clone();
+            Some(((*key).clone(), Arc::new(Policy { dial_plan, plan })))
         });
         let usable: BTreeMap<Key, Arc<Policy>> = usable.collect();
         let refused = |kind: Kind| {
@@ -73,8 +86,8 @@ impl Policies {
     }
 
     /// What the name of the dial plan `key` leads to.
-    pub(crate) fn named_plan(&self, key: &Key) -> Named<Naming> {
-        self.or_target(key, self.plans.get(key).copied(), &self.waiting_plans, self.plans.keys())
+    pub(crate) fn named_plan(&self, key: &Key) -> Named<Plan> {
+        self.or_target(key, self.plans.get(key).cloned(), &self.waiting_plans, self.plans.keys())
     }
 
     fn or_target<'k, T>(
@@ -90,6 +103,26 @@ impl Policies {
             None => Named::Not(Target::missing(key, candidates, self.has_unread)),
         }
     }
+}
+
+/// The numbers and addresses of each dial plan that lead to no mailbox when they are called.
+fn reserved<'l>(linked: &'l Linked<'_>) -> BTreeMap<&'l Key, BTreeMap<String, ObjectRef>> {
+    let mut reserved: BTreeMap<&Key, BTreeMap<String, ObjectRef>> = BTreeMap::new();
+    let mut reserve = |plan: &'l Key, number: &str, by: ObjectRef| {
+        let normal = Party::from(number).normal().into_owned();
+        reserved.entry(plan).or_default().insert(normal, by);
+    };
+    for (key, lists) in &linked.plan_lists {
+        for number in &lists.access_numbers {
+            reserve(key, number, ObjectRef::new(Kind::UMDialPlan, key));
+        }
+    }
+    for (key, attendant) in &linked.attendants {
+        for pilot in &attendant.pilots {
+            reserve(attendant.dial_plan, pilot, ObjectRef::new(Kind::UMAutoAttendant, key));
+        }
+    }
+    reserved
 }
 
 fn naming(spec: &UMDialPlanSpec) -> Naming {

@@ -1,7 +1,7 @@
 //! [`Totals`]: what the mailboxes of all slices come to together.
 //!
-//! Decides who is counted where: the mailboxes that refer to each policy, and those that calls reach
-//! in each dial plan. What a slice adds is taken up when it changes, and nothing else.
+//! Decides who is counted where: the mailboxes that refer to each policy and dial plan, and those that calls
+//! reach in each dial plan. What a slice adds is taken up when it changes, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,18 +14,57 @@ use crate::world::Key;
 /// What the mailboxes of all slices come to.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    /// Who refers to each policy, in each slice.
-    users_in: BTreeMap<usize, BTreeMap<Key, Users>>,
     /// Who refers to each policy.
-    users: BTreeMap<Key, Users>,
+    policies: Referred,
+    /// Who refers to each dial plan by an address in it.
+    dial_plans: Referred,
     /// How many mailboxes calls reach in each dial plan.
     reached: BTreeMap<Key, i64>,
+}
+
+/// Who refers to each object of a kind.
+#[derive(Debug, Default)]
+struct Referred {
+    /// Those of each slice.
+    users_in: BTreeMap<usize, BTreeMap<Key, Users>>,
+    /// All of them, as they were summed up.
+    users: BTreeMap<Key, Users>,
+    /// To what others refer since then.
+    news: BTreeSet<Key>,
+}
+
+impl Referred {
+    /// Takes up who refers to what in a slice that changed.
+    fn refer(&mut self, number: usize, now: BTreeMap<Key, Users>) {
+        let before = self.users_in.insert(number, now).unwrap_or_default();
+        let now = &self.users_in[&number];
+        let both = before.keys().chain(now.keys());
+        self.news.extend(both.filter(|object| before.get(*object) != now.get(*object)).cloned());
+    }
+
+    /// Sums up what is new.
+    fn sum_up(&mut self) {
+        for object in std::mem::take(&mut self.news) {
+            let mut all = Users::default();
+            self.users_in.values().filter_map(|users| users.get(&object)).for_each(|users| all.merge(users));
+            if all.count() == 0 {
+                self.users.remove(&object);
+            } else {
+                self.users.insert(object, all);
+            }
+        }
+    }
 }
 
 impl Totals {
     /// Who refers to each policy.
     pub(crate) fn users(&self) -> &BTreeMap<Key, Users> {
-        &self.users
+        &self.policies.users
+    }
+
+    /// Who refers to each dial plan by an address in it.
+    pub(crate) fn users_of_dial_plans(&self) -> &BTreeMap<Key, Users> {
+        &self.dial_plans.users
     }
 
     /// How many mailboxes calls reach in the dial plan `key`.
@@ -33,30 +72,28 @@ impl Totals {
         self.reached.get(key).copied().unwrap_or_default()
     }
 
-    /// Takes up who refers to what in a slice that changed; gives the policies of which that is new.
-    pub(super) fn refer(&mut self, number: usize, slice: &Slice) -> BTreeSet<Key> {
-        let mut now: BTreeMap<Key, Users> = BTreeMap::new();
+    /// Takes up who refers to what in a slice that changed.
+    pub(super) fn refer(&mut self, number: usize, slice: &Slice) {
+        let mut policies: BTreeMap<Key, Users> = BTreeMap::new();
+        let mut dial_plans: BTreeMap<Key, Users> = BTreeMap::new();
         for (key, mailbox) in slice {
             let policy = key.beside(&mailbox.spec.um_mailbox_policy);
-            now.entry(policy).or_default().add(Kind::UMMailbox, &key.name);
-        }
-        let before = self.users_in.insert(number, now).unwrap_or_default();
-        let now = &self.users_in[&number];
-        let both = before.keys().chain(now.keys());
-        both.filter(|policy| before.get(*policy) != now.get(*policy)).cloned().collect()
-    }
-
-    /// Sums up anew who refers to these policies.
-    pub(super) fn sum_up(&mut self, policies: &BTreeSet<Key>) {
-        for policy in policies {
-            let mut all = Users::default();
-            self.users_in.values().filter_map(|users| users.get(policy)).for_each(|users| all.merge(users));
-            if all.count() == 0 {
-                self.users.remove(policy);
-            } else {
-                self.users.insert(policy.clone(), all);
+            policies.entry(policy).or_default().add(Kind::UMMailbox, &key.name);
+            let addresses = mailbox.spec.secondary_addresses.iter();
+            // Who refers to one twice is one.
+            for plan in addresses.map(|address| key.beside(&address.um_dial_plan)).collect::<BTreeSet<Key>>()
+            {
+                dial_plans.entry(plan).or_default().add(Kind::UMMailbox, &key.name);
             }
         }
+        self.policies.refer(number, policies);
+        self.dial_plans.refer(number, dial_plans);
+    }
+
+    /// Sums up anew what others refer to than before.
+    pub(super) fn sum_up(&mut self) {
+        self.policies.sum_up();
+        self.dial_plans.sum_up();
     }
 
     /// Takes up that a slice reaches `now` mailboxes of each dial plan, after `before`.

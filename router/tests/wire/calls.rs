@@ -217,6 +217,28 @@ fn a_call_for_an_access_number_goes_to_a_server_by_its_call_id() {
 }
 
 #[test]
+fn a_call_for_an_auto_attendant_goes_to_a_server_by_its_call_id() {
+    let attendant =
+        "autoAttendants: [{name: reception, dialPlan: contoso, pilots: ['600'], status: Enabled}]";
+    let company = COMPANY
+        .replace("inService: false", "inService: true")
+        .replace("directory:\n", &format!("directory:\n  {attendant}\n"));
+    let mut bench = bench(&company);
+    let mut servers = std::collections::BTreeSet::new();
+    for number in 0..20 {
+        let asked =
+            invite("600", "Diversion: <sip:101@192.0.2.1>\r\n").replace("8b1f@", &format!("{number}@"));
+        let answer = bench.ask(asked.as_bytes(), peer(1, Transport::Tcp)).unwrap();
+        assert_eq!(bench.ask(asked.as_bytes(), peer(1, Transport::Tcp)).unwrap(), answer);
+        let said = claims(&answer).remove(0);
+        assert_eq!((said.kind, said.mailbox.as_ref(), said.diverted), (CallKind::AutoAttendant, "", None));
+        assert_eq!((said.dial_plan.as_ref(), said.extension.as_ref()), ("contoso", "600"));
+        servers.insert(header(&answer, "Contact")[0].split(['@', ';']).nth(1).unwrap().to_owned());
+    }
+    assert_eq!(servers.len(), 2, "{servers:?}");
+}
+
+#[test]
 fn users_are_found_by_sip_address_and_by_e164_number() {
     let company = COMPANY
         .replace(
@@ -268,6 +290,8 @@ pub(crate) const REFUSALS: &[Case] = &[
      "403;text=\"UM1108 SecurityMismatch: "),
     (5, Transport::Tls, "103", ("voipSecurity: SIPSecured", "voipSecurity: Secured"), Code::AudioMismatch, "488 Not Acceptable Here",
      "488;text=\"UM1130 AudioMismatch: "),
+    (1, Transport::Udp, "600", ("directory:\n", "directory:\n  autoAttendants: [{name: night, dialPlan: contoso, pilots: ['600'], status: Disabled}]\n"), Code::AttendantDisabled, "480 Temporarily Unavailable",
+     "480;text=\"UM1134 AttendantDisabled: "),
     (1, Transport::Udp, "4242", AS_IT_IS, Code::NotANumberOfThePlan, "484 Address Incomplete",
      "484;text=\"UM1109 NotANumberOfThePlan: "),
     (1, Transport::Udp, "operator", AS_IT_IS, Code::NotANumberOfThePlan, "484 Address Incomplete",

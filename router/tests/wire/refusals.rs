@@ -12,13 +12,14 @@ use crate::fixture::{COMPANY, NOW_UNIX_S, bench, header, invite, peer, request, 
 use crate::requests::cases;
 
 /// What only a mailbox server can find wrong with a call.
-const OF_MAILBOX_SERVERS: [Code; 7] = [
+const OF_MAILBOX_SERVERS: [Code; 8] = [
     Code::CallLimit,
     Code::MediaNotAcceptable,
     Code::UnsupportedMediaType,
     Code::StorageUnavailable,
     Code::EncryptionUnavailable,
     Code::AccessUnavailable,
+    Code::AttendantUnavailable,
     Code::AnonymousCaller,
 ];
 

@@ -48,6 +48,7 @@ macro_rules! every_scenario {
             routing::a_diverted_call_is_for_who_diverted_it_and_the_mail_says_why [$crate::mail::AIOSMTPD],
             routing::a_user_is_found_by_sip_address_by_e164_number_and_through_another_dial_plan [],
             routing::an_access_number_leads_to_a_mailbox_server_that_says_what_it_cannot_do [],
+            routing::a_pilot_of_an_auto_attendant_leads_to_a_mailbox_server_that_says_what_it_cannot_do [],
             routing::a_caller_who_is_a_user_is_shown_by_name_and_an_anonymous_one_may_be_refused [$crate::mail::AIOSMTPD],
             faults::a_malformed_file_and_a_wrong_value_are_named_and_what_was_there_serves [],
             faults::a_dangling_reference_harms_only_its_own_object [],

@@ -147,13 +147,36 @@ pub(super) fn a_user_is_found_by_sip_address_by_e164_number_and_through_another_
 pub(super) fn an_access_number_leads_to_a_mailbox_server_that_says_what_it_cannot_do(site: &dyn Site) {
     site.apply("plans.yaml", PLANS);
     let (target, there) = redirected(site, "sip:+14255550500@192.0.2.1", "access");
+    let refused = refused_there(&there, &target, "access", "UM1132");
+    assert!(refused.starts_with("SIP/2.0 480 "), "{refused}");
+}
+
+/// What a mailbox server says to a call for `target` once it refuses it with this code.
+fn refused_there(there: &Wire, target: &str, call_id: &str, code: &str) -> String {
     let mut tries = 0;
     // Each server takes up news by itself: until then this one has no such number.
-    let refused = wait_until("the mailbox server knows the number", Duration::from_secs(20), || {
+    wait_until("the mailbox server knows the number", Duration::from_secs(20), || {
         tries += 1;
-        let answer = answer(&there, &target, "", &format!("access-there-{tries}"));
-        answer.contains("UM1132").then_some(answer)
-    });
+        let answer = answer(there, target, "", &format!("{call_id}-there-{tries}"));
+        answer.contains(code).then_some(answer)
+    })
+}
+
+pub(super) fn a_pilot_of_an_auto_attendant_leads_to_a_mailbox_server_that_says_what_it_cannot_do(
+    site: &dyn Site,
+) {
+    let reception = include_str!("../../../examples/attendant/autoattendant.yaml");
+    site.apply("autoattendant.yaml", reception);
+    let (target, there) = redirected(site, "sip:+14255550600@192.0.2.1", "attendant");
+    let refused = refused_there(&there, &target, "attendant", "UM1135");
+    assert!(refused.starts_with("SIP/2.0 480 "), "{refused}");
+    // Whoever forwarded the call, it is the pilot that was called.
+    let wire = Wire::new(site.caller(), site.router());
+    let diverted = answer(&wire, "sip:600@192.0.2.1", "Diversion: <sip:102@pbx>\r\n", "attendant-diverted");
+    assert!(diverted.starts_with("SIP/2.0 302 "), "{diverted}");
+
+    site.apply("autoattendant.yaml", &reception.replace("status: Enabled", "status: Disabled"));
+    let refused = refused_there(&wire, "sip:reception@contoso.example", "attendant-disabled", "UM1134");
     assert!(refused.starts_with("SIP/2.0 480 "), "{refused}");
 }
 
