@@ -165,14 +165,7 @@ fn happen(world: &mut World, edit: Edit) {
             let generation = next(world.mailboxes.get(&key));
             world.mailboxes.insert(key, object(generation, spec));
         }
-        Edit::Secondary(mailbox, plan, address) => {
-            if let Some(before) = world.mailboxes.get(&key(NAMES[mailbox])).cloned() {
-                let mut spec = serde_json::to_value(&before.spec).unwrap();
-                spec["secondaryAddresses"] = json!([{ "umDialPlan": plan, "address": address }]);
-                let after = object(before.generation + 1, spec);
-                world.mailboxes.insert(key(NAMES[mailbox]), after);
-            }
-        }
+        Edit::Secondary(mailbox, plan, address) => secondary(world, NAMES[mailbox], &plan, &address),
         Edit::Gone(mailbox) => drop(world.mailboxes.remove(&key(NAMES[mailbox]))),
         Edit::Refused(object) => world.refused.push(Problem {
             code: Code::UnknownField,
@@ -222,14 +215,7 @@ fn happen(world: &mut World, edit: Edit) {
             let nodes = (0..count).map(|node| IpAddr::from([198, 51, 100, node])).collect();
             world.cluster.as_mut().unwrap().nodes = nodes;
         }
-        Edit::Reserved(plan, access, pilot) => {
-            if let Some(plan) = world.dial_plans.get_mut(&key(&plan)) {
-                plan.spec.access_telephone_numbers = vec![access];
-            }
-            let spec = json!({ "umDialPlan": plan, "pilotIdentifierList": [pilot] });
-            let generation = next(world.attendants.get(&key(&plan)));
-            world.attendants.insert(key(&plan), object(generation, spec));
-        }
+        Edit::Reserved(plan, access, pilot) => reserve(world, &plan, access, &pilot),
         Edit::Digits(plan, digits) => {
             if let Some(plan) = world.dial_plans.get_mut(&key(&plan)) {
                 plan.spec.number_of_digits_in_extension = digits;
@@ -238,6 +224,22 @@ fn happen(world: &mut World, edit: Edit) {
         Edit::Pods(ready, behind) => pods(world, ready, behind),
         Edit::Writes(count) => carry_out(world, count),
     }
+}
+
+fn secondary(world: &mut World, mailbox: &str, plan: &str, address: &str) {
+    let Some(before) = world.mailboxes.get(&key(mailbox)).cloned() else { return };
+    let mut spec = serde_json::to_value(&before.spec).unwrap();
+    spec["secondaryAddresses"] = json!([{ "umDialPlan": plan, "address": address }]);
+    world.mailboxes.insert(key(mailbox), object(before.generation + 1, spec));
+}
+
+fn reserve(world: &mut World, plan: &str, access: String, pilot: &str) {
+    if let Some(plan) = world.dial_plans.get_mut(&key(plan)) {
+        plan.spec.access_telephone_numbers = vec![access];
+    }
+    let spec = json!({ "umDialPlan": plan, "pilotIdentifierList": [pilot] });
+    let generation = next(world.attendants.get(&key(plan)));
+    world.attendants.insert(key(plan), object(generation, spec));
 }
 
 fn remove(world: &mut World, kind: Kind, key: &Key) {
