@@ -98,7 +98,7 @@ fn router(umbriel: &str, seconds: &str, rounds: &str, lines: &str) -> io::Result
     let folder = tempfile::tempdir()?;
     let (chain, key) =
         runtime::tls::self_signed("bench", Ipv4Addr::LOCALHOST.into()).map_err(io::Error::other)?;
-    let certificate = Certificate { chain, key };
+    let certificate = Certificate { chain, key, authorities: None };
     let rounds = number(rounds)?;
     let setting = Setting {
         time: Duration::from_secs_f64(number(seconds)?),

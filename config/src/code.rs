@@ -17,6 +17,8 @@ pub enum Area {
     Configuration,
     /// A SIP request that was refused.
     Call,
+    /// A connection that was refused before a request came by it, or that callers may refuse.
+    Connection,
     /// A fault of a server or of its surroundings.
     Server,
 }
@@ -189,6 +191,22 @@ codes! {
     LoopDetected = 1151, Call, 482;
     /// The request has more headers than are read.
     MessageTooLarge = 1152, Call, 513;
+    /// Our certificate is not for where callers are told to find the server that shows it.
+    CertificateMisnamed = 1160, Connection, 0;
+    /// The certificate is not valid any more.
+    CertificateExpired = 1161, Connection, 0;
+    /// The certificate is not valid yet.
+    CertificateNotYetValid = 1162, Connection, 0;
+    /// The certificate was signed by itself and by nobody who is trusted.
+    CertificateSelfSigned = 1163, Connection, 0;
+    /// The certificate was signed by nobody who is trusted.
+    CertificateNotTrusted = 1164, Connection, 0;
+    /// The dial plan asks for mutual TLS, and the peer has proved no name by a certificate.
+    CertificateMissing = 1165, Call, 403;
+    /// The certificate cannot be read, was made for something else, or is not its sender's.
+    CertificateUnfit = 1166, Connection, 0;
+    /// The peer does not accept our certificate.
+    CertificateRefused = 1167, Connection, 0;
     /// The peer's certificate does not prove the name of the gateway whose address it calls from.
     CertificateNameMismatch = 1169, Call, 403;
 

@@ -164,6 +164,9 @@ impl Writer<'_, '_> {
             Reason::SecurityMismatch { dial_plan, .. } => {
                 (SECURITY, format!("{transport}, voIPSecurity {:?}", dial_plan.voip_security))
             }
+            Reason::CertificateMissing { dial_plan } => {
+                (SECURITY, format!("no certificate, voIPSecurity {:?}", dial_plan.voip_security))
+            }
             Reason::AudioMismatch { dial_plan } => (AUDIO, offered(self.call.audio, dial_plan)),
             Reason::AttendantDisabled { pilot, .. } => (ATTENDANT, pilot.to_owned()),
             Reason::NotANumberOfThePlan { .. } | Reason::NoSuchUser { .. } => {

@@ -10,7 +10,7 @@
 //! site.json.gz                   the directory without mailboxes; how calls are conducted; policies
 //! database-00.json.gz ... -31    the mailboxes of one database: one document of some of them after another
 //! token-keys.yaml                the keys of the redirect token
-//! tls.crt, tls.key               its certificate
+//! tls.crt, tls.key, ca.crt       its certificate, and who signs those of its peers
 //! store-*                        who it is to the bucket in which it stores messages
 //! ```
 
@@ -47,8 +47,8 @@ pub const SITE_FILE: &str = "site.json.gz";
 /// The keys of the redirect token.
 pub const TOKEN_KEYS_FILE: &str = "token-keys.yaml";
 
-/// The certificate chain, and its key.
-pub const CERTIFICATE_FILES: [&str; 2] = ["tls.crt", "tls.key"];
+/// The certificate chain, its key, and certificates that those of peers may be signed by.
+pub const CERTIFICATE_FILES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
 /// The name of the access key of the bucket, the access key, and certificates that its server may be
 /// signed by.
@@ -347,9 +347,9 @@ fn index<T: DeserializeOwned>(text: &str, schema_version: fn(&T) -> u32) -> Resu
 
 /// The files of a certificate.
 pub fn certificate_files(certificate: Option<&Certificate>) -> Files {
-    let texts = certificate.map(|certificate| [&certificate.chain, &certificate.key]);
-    let files = texts.into_iter().flat_map(|texts| CERTIFICATE_FILES.into_iter().zip(texts));
-    files.map(|(name, text)| (name.to_owned(), text.clone().into_bytes())).collect()
+    let Some(Certificate { chain, key, authorities }) = certificate else { return Files::new() };
+    let files = CERTIFICATE_FILES.into_iter().zip([Some(chain), Some(key), authorities.as_ref()]);
+    files.filter_map(|(name, text)| Some((name.to_owned(), text?.clone().into_bytes()))).collect()
 }
 
 fn store_files(keys: &S3Keys) -> Files {

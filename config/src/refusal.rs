@@ -84,6 +84,11 @@ pub enum Reason<'a> {
         /// What the call came by.
         transport: Transport,
     },
+    /// The dial plan asks for mutual TLS.
+    CertificateMissing {
+        /// The dial plan.
+        dial_plan: &'a DialPlan,
+    },
     /// The dial plan asks for audio of the other kind.
     AudioMismatch {
         /// The dial plan.
@@ -144,6 +149,7 @@ impl<'a> Refusal<'a> {
             Reason::GatewayNoNewCalls { .. } => Code::GatewayNoNewCalls,
             Reason::NoHuntGroup { .. } => Code::NoHuntGroup,
             Reason::SecurityMismatch { .. } => Code::SecurityMismatch,
+            Reason::CertificateMissing { .. } => Code::CertificateMissing,
             Reason::AudioMismatch { .. } => Code::AudioMismatch,
             Reason::AttendantDisabled { .. } => Code::AttendantDisabled,
             Reason::NotANumberOfThePlan { .. } => Code::NotANumberOfThePlan,
@@ -211,6 +217,12 @@ impl<'a> Refusal<'a> {
             }
             Reason::SecurityMismatch { dial_plan, transport } => {
                 format!("dial plan {} asks for TLS and the call came over {transport}", dial_plan.name)
+            }
+            Reason::CertificateMissing { dial_plan } => {
+                format!(
+                    "dial plan {} asks for mutual TLS and the peer has proved no name by a certificate",
+                    dial_plan.name
+                )
             }
             Reason::AudioMismatch { dial_plan } => other_audio(dial_plan),
             Reason::AttendantDisabled { attendant, pilot } => {
@@ -282,6 +294,10 @@ impl<'a> Refusal<'a> {
                     "call over TLS, or set spec.voIPSecurity of UMDialPlan {} to Unsecured",
                     dial_plan.name
                 )
+            }
+            Reason::CertificateMissing { .. } => {
+                "let the peer show a certificate that one in ca.crt of the server's certificateSecret has signed"
+                    .to_owned()
             }
             Reason::AudioMismatch { dial_plan } => match dial_plan.voip_security {
                 VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => {

@@ -195,25 +195,41 @@ pub fn admit<'a>(
     admit_observed(table, (peer, names), transport, &mut Nobody)
 }
 
-/// Decides whether a dial plan's calls may come by this transport and with this audio: two steps of
-/// [`route`], for a call that another server has already decided on.
+/// Decides whether a dial plan's calls may come by this transport, from who has proved these names by a
+/// certificate, and with this audio: two steps of [`route`], for a call that another server has
+/// already decided on.
 ///
 /// # Errors
 /// The refusal that [`route`] would give.
-pub fn check_security(
-    dial_plan: &DialPlan,
-    transport: Transport,
+pub fn check_security<'a>(
+    table: &Table,
+    dial_plan: &'a DialPlan,
+    signalling: (Transport, &[String]),
     audio: OfferedAudio,
-) -> Result<(), Refusal<'_>> {
-    check_signalling(dial_plan, transport)?;
+) -> Result<(), Refusal<'a>> {
+    check_signalling(table, dial_plan, signalling)?;
     check_audio(dial_plan, audio)
 }
 
-fn check_signalling(dial_plan: &DialPlan, transport: Transport) -> Result<(), Refusal<'_>> {
-    if protects(transport, dial_plan.voip_security) {
-        Ok(())
-    } else {
-        Err(Refusal::because(Reason::SecurityMismatch { dial_plan, transport }))
+/// A protected dial plan asks for mutual TLS (spec 2.6). Where the server was not told who signs peers'
+/// certificates, nobody's can be verified, and a peer is who its address says.
+fn check_signalling<'a>(
+    table: &Table,
+    dial_plan: &'a DialPlan,
+    (transport, names): (Transport, &[String]),
+) -> Result<(), Refusal<'a>> {
+    match (dial_plan.voip_security, transport) {
+        (VoIPSecurity::Unsecured, _) => Ok(()),
+        (VoIPSecurity::SIPSecured | VoIPSecurity::Secured, Transport::Tls) => {
+            if !names.is_empty() || !table.server.asks_for_certificates {
+                Ok(())
+            } else {
+                Err(Refusal::because(Reason::CertificateMissing { dial_plan }))
+            }
+        }
+        (VoIPSecurity::SIPSecured | VoIPSecurity::Secured, Transport::Udp | Transport::Tcp) => {
+            Err(Refusal::because(Reason::SecurityMismatch { dial_plan, transport }))
+        }
     }
 }
 
@@ -242,7 +258,7 @@ pub(crate) fn decide<'a>(
     let dial_plan = &plan.dial_plan;
     observer.saw(Passed::DialPlanFound(hunt_group, dial_plan));
 
-    check_signalling(dial_plan, call.transport)?;
+    check_signalling(table, dial_plan, (call.transport, call.names))?;
     observer.saw(Passed::SignallingSuffices(dial_plan));
 
     check_audio(dial_plan, call.audio)?;
@@ -384,15 +400,6 @@ fn allows(mode: StartupMode, transport: Transport) -> bool {
         (StartupMode::Dual, _) => true,
         (StartupMode::TCP, Transport::Udp | Transport::Tcp) | (StartupMode::TLS, Transport::Tls) => true,
         (StartupMode::TCP, Transport::Tls) | (StartupMode::TLS, Transport::Udp | Transport::Tcp) => false,
-    }
-}
-
-fn protects(transport: Transport, security: VoIPSecurity) -> bool {
-    match (security, transport) {
-        (VoIPSecurity::Unsecured, _) | (VoIPSecurity::SIPSecured | VoIPSecurity::Secured, Transport::Tls) => {
-            true
-        }
-        (VoIPSecurity::SIPSecured | VoIPSecurity::Secured, Transport::Udp | Transport::Tcp) => false,
     }
 }
 

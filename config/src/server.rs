@@ -103,13 +103,15 @@ pub struct Listeners {
     pub tls: Option<u16>,
 }
 
-/// A certificate chain and its key, as PEM text.
+/// A certificate chain, its key, and those who sign the certificates of peers, as PEM text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The chain, leaf first.
     pub chain: String,
     /// The private key.
     pub key: String,
+    /// Who signs the certificates of peers. With them a listener asks peers for theirs.
+    pub authorities: Option<String>,
 }
 
 impl MailboxConfig {

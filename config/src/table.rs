@@ -42,6 +42,8 @@ pub(crate) struct OwnServer {
     pub(crate) name: String,
     pub(crate) status: ServerStatus,
     pub(crate) startup_mode: StartupMode,
+    /// Whether it asks peers for a certificate.
+    pub(crate) asks_for_certificates: bool,
 }
 
 /// Keys come from the configuration and from nobody who calls, so that a quick hash is good enough.
@@ -96,6 +98,10 @@ impl Table {
                 name: server.name.clone(),
                 status: server.status,
                 startup_mode: server.startup_mode,
+                asks_for_certificates: server
+                    .certificate
+                    .as_ref()
+                    .is_some_and(|own| own.authorities.is_some()),
             },
             peers: Peers::compile(directory),
             hunt_groups: compile_hunt_groups(&directory.hunt_groups, &dial_plans),

@@ -30,6 +30,7 @@ fn index() -> String {
     let areas = [
         (Area::Configuration, "Configuration", "What a person or a program wrote cannot be served as it is."),
         (Area::Call, "Calls", "A SIP request was refused, with the status beside the code."),
+        (Area::Connection, "Connections", "A connection was refused before a request came by it."),
         (Area::Server, "Servers", "Something in a server or around it is at fault."),
     ];
     for (area, title, means) in areas {
@@ -57,7 +58,7 @@ fn numbers_are_in_order_and_in_their_hundred() {
     for code in Code::ALL {
         let hundred = match code.area() {
             Area::Configuration => 10,
-            Area::Call => 11,
+            Area::Call | Area::Connection => 11,
             Area::Server => 12,
         };
         assert_eq!(code.number() / 100, hundred, "{code}");
@@ -71,7 +72,7 @@ fn codes_of_calls_carry_a_final_refusing_status_and_no_others_do() {
         let status = code.sip_status();
         match code.area() {
             Area::Call => assert!((400..700).contains(&status), "{code}"),
-            Area::Configuration | Area::Server => assert_eq!(status, 0, "{code}"),
+            Area::Configuration | Area::Connection | Area::Server => assert_eq!(status, 0, "{code}"),
         }
         assert_eq!(code.retry_after_s(), (status == 503).then_some(30), "{code}");
     }

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use umbriel_config::parts::{
     DatabasePart, Files, Lack, MAILBOX_FILE, Part, ReadError, Reader, SITE_FILE, database_file, digest,
+    is_own,
 };
 use umbriel_config::{
     CallSettings, Certificate, ConfigError, Delivery, Directory, Language, Listeners, Mailbox, MailboxConfig,
@@ -25,7 +26,11 @@ fn owner(name: &str) -> Owner {
 
 /// A mailbox server with a mailbox of each of these names.
 fn mailbox(generation: u64, names: &[String]) -> MailboxConfig {
-    let certificate = Certificate { chain: "a chain\n".into(), key: "a key\n".into() };
+    let certificate = Certificate {
+        chain: "a chain\n".into(),
+        key: "a key\n".into(),
+        authorities: Some("authorities\n".into()),
+    };
     let mut names = names.to_vec();
     names.sort_by_key(|name| (database_of(name), name.clone()));
     names.dedup();
@@ -123,6 +128,7 @@ fn a_folder_has_an_index_the_site_the_databases_and_the_servers_own_files() {
     assert_eq!(
         files.keys().collect::<Vec<_>>(),
         [
+            "ca.crt",
             "database-01.json.gz",
             "database-10.json.gz",
             "mailbox.yaml",
@@ -173,14 +179,18 @@ fn a_part_that_has_not_changed_is_not_read_again() {
         files.get(file).cloned()
     };
     reader.mailbox(&index, &folder).unwrap();
-    asked.borrow_mut().retain(|file| !file.starts_with("tls.") && !file.starts_with("store-"));
+    asked.borrow_mut().retain(|file| !is_own(file));
     assert_eq!(*asked.borrow(), ["database-02.json.gz"]);
 }
 
 #[test]
 fn a_certificate_that_is_not_the_one_named_keeps_nothing_back() {
     let (first, mut second) = (mailbox(7, &[]), mailbox(8, &[]));
-    second.server.certificate = Some(Certificate { chain: "another".into(), key: "another key".into() });
+    second.server.certificate = Some(Certificate {
+        chain: "another".into(),
+        key: "another key".into(),
+        authorities: Some("authorities\n".into()),
+    });
     let mut reader = reader();
     let mut files = second.to_files().unwrap();
     files.insert("tls.crt".into(), b"a chain\n".to_vec());

@@ -97,7 +97,8 @@ pub struct UMCallRouterSpec {
     #[serde(default)]
     pub exposure: Exposure,
     /// Name of a Secret of type kubernetes.io/tls, in the same namespace, with the certificate for
-    /// TLS. Without one the server makes a self-signed certificate for itself.
+    /// TLS. If it has a ca.crt too, peers are asked for a certificate that is signed by one in it. Without a
+    /// Secret the server makes a self-signed certificate for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_NAME_CHARS), extend("x-kubernetes-validations" = name_schema()))]
     pub certificate_secret: Option<String>,

@@ -107,7 +107,7 @@ pub(crate) fn admit<S: Surroundings>(
     };
     // A token says whose call it is, not that it came protected.
     if let Some(dial_plan) = served.table.dial_plan(&target.dial_plan) {
-        config::check_security(dial_plan, transport, audio)?;
+        config::check_security(&served.table, dial_plan, (transport, from.names), audio)?;
         check_encryption(dial_plan)?;
     }
     let Target { dial_plan, purpose } = target;

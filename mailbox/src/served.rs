@@ -72,10 +72,3 @@ pub(crate) fn sip_ports(config: &MailboxConfig) -> [Option<u16>; 3] {
     let ports = config.server.listeners;
     [ports.udp.filter(|_| clear), ports.tcp.filter(|_| clear), ports.tls.filter(|_| protected)]
 }
-
-/// Whether two configurations ask for the same listeners.
-pub(crate) fn listens_alike(one: &MailboxConfig, other: &MailboxConfig) -> bool {
-    one.first_media_port == other.first_media_port
-        && one.server.certificate == other.server.certificate
-        && sip_ports(one) == sip_ports(other)
-}

@@ -1,9 +1,9 @@
 //! The shell of the mailbox server: it reads the configuration, starts the threads and wires calls
 //! to storage and speech.
 //!
-//! Decides what is started in which order and what stops it; and that a change of ports, startup
-//! mode or certificate starts the workers anew, which ends the calls in progress and keeps
-//! what they recorded. Refuses to know what happens in a call.
+//! Decides what is started in which order and what stops it; and that a change of ports, startup mode or
+//! certificate ends no call. If a port cannot be had the ones before go on, the configuration does not count
+//! as served, and the port is tried again. Refuses to know what happens in a call.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use config::parts::Reader;
-use config::{Certificate, Code, MailboxConfig, ServerIdentity, ServerStatus};
+use config::{Certificate, Code, ServerStatus};
 use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::TlsError;
 use runtime::watch::{Beside, WatchError, Watched};
-use runtime::{Addresses, ServeError, ServeSettings, WorkerPlace, serve, tls};
+use runtime::{Addresses, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve};
 use sip::{Endpoint, EndpointSettings};
 
 use crate::delivery::{Deliverer, DeliveryStatus, StartError as StorageError};
 use crate::desk::{Desk, Notes};
 use crate::metrics::CallMetrics;
 use crate::refusal::endpoint_reason;
-use crate::served::{Served, listens_alike, sip_ports};
+use crate::served::{Served, sip_ports};
 use crate::speech::Speech;
 use crate::spool_writer::SpoolHealth;
 use crate::surroundings::Surroundings;
@@ -97,15 +97,14 @@ struct Shared {
     serve_metrics: ServeMetrics,
     address: IpAddr,
     workers: usize,
-    /// For a configuration without a certificate; made once, so that it outlives changes.
-    own_certificate: OnceLock<Certificate>,
     listening: Mutex<Listening>,
 }
 
-/// The workers, and what they were started for.
-#[derive(Default)]
+/// The workers, and what they listen for.
 struct Listening {
-    config: Option<Arc<MailboxConfig>>,
+    /// The newest configuration that is served with all its ports.
+    generation: u64,
+    showing: Showing,
     workers: Option<runtime::Server<Note>>,
     problem: Option<String>,
     stopped: bool,
@@ -131,7 +130,7 @@ impl Server {
         let follower = Arc::clone(&started);
         let name = paths.name.clone();
         let mut reader = Reader::new(|certificate| {
-            let usable = tls::server_config(&certificate.chain, &certificate.key);
+            let usable = pem(certificate).config();
             usable.map(|_| ()).map_err(|error| format!("{}: {error}", Code::CertificateUnusable))
         });
         let read = move |index: &str, beside: &Beside| {
@@ -142,9 +141,8 @@ impl Server {
             version
         };
         let watched = Watched::start(&paths.config, read, move |served| {
-            if let Some(shared) = follower.get() {
-                shared.apply(served);
-            }
+            // Before it is there, nothing is missed: it looks once more.
+            follower.get().is_none_or(|shared| shared.apply(served))
         })?;
         let first = watched.current();
         let current = Arc::new(ArcSwap::new(Arc::clone(&first)));
@@ -154,17 +152,24 @@ impl Server {
         let notes = Arc::<Notes>::default();
         let speech = start_speech(&paths.state, speech_program, &notes).map_err(StartError::Prompts)?;
         let desk = Arc::new(Desk::new(paths.name.clone(), current, deliverer.spool(), speech));
+        let serve_metrics = ServeMetrics::new();
+        let listening = Listening {
+            generation: first.config.generation,
+            showing: Showing::new(paths.address, serve_metrics.clone()),
+            workers: None,
+            problem: None,
+            stopped: false,
+        };
         let shared = Arc::new(Shared {
             desk,
             notes,
             metrics: CallMetrics::default(),
-            serve_metrics: ServeMetrics::new(),
+            serve_metrics,
             address: paths.address,
             workers,
-            own_certificate: OnceLock::new(),
-            listening: Mutex::default(),
+            listening: Mutex::new(listening),
         });
-        shared.listen(&mut shared.listening(), &first.config)?;
+        shared.start(&mut shared.listening(), &first)?;
         shared.metrics.register(registry);
         shared.serve_metrics.register(registry, NAME);
         deliverer.register(registry);
@@ -266,69 +271,87 @@ impl Component for Server {
         let draining = self.shared.desk.is_draining().then(|| "is draining".to_owned());
         let trouble = self.deliverer.status().store_trouble;
         let trouble = trouble.map(|trouble| format!("{}: {trouble}", Code::StoreUnavailable));
-        let remarks: Vec<String> = draining.into_iter().chain(trouble).collect();
+        let problem = self.shared.listening().problem.clone();
+        let problem = problem.map(|problem| format!("{}: {problem}", Code::PortUnavailable));
+        let remarks: Vec<String> = draining.into_iter().chain(trouble).chain(problem).collect();
         (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 
     fn generation(&self) -> u64 {
-        self.shared.desk.served().config.generation
+        self.shared.listening().generation
     }
 }
 
 impl Shared {
-    /// Serves another configuration, and listens elsewhere if it says so.
-    fn apply(&self, served: &Arc<Served>) {
+    /// Serves another configuration, and listens where it says. False if that cannot be had now.
+    fn apply(&self, served: &Arc<Served>) -> bool {
         let mut listening = self.listening();
         self.desk.serve(Arc::clone(served));
         self.notes.tell(&Note::ServiceChanged);
-        let (generation, wanted) = (served.config.generation, &served.config);
-        let before = listening.config.clone();
-        let same = before.as_ref().is_some_and(|before| listens_alike(before, wanted));
-        if listening.stopped || (same && listening.workers.is_some()) {
-            tracing::info!(server = NAME, generation, "serving a new configuration");
-            return;
+        let generation = served.config.generation;
+        if listening.stopped {
+            return true;
         }
-        // The old workers go first: two sets of them on one port would share its packets.
-        self.end_workers(&mut listening);
-        match self.listen(&mut listening, wanted) {
+        match self.relisten(&mut listening, served) {
             Ok(()) => {
                 listening.problem = None;
-                tracing::info!(server = NAME, generation, "serving a new configuration on new listeners");
+                listening.generation = generation;
+                tracing::info!(server = NAME, generation, "serving a new configuration");
+                true
             }
             Err(error) => {
                 let code = Code::PortUnavailable.id();
-                tracing::error!(code, server = NAME, generation, "{error}; the listeners before go on");
-                listening.problem = Some(error.to_string());
-                if let Some(before) = before
-                    && let Err(error) = self.listen(&mut listening, &before)
-                {
-                    tracing::error!(code, server = NAME, generation, "{error}; nothing is listened on");
+                let problem = format!("{error}; the listeners before go on");
+                if listening.problem.as_ref() != Some(&problem) {
+                    tracing::error!(code, server = NAME, generation, "{problem}");
                 }
+                listening.problem = Some(problem);
+                false
             }
         }
     }
 
-    /// Starts the workers.
-    fn listen(&self, listening: &mut Listening, config: &Arc<MailboxConfig>) -> Result<(), StartError> {
-        let at = |port: u16| SocketAddr::new(self.address, port);
-        let [udp, tcp, tls] = sip_ports(config).map(|port| port.map(at));
-        let mut settings = ServeSettings {
+    fn relisten(&self, listening: &mut Listening, served: &Served) -> Result<(), StartError> {
+        let listen = self.ports(&mut listening.showing, served)?;
+        match &mut listening.workers {
+            Some(workers) => Ok(workers.listen(&listen)?),
+            None => self.start(listening, served),
+        }
+    }
+
+    /// Starts the workers. Their media ports are those of the first configuration for good.
+    fn start(&self, listening: &mut Listening, served: &Served) -> Result<(), StartError> {
+        let Listen { udp, tcp, tls } = self.ports(&mut listening.showing, served)?;
+        let first_media_port = served.config.first_media_port.unwrap_or(0);
+        let settings = ServeSettings {
             udp,
             tcp,
-            media: Some(at(config.first_media_port.unwrap_or(0))),
+            tls,
+            media: Some(SocketAddr::new(self.address, first_media_port)),
             metrics: self.serve_metrics.clone(),
             ..ServeSettings::new(NAME, self.workers)
         };
-        if let Some(address) = tls {
-            let certificate = self.certificate(&config.server)?;
-            settings.tls = Some((address, tls::server_config(&certificate.chain, &certificate.key)?));
-        }
         let (desk, metrics) = (Arc::clone(&self.desk), self.metrics.clone());
         let workers = serve(&settings, move |place| switchboard(&desk, &metrics, place))?;
         self.notes.reach(workers.notifier());
         listening.workers = Some(workers);
-        listening.config = Some(Arc::clone(config));
         Ok(())
+    }
+
+    /// Where a configuration wants calls to come by, and what TLS shows from now on.
+    fn ports(&self, showing: &mut Showing, served: &Served) -> Result<Listen, TlsError> {
+        let at = |port: u16| SocketAddr::new(self.address, port);
+        let [udp, tcp, tls] = sip_ports(&served.config).map(|port| port.map(at));
+        let tls = match tls {
+            None => None,
+            Some(address) => {
+                let identity = &served.config.server;
+                let hosts = served.advertised.iter().map(|own| own.address.to_string()).collect();
+                let given = identity.certificate.as_ref().map(pem);
+                Some((address, showing.show(given, &identity.name, hosts)?))
+            }
+        };
+        Ok(Listen { udp, tcp, tls })
     }
 
     /// Ends all calls, and then the workers.
@@ -342,17 +365,14 @@ impl Shared {
         workers.stop();
     }
 
-    fn certificate(&self, identity: &ServerIdentity) -> Result<Certificate, TlsError> {
-        if let Some(certificate) = identity.certificate.as_ref().or(self.own_certificate.get()) {
-            return Ok(certificate.clone());
-        }
-        let (chain, key) = tls::self_signed(&identity.name, self.address)?;
-        Ok(self.own_certificate.get_or_init(|| Certificate { chain, key }).clone())
-    }
-
     fn listening(&self) -> MutexGuard<'_, Listening> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn pem(certificate: &Certificate) -> Pem {
+    let Certificate { chain, key, authorities } = certificate.clone();
+    Pem { chain, key, authorities }
 }
 
 fn start_speech(state: &Path, program: &str, notes: &Arc<Notes>) -> std::io::Result<Speech> {

@@ -71,7 +71,7 @@ fn a_server_that_is_not_there_is_named_with_the_reason() {
 #[test]
 fn a_server_whose_certificate_nobody_vouches_for_is_not_used() {
     let (chain, key) = runtime::tls::self_signed("s3.example", [127, 0, 0, 1].into()).unwrap();
-    let tls = runtime::tls::server_config(&chain, &key).unwrap();
+    let tls = runtime::tls::server_config(&chain, &key, None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

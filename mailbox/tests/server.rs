@@ -138,7 +138,7 @@ fn a_server_answers_follows_its_configuration_and_stops() {
     assert!(answer.starts_with("SIP/2.0 200 OK\r\n"), "{answer}");
     assert_eq!(server.active_calls(), 1);
     caller.send("ACK", "first", 1, &tag(&answer), "");
-    let mut packet = [0; 200];
+    let mut packet = [0; 2_000];
     let (length, _) = caller.media.recv_from(&mut packet).unwrap();
     assert_eq!((length, packet[0], packet[1]), (172, 0x80, 0x80), "the first packet of a talkspurt");
     caller.send("BYE", "first", 2, &tag(&answer), "");
@@ -160,16 +160,23 @@ fn a_server_answers_follows_its_configuration_and_stops() {
     caller.send("ACK", "third", 1, &tag(&answer), "");
     caller.media.recv_from(&mut packet).unwrap();
 
-    // Another port: calls on the old one end, new ones come by the new one.
+    // Another port: calls on the old one go on and end there, new ones come by the new one.
     write_config(&paths.config, 4, "Enabled", 5064);
-    assert!(caller.answer().starts_with("BYE "), "its workers are started anew");
-    let other_port = |addresses: runtime::Addresses| addresses.udp == Some((own_address(), 5064).into());
-    until("the other port is listened on", || other_port(server.addresses()));
+    until("the other port is served", || server.generation() == 4);
+    assert_eq!(server.addresses().udp, Some((own_address(), 5064).into()));
+    let third = caller;
     let caller = Caller { port: 5064, ..Caller::new() };
     caller.invite("fourth");
-    let answer = caller.answer();
-    caller.send("ACK", "fourth", 1, &tag(&answer), "");
+    let of_fourth = caller.answer();
+    caller.send("ACK", "fourth", 1, &tag(&of_fourth), "");
     caller.media.recv_from(&mut packet).unwrap();
+    assert_eq!(server.active_calls(), 2);
+    third.media.recv_from(&mut packet).unwrap();
+    third.send("BYE", "third", 2, &tag(&answer), "");
+    let (length, from) = third.sip.recv_from(&mut packet).unwrap();
+    assert!(packet[..length].starts_with(b"SIP/2.0 200 OK\r\n"));
+    assert_eq!(from, (own_address(), 5062).into(), "by the port that was asked");
+    until("the third call is over", || server.active_calls() == 1);
     server.stop();
     assert!(caller.answer().starts_with("BYE "), "a stopping server hangs up");
     assert_eq!(server.ready(), Err("is stopped".to_owned()));

@@ -339,7 +339,7 @@ fn store(spec: Option<&UMServiceSpec>, before: Option<&MailboxIndex>) -> Store {
 /// The digests of a certificate's files, as far as the Secret has them.
 fn certificate_digests(secret: Option<&TlsSecret>) -> BTreeMap<String, String> {
     let Some(secret) = secret else { return BTreeMap::new() };
-    let files = CERTIFICATE_FILES.into_iter().zip([&secret.chain, &secret.key]);
+    let files = CERTIFICATE_FILES.into_iter().zip([&secret.chain, &secret.key, &secret.authorities]);
     files.filter_map(|(file, text)| Some((file.into(), digest(text.as_ref()?.as_bytes())))).collect()
 }
 

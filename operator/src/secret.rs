@@ -11,11 +11,11 @@ use crate::node::{Node, Value};
 use crate::schema::Fault;
 use crate::store_keys::FIELDS;
 
-/// The certificate and its key, and what we call them.
-const CERTIFICATE: [(&str, &str); 2] = [("tls.crt", "chain"), ("tls.key", "key")];
+/// The certificate, its key and who signs those of peers, and what we call them.
+const CERTIFICATE: [(&str, &str); 3] = [("tls.crt", "chain"), ("tls.key", "key"), ("ca.crt", "authorities")];
 
-/// What a Secret holds for a server, where it has it: for TLS `chain` and `key`, and the keys of a
-/// bucket by their own names.
+/// What a Secret holds for a server, where it has it: for TLS `chain`, `key` and `authorities`, and the
+/// keys of a bucket by their own names.
 pub(crate) fn secret(node: &Node) -> Result<Json, Fault> {
     let mut held = serde_json::Map::new();
     for (field, ours) in CERTIFICATE.into_iter().chain(FIELDS.map(|field| (field, field))) {

@@ -289,7 +289,8 @@ impl Standalone {
         }
         let certificates = world.secrets.values().filter_map(|secret| {
             let (chain, key) = (secret.chain.clone()?, secret.key.clone()?);
-            Some(certificate_files(Some(&Certificate { chain, key })))
+            let authorities = secret.authorities.clone();
+            Some(certificate_files(Some(&Certificate { chain, key, authorities })))
         });
         let store_keys = world.store_keys.values().map(|keys| {
             keys.files().map(|(file, text)| (file.to_owned(), text.as_bytes().to_vec())).collect::<Files>()

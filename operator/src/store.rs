@@ -217,7 +217,8 @@ impl Store {
                 Some(Kind::UMService) => world.services.extend(stored.read(object)),
                 None if object.kind == SECRET => {
                     let text = |field: &str| stored.spec[field].as_str().map(str::to_owned);
-                    let secret = TlsSecret { chain: text("chain"), key: text("key") };
+                    let [chain, key, authorities] = ["chain", "key", "authorities"].map(text);
+                    let secret = TlsSecret { chain, key, authorities };
                     world.secrets.insert(object.key.clone(), secret);
                     world.store_keys.insert(object.key.clone(), StoreKeys::read(text));
                 }

@@ -295,6 +295,8 @@ pub struct TlsSecret {
     pub chain: Option<String>,
     /// The private key as PEM text (`tls.key`), if the Secret has one.
     pub key: Option<String>,
+    /// Who signs the certificates of peers, as PEM text (`ca.crt`), if the Secret says so.
+    pub authorities: Option<String>,
 }
 
 impl std::fmt::Debug for TlsSecret {

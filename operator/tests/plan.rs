@@ -111,22 +111,22 @@ fn two_hundred_gateways_lead_to_a_dial_plan_and_one_more_does_not() {
 
 #[test]
 fn a_certificate_and_its_key_reach_the_server() {
-    let (chain, private_key) = runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
+    let made = || runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
+    let ((chain, key_of_it), (_, other_key)) = (made(), made());
+    let pem = || Some(chain.clone());
+    let secret = |key| TlsSecret { chain: pem(), key: Some(key), authorities: pem() };
     let mut world = company();
     let spec = json!({"umStartupMode": "Dual", "certificateSecret": "tls"});
     world.routers.insert(key("router"), object(2, spec));
-    world
-        .secrets
-        .insert(key("tls"), TlsSecret { chain: Some(chain.clone()), key: Some(private_key.clone()) });
+    world.secrets.insert(key("tls"), secret(key_of_it.clone()));
     let plan = reconcile(&world);
     assert_eq!(plan.problems, []);
     let mut observed = Observed::default();
     apply(&mut observed, plan, usize::MAX);
-    let named = &observed.routers.values().next().unwrap().parts;
-    assert_eq!(named["tls.crt"], digest(chain.as_bytes()));
-    assert_eq!(named["tls.key"], digest(private_key.as_bytes()));
-    let (_, other_key) = runtime::tls::self_signed("router", IpAddr::from([127, 0, 0, 1])).unwrap();
-    world.secrets.insert(key("tls"), TlsSecret { chain: Some(chain), key: Some(other_key) });
+    for (file, text) in [("tls.crt", &chain), ("tls.key", &key_of_it), ("ca.crt", &chain)] {
+        assert_eq!(observed.routers.values().next().unwrap().parts[file], digest(text.as_bytes()));
+    }
+    world.secrets.insert(key("tls"), secret(other_key));
     let codes: Vec<Code> = reconcile(&world).problems.iter().map(|problem| problem.code).collect();
     assert_eq!(codes, [Code::CertificateUnusable], "a key of another certificate");
 }

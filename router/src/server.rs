@@ -1,8 +1,8 @@
 //! The router as a server: its file, its sockets, and what the admin port asks.
 //!
-//! Decides that a new configuration takes effect between two messages, and that listeners are
-//! opened anew only if the configuration asks for other ones. If those cannot be had, the ones
-//! before go on. The only file of this room that does IO.
+//! Decides that a new configuration takes effect between two messages, and that only those ports are
+//! opened and closed which it changes. If they cannot be had the ones before go on, the configuration does
+//! not count as served, and the ports are tried again. The only file of this room that does IO.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -14,9 +14,9 @@ use config::parts::{Awaited, ReadError, Reader};
 use config::{Certificate, Code, ServerIdentity, StartupMode};
 use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
-use runtime::tls::{self, TlsError};
+use runtime::tls::TlsError;
 use runtime::watch::{Beside, Version, WatchError, Watched};
-use runtime::{Addresses, ServeError, ServeSettings, serve};
+use runtime::{Addresses, Limits, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve};
 
 use crate::counters::Counters;
 use crate::router::{Router, State};
@@ -24,6 +24,9 @@ use crate::snapshot::Snapshot;
 
 /// The server's name in threads, metrics and on the admin port.
 const NAME: &str = "router";
+
+/// How long a client repeats a request by UDP: 64 times the 500 ms of T1 (RFC 3261 section 17.1).
+const TRANSACTION: Duration = Duration::from_secs(32);
 
 /// A worker lets a configuration go within this: it holds one while it answers a message.
 const LET_GO: Duration = Duration::from_millis(100);
@@ -73,14 +76,14 @@ struct Shared {
     workers: usize,
     counters: Counters,
     metrics: ServeMetrics,
-    /// For a configuration without a certificate; made once, so that it outlives changes.
-    own_certificate: OnceLock<Certificate>,
     listening: Mutex<Listening>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Listening {
-    wanted: Option<ServerIdentity>,
+    /// The newest configuration that is served with all its ports.
+    generation: u64,
+    showing: Showing,
     server: Option<runtime::Server<Infallible>>,
     problem: Option<String>,
     stopped: bool,
@@ -95,33 +98,34 @@ impl Server {
         let started: Arc<OnceLock<Arc<Shared>>> = Arc::default();
         let follower = Arc::clone(&started);
         let mut reader = Reader::new(|certificate| {
-            let usable = tls::server_config(&certificate.chain, &certificate.key);
+            let usable = pem(certificate).config();
             usable.map(|_| ()).map_err(|error| format!("{}: {error}", Code::CertificateUnusable))
         });
         let read = move |index: &str, beside: &Beside| read(&mut reader, index, beside);
         let watched = Watched::start(&paths.config, read, move |snapshot| {
-            if let Some(shared) = follower.get() {
-                shared.apply(snapshot);
-            }
+            // Before it is there, nothing is missed: it looks once more.
+            follower.get().is_none_or(|shared| shared.apply(snapshot))
         })?;
         let first = watched.current();
+        let metrics = ServeMetrics::new();
+        let listening = Listening {
+            generation: first.generation,
+            showing: Showing::new(paths.address, metrics.clone()),
+            server: None,
+            problem: None,
+            stopped: false,
+        };
         let shared = Arc::new(Shared {
             state: Arc::new(State::new(Arc::clone(&first))),
             address: paths.address,
             workers,
             counters: Counters::default(),
-            metrics: ServeMetrics::new(),
-            own_certificate: OnceLock::new(),
-            listening: Mutex::default(),
+            metrics,
+            listening: Mutex::new(listening),
         });
         shared.counters.register(registry);
         shared.metrics.register(registry, NAME);
-        let server = shared.listen(&first.identity)?;
-        {
-            let mut listening = shared.listening();
-            listening.wanted = Some(first.identity.clone());
-            listening.server = Some(server);
-        }
+        shared.start(&mut shared.listening(), &first.identity)?;
         let shared = Arc::clone(started.get_or_init(|| shared));
         // What changed before the follower was there.
         let latest = watched.current();
@@ -189,65 +193,72 @@ impl Component for Server {
     }
 
     fn remark(&self) -> Option<String> {
-        self.shared.state.is_draining().then(|| "is draining".to_owned())
+        let draining = self.shared.state.is_draining().then(|| "is draining".to_owned());
+        let problem = self.shared.listening().problem.clone();
+        let problem = problem.map(|problem| format!("{}: {problem}", Code::PortUnavailable));
+        let remarks: Vec<String> = draining.into_iter().chain(problem).collect();
+        (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 
     fn generation(&self) -> u64 {
-        self.shared.state.snapshot().generation
+        self.shared.listening().generation
     }
 }
 
 impl Shared {
-    /// Answers by another configuration, and listens elsewhere if it says so.
-    fn apply(&self, snapshot: &Arc<Snapshot>) {
+    /// Answers by another configuration, and listens where it says. False if that cannot be had now.
+    fn apply(&self, snapshot: &Arc<Snapshot>) -> bool {
         let mut listening = self.listening();
-        free_here(self.state.swap(Arc::clone(snapshot)));
-        let generation = snapshot.generation;
-        let wanted = &snapshot.identity;
-        let same = listening.wanted.as_ref().is_some_and(|served| listens_alike(served, wanted));
-        if listening.stopped || (same && listening.server.is_some()) {
-            // Whatever could not be had before is no longer asked for.
-            listening.problem = None;
-            tracing::info!(server = NAME, generation, "serving a new configuration");
-            return;
+        if !Arc::ptr_eq(&self.state.snapshot(), snapshot) {
+            free_here(self.state.swap(Arc::clone(snapshot)));
         }
-        match self.relisten(&mut listening, wanted) {
+        let generation = snapshot.generation;
+        if listening.stopped {
+            return true;
+        }
+        match self.relisten(&mut listening, &snapshot.identity) {
             Ok(()) => {
-                tracing::info!(server = NAME, generation, "serving a new configuration on new listeners")
+                listening.problem = None;
+                listening.generation = generation;
+                tracing::info!(server = NAME, generation, "serving a new configuration");
+                true
             }
             Err(error) => {
                 let code = Code::PortUnavailable.id();
                 let problem = format!("{error}; the listeners before go on");
-                tracing::error!(code, server = NAME, generation, "{problem}");
-                listening.problem = Some(problem);
-            }
-        }
-    }
-
-    /// New listeners first, so that there is no gap. Only where they need a port of the old ones do
-    /// those go before, and come back if the new ones cannot be had after all.
-    fn relisten(&self, listening: &mut Listening, wanted: &ServerIdentity) -> Result<(), ListenError> {
-        let old = listening.server.as_ref().map(|server| server.addresses().clone()).unwrap_or_default();
-        if shares_a_port(&old, wanted) {
-            drop(listening.server.take());
-        }
-        match self.listen(wanted) {
-            Ok(server) => {
-                listening.server = Some(server);
-                listening.wanted = Some(wanted.clone());
-                listening.problem = None;
-                Ok(())
-            }
-            Err(error) => {
-                if listening.server.is_none() {
-                    listening.server = listening.wanted.as_ref().and_then(|before| self.listen(before).ok());
+                if listening.problem.as_ref() != Some(&problem) {
+                    tracing::error!(code, server = NAME, generation, "{problem}");
                 }
-                Err(error)
+                listening.problem = Some(problem);
+                false
             }
         }
     }
 
-    fn listen(&self, identity: &ServerIdentity) -> Result<runtime::Server<Infallible>, ListenError> {
+    fn relisten(&self, listening: &mut Listening, identity: &ServerIdentity) -> Result<(), ListenError> {
+        let listen = self.ports(&mut listening.showing, identity)?;
+        match &mut listening.server {
+            Some(server) => Ok(server.listen(&listen)?),
+            None => self.start(listening, identity),
+        }
+    }
+
+    /// Starts the workers.
+    fn start(&self, listening: &mut Listening, identity: &ServerIdentity) -> Result<(), ListenError> {
+        let Listen { udp, tcp, tls } = self.ports(&mut listening.showing, identity)?;
+        // Whoever asked by a port that is given up asks for as long as a transaction takes.
+        let limits = Limits { former_port: TRANSACTION, ..Limits::default() };
+        let metrics = self.metrics.clone();
+        let settings =
+            ServeSettings { udp, tcp, tls, limits, metrics, ..ServeSettings::new(NAME, self.workers) };
+        let (state, counters) = (Arc::clone(&self.state), self.counters.clone());
+        let make = move |place: WorkerPlace| Router::new(Arc::clone(&state), counters.of(place.index));
+        listening.server = Some(serve(&settings, make)?);
+        Ok(())
+    }
+
+    /// Where a configuration wants calls to come by, and what TLS shows from now on.
+    fn ports(&self, showing: &mut Showing, identity: &ServerIdentity) -> Result<Listen, TlsError> {
         let at = |port: u16| SocketAddr::new(self.address, port);
         let (clear, protected) = match identity.startup_mode {
             StartupMode::TCP => (true, false),
@@ -258,32 +269,22 @@ impl Shared {
         let tls = match listeners.tls.filter(|_| protected) {
             None => None,
             Some(port) => {
-                let certificate = self.certificate(identity)?;
-                Some((at(port), tls::server_config(&certificate.chain, &certificate.key)?))
+                let given = identity.certificate.as_ref().map(pem);
+                Some((at(port), showing.show(given, &identity.name, Vec::new())?))
             }
         };
-        let settings = ServeSettings {
-            udp: listeners.udp.filter(|_| clear).map(at),
-            tcp: listeners.tcp.filter(|_| clear).map(at),
-            tls,
-            metrics: self.metrics.clone(),
-            ..ServeSettings::new(NAME, self.workers)
-        };
-        let (state, counters) = (Arc::clone(&self.state), self.counters.clone());
-        Ok(serve(&settings, move |place| Router::new(Arc::clone(&state), counters.of(place.index)))?)
-    }
-
-    fn certificate(&self, identity: &ServerIdentity) -> Result<Certificate, TlsError> {
-        if let Some(certificate) = identity.certificate.as_ref().or(self.own_certificate.get()) {
-            return Ok(certificate.clone());
-        }
-        let (chain, key) = tls::self_signed(&identity.name, self.address)?;
-        Ok(self.own_certificate.get_or_init(|| Certificate { chain, key }).clone())
+        let [udp, tcp] = [listeners.udp, listeners.tcp].map(|port| port.filter(|_| clear).map(at));
+        Ok(Listen { udp, tcp, tls })
     }
 
     fn listening(&self) -> MutexGuard<'_, Listening> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn pem(certificate: &Certificate) -> Pem {
+    let Certificate { chain, key, authorities } = certificate.clone();
+    Pem { chain, key, authorities }
 }
 
 /// Reads `router.yaml` and its parts.
@@ -316,23 +317,4 @@ fn free_here(before: Arc<Snapshot>) {
         std::thread::sleep(Duration::from_millis(1));
     }
     drop(before);
-}
-
-/// Whether listeners that are open stand in the way of those that are wanted.
-fn shares_a_port(open: &Addresses, wanted: &ServerIdentity) -> bool {
-    let taken = |address: Option<SocketAddr>, port: Option<u16>| {
-        address.is_some_and(|address| port.is_some_and(|port| port == address.port()))
-    };
-    let listeners = wanted.listeners;
-    taken(open.udp, listeners.udp)
-        || [open.tcp, open.tls]
-            .into_iter()
-            .any(|address| taken(address, listeners.tcp) || taken(address, listeners.tls))
-}
-
-/// Whether two configurations ask for the same listeners.
-fn listens_alike(one: &ServerIdentity, other: &ServerIdentity) -> bool {
-    one.startup_mode == other.startup_mode
-        && one.listeners == other.listeners
-        && one.certificate == other.certificate
 }

@@ -5,6 +5,7 @@
 //! much, or no SIP. Refuses to know what the messages mean.
 
 use std::cell::{OnceCell, RefCell, RefMut};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -15,33 +16,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use sip::{ConnectionId, Frame, Framer, Peer, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use crate::accept::{Accepting, Listening};
 use crate::books::{Books, Open};
+use crate::certificate::Fault;
 use crate::held::Share;
 use crate::limits::Limits;
+use crate::mail::{Letter, Mail};
 use crate::metrics::{Closed, Lost, ServeMetrics};
 use crate::outgoing::{Batch, Outgoing, write};
 use crate::patience::Patience;
 use crate::serve::{Now, WorkerPlace};
 use crate::socket;
 use crate::source::{self, Source};
+use crate::tls::Shown;
 
 /// The answer to a keep-alive of two line ends (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
 
 /// Line ends that wait for the rest of a keep-alive are no message that has begun.
 const HALF_A_PING: usize = b"\r\n\r".len();
-
-/// A listener that cannot accept, as when the process has no file left, tries again after this.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Where a connection is closed for what is no SIP, the messages before that may still be answered for
 /// so long. A worker takes microseconds for each.
@@ -52,14 +54,6 @@ const FEW_ANSWERS_BYTES: usize = 4096;
 
 /// The low bits of a connection's number name its worker; see `MAX_WORKERS`.
 const WORKER_BITS: u32 = 8;
-
-/// What workers and connections send to a worker.
-pub(crate) enum Mail {
-    /// A message for its core, whom it came from, and the names that they have proved.
-    Message(Vec<u8>, Peer, Arc<[String]>),
-    /// A new connection, for the worker that has the fewest.
-    Connection(std::net::TcpStream, SocketAddr, Option<TlsAcceptor>),
-}
 
 /// The worker as its connections see it.
 pub(crate) trait Desk {
@@ -77,12 +71,6 @@ pub(crate) trait Desk {
     fn take_back(&self, buffer: Vec<u8>);
 }
 
-/// A bound listener, in the clear or with what it shows to who connects.
-pub(crate) struct Listening {
-    pub(crate) listener: std::net::TcpListener,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-}
-
 /// The connections of one worker, and the ways to all workers.
 pub(crate) struct Connections {
     place: WorkerPlace,
@@ -93,16 +81,16 @@ pub(crate) struct Connections {
     limits: Limits,
     metrics: ServeMetrics,
     tasks: RefCell<JoinSet<()>>,
-    listeners: RefCell<Vec<AbortHandle>>,
+    listeners: RefCell<HashMap<Transport, Accepting>>,
 }
 
 /// The connection's own end; dropping it closes the connection's books.
 struct Ticket {
     connections: Rc<Connections>,
     peer: Peer,
+    id: ConnectionId,
     /// The names that the peer has proved by its certificate.
     names: Arc<[String]>,
-    id: ConnectionId,
     outgoing: Arc<Outgoing>,
     /// Bytes whose rest has not come, and many answers that are being written.
     held: Share,
@@ -128,26 +116,6 @@ struct Read {
 
 /// Numbers of connections are unique in the process.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
-
-/// Accepts connections until the worker stops.
-pub(crate) fn listen(connections: &Rc<Connections>, listening: Listening) -> io::Result<()> {
-    let listener = TcpListener::from_std(listening.listener)?;
-    let acceptor = listening.tls.map(TlsAcceptor::from);
-    let accepting = Rc::clone(connections);
-    let task = tokio::task::spawn_local(async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, address)) => accepting.give(stream, address, acceptor.clone()),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
-                }
-            }
-        }
-    });
-    connections.listeners.borrow_mut().push(task.abort_handle());
-    Ok(())
-}
 
 impl Connections {
     pub(crate) fn new(
@@ -208,11 +176,28 @@ impl Connections {
         }
     }
 
+    /// Listens by this transport by another listener, or by none.
+    pub(crate) async fn listen(
+        self: &Rc<Self>,
+        transport: Transport,
+        listening: Option<Listening>,
+    ) -> io::Result<()> {
+        let new = listening.map(|listening| Accepting::start(self, listening)).transpose()?;
+        let before = {
+            let mut listeners = self.listeners.borrow_mut();
+            let before = listeners.remove(&transport);
+            listeners.extend(new.map(|new| (transport, new)));
+            before
+        };
+        if let Some(before) = before {
+            before.close().await;
+        }
+        Ok(())
+    }
+
     /// Lets everything that is queued be written, for at most `patience`, and ends all tasks.
     pub(crate) async fn close_all(&self, patience: Duration) {
-        for listener in self.listeners.borrow_mut().drain(..) {
-            listener.abort();
-        }
+        self.listeners.borrow_mut().drain().for_each(|(_, listener)| listener.abort());
         // Without its entry a connection ends once its queue is empty.
         self.books.of(self.place.index).clear();
         let mut tasks = self.tasks.take();
@@ -223,7 +208,7 @@ impl Connections {
 
     /// Gives a new connection to the worker that has the fewest, so that those of one single peer are
     /// spread evenly too.
-    fn give(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+    pub(crate) fn give(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<Arc<Shown>>) {
         let own = self.place.index;
         let idlest = self.books.give(own);
         if idlest == own {
@@ -249,7 +234,7 @@ impl Connections {
         self: &Rc<Self>,
         stream: std::net::TcpStream,
         address: SocketAddr,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<Shown>>,
     ) {
         match TcpStream::from_std(stream) {
             Ok(stream) => self.take(stream, address, tls),
@@ -260,7 +245,7 @@ impl Connections {
         }
     }
 
-    fn take(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+    fn take(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<Arc<Shown>>) {
         let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
         // Before its first message nothing can be answered: closing is all that can be said.
         let Some(mut ticket) = self.admit(transport, address) else { return };
@@ -270,18 +255,10 @@ impl Connections {
             }
             let closed = match tls {
                 None => ticket.converse(stream).await,
-                Some(tls) => {
-                    let limit = ticket.connections.limits.handshake_timeout;
-                    // What a handshake needs is given back once it is over.
-                    match Box::pin(timeout(limit, tls.accept(stream))).await {
-                        Ok(Ok(stream)) => {
-                            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                            ticket.names = shown.map(source::names).unwrap_or_default().into();
-                            ticket.converse(stream).await
-                        }
-                        Ok(Err(_)) | Err(_) => Some(Closed::Handshake),
-                    }
-                }
+                Some(tls) => match ticket.shake_hands(stream, &tls).await {
+                    Some(stream) => ticket.converse(stream).await,
+                    None => Some(Closed::Handshake),
+                },
             };
             if let Some(why) = closed {
                 ticket.connections.metrics.count_closed(why);
@@ -350,6 +327,27 @@ impl Drop for Ticket {
 }
 
 impl Ticket {
+    /// Does the TLS handshake, and learns who the far end is, if it says so.
+    async fn shake_hands(&mut self, stream: TcpStream, tls: &Shown) -> Option<TlsStream<TcpStream>> {
+        let Connections { limits, metrics, .. } = &*self.connections;
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        // What a handshake needs is given back once it is over.
+        match Box::pin(timeout(limits.handshake_timeout, handshake)).await {
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                self.names = shown.map(source::names).unwrap_or_default().into();
+                Some(stream)
+            }
+            Ok(Err(error)) => {
+                if let Some(fault) = Fault::of_handshake(&error) {
+                    metrics.count_certificate(fault, self.peer.address, &error);
+                }
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Reads and writes until either side ends it; `Some` if it was us who closed it.
     async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: S) -> Option<Closed> {
         let desk = self.connections.desk.get().and_then(Weak::upgrade)?;
@@ -405,10 +403,11 @@ impl Ticket {
                     read.messages += 1;
                     match self.connections.owner(message) {
                         Some(owner) => {
-                            let names = Arc::clone(&self.names);
-                            read.elsewhere.push((owner, Mail::Message(message.to_vec(), self.peer, names)));
+                            read.elsewhere.push((owner, self.forward(message)));
                         }
-                        None => read.answered += desk.handle(message, from, now, &mut read.answers),
+                        None => {
+                            read.answered += desk.handle(message, from, now, &mut read.answers);
+                        }
                     }
                 }
                 Err(_) => {
@@ -419,6 +418,12 @@ impl Ticket {
         }
         metrics.add_received(self.peer.transport, read.messages as u64);
         read
+    }
+
+    /// A message for another worker.
+    fn forward(&self, message: &[u8]) -> Mail {
+        let (bytes, names) = (message.to_vec(), Arc::clone(&self.names));
+        Mail::Message(Letter { bytes, peer: self.peer, names, former: None })
     }
 
     /// Writes the answers to one read in one go, and hands on what belongs to others. A worker that does

@@ -6,17 +6,23 @@
 //! core is a pure machine that is given bytes, a peer and the time, and is asked for the next
 //! deadline. It knows of SIP only where a stream must be cut into messages.
 
+mod accept;
 mod books;
 mod capped;
 mod connection;
 mod files;
+mod former;
 mod gateway;
+mod guarded;
 mod held;
 mod limits;
+mod listeners;
+mod mail;
 mod outbox;
 mod outgoing;
 mod patience;
 mod serve;
+mod showing;
 mod socket;
 mod source;
 mod spread;
@@ -24,6 +30,7 @@ mod worker;
 
 pub mod admin;
 pub mod batch;
+pub mod certificate;
 pub mod drain;
 pub mod folder;
 pub mod log;
@@ -35,8 +42,10 @@ pub mod watch;
 pub use files::raise_open_files;
 pub use gateway::gateway;
 pub use limits::Limits;
+pub use listeners::Listen;
 pub use outbox::Outbox;
 pub use serve::{
     Addresses, Core, MAX_WORKERS, Notifier, Now, ServeError, ServeSettings, Server, WorkerPlace, serve,
 };
+pub use showing::{Pem, Showing};
 pub use source::Source;

@@ -31,6 +31,8 @@ pub struct Limits {
     /// Bytes that all connections together hold: messages whose rest has not come, and what waits to be written.
     /// A connection that would hold one more is closed, and a message for it is lost.
     pub held_bytes: usize,
+    /// A UDP port that was given up is heard for so long: until a call that began there is over.
+    pub former_port: Duration,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             unsent_bytes: 256 * 1024,
             held_bytes: 64 * 1024 * 1024,
+            former_port: Duration::from_secs(125 * 60),
         }
     }
 }

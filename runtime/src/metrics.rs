@@ -3,6 +3,8 @@
 //! Decides the names `um_sip_*`, `um_media_*` and `um_worker_*`. Refuses to know what is counted
 //! elsewhere.
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::registry::Registry;
 use sip::Transport;
 
+use crate::certificate::{Fault, Own};
+use crate::serve::Now;
 use crate::tally::{self, By, Tally};
 
 /// A registry that servers fill and the admin port reads.
@@ -85,6 +89,11 @@ pub struct ServeMetrics {
     tally: Tally,
     lost: Family<Label, Counter>,
     closed: Family<Label, Counter>,
+    certificates: Family<Label, Counter>,
+    /// Until when our own certificate is valid; none without one.
+    not_after: Family<[(&'static str, &'static str); 0], Gauge>,
+    /// When a certificate was last complained about, seconds since 1970-01-01T00:00:00Z.
+    complained_unix_s: Arc<AtomicU64>,
     connections: Gauge,
     notes_lost: Counter,
     restarts: Counter,
@@ -111,6 +120,9 @@ impl Default for ServeMetrics {
             tally: Tally::new(TALLIED),
             lost: Family::default(),
             closed: Family::default(),
+            certificates: Family::default(),
+            not_after: Family::default(),
+            complained_unix_s: Arc::default(),
             connections: Gauge::default(),
             notes_lost: Counter::default(),
             restarts: Counter::default(),
@@ -131,6 +143,16 @@ impl ServeMetrics {
         self.tally.register(registry, families());
         registry.register("um_sip_messages_lost", "SIP messages that were not handed on", self.lost.clone());
         registry.register("um_sip_connections_closed", "Connections that we closed", self.closed.clone());
+        registry.register(
+            "um_sip_certificates_refused",
+            "TLS handshakes that failed by a certificate",
+            self.certificates.clone(),
+        );
+        registry.register(
+            "um_certificate_not_after_seconds",
+            "Until when the certificate of this server is valid, seconds since 1970-01-01T00:00:00Z",
+            self.not_after.clone(),
+        );
         registry.register("um_sip_connections", "Connections that are open", self.connections.clone());
         let notes = self.notes_lost.clone();
         registry.register("um_worker_notes_lost", "Notes that a worker did not take", notes);
@@ -185,6 +207,29 @@ impl ServeMetrics {
 
     pub(crate) fn count_closed(&self, why: Closed) {
         self.closed.get_or_create(&closed_label(why)).inc();
+    }
+
+    /// Counts a handshake that failed by a certificate, and complains about one in a second: whoever does
+    /// not get in tries again and again.
+    pub(crate) fn count_certificate(&self, fault: Fault, peer: SocketAddr, why: &dyn std::error::Error) {
+        self.certificates.get_or_create(&[("reason", fault.label())]).inc();
+        let now_unix_s = Now::read().unix_ms / 1000;
+        if self.complained_unix_s.swap(now_unix_s, Ordering::Relaxed) != now_unix_s {
+            let event = "certificate_refused";
+            tracing::warn!(event, code = fault.code(), %peer, "the TLS handshake failed: {why}");
+        }
+    }
+
+    /// Says until when a certificate of ours is valid that is shown from now on, and complains if those
+    /// who are told to call one of `hosts` will not accept it.
+    pub fn show_certificate(&self, chain_pem: &str, hosts: &[String]) {
+        let Ok(own) = Own::read(chain_pem) else { return };
+        if let Some(not_after) = own.not_after_unix_s() {
+            self.not_after.get_or_create(&[]).set(i64::try_from(not_after).unwrap_or(i64::MAX));
+        }
+        for (code, complaint) in own.complaints(hosts, Now::read().unix_ms / 1000) {
+            tracing::warn!(code, "the certificate of this server {complaint}");
+        }
     }
 
     pub(crate) fn count_connections(&self, open: usize) {

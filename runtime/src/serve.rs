@@ -1,7 +1,7 @@
 //! A server: a core per worker thread, and the sockets that feed them.
 //!
-//! Decides what a [`Core`] is, and that all sockets are bound before the first worker runs. Refuses
-//! to know what the bytes mean.
+//! Decides what a [`Core`] is, and that a server whose ports cannot all be had does not run. Refuses to
+//! know what the bytes mean.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
 use crate::books::Books;
-use crate::connection::{Listening, Mail};
+use crate::guarded::Make;
 use crate::limits::Limits;
+use crate::listeners::{CHANGE_CAPACITY, Listen, Listeners};
+use crate::mail::Mail;
 use crate::metrics::ServeMetrics;
 use crate::outbox::Outbox;
 use crate::socket;
 use crate::source::Source;
+use crate::tls::Shown;
 use crate::worker::{self, Supplies};
 
 /// Workers of one server: a connection's number holds that of its worker in eight bits.
@@ -107,7 +109,7 @@ pub struct ServeSettings {
     /// TCP address.
     pub tcp: Option<SocketAddr>,
     /// TLS address, and what is shown to who connects.
-    pub tls: Option<(SocketAddr, Arc<ServerConfig>)>,
+    pub tls: Option<(SocketAddr, Arc<Shown>)>,
     /// The address of the first worker's media port; each of the others has the port after that of
     /// the one before. With port 0 each picks a free one.
     pub media: Option<SocketAddr>,
@@ -172,6 +174,7 @@ pub struct Addresses {
 #[derive(Debug)]
 pub struct Server<N> {
     addresses: Addresses,
+    listeners: Listeners,
     notifier: Notifier<N>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -220,6 +223,18 @@ impl<N> Server<N> {
         &self.addresses
     }
 
+    /// Listens on these ports from now on. Only what differs is opened and closed; connections go on
+    /// whichever port they came by, and a UDP port that is given up is heard for as long as
+    /// [`Limits::former_port`] says.
+    ///
+    /// # Errors
+    /// When one of them cannot be listened on; then those before go on.
+    pub fn listen(&mut self, listen: &Listen) -> Result<(), ServeError> {
+        let changed = self.listeners.change(listen);
+        self.listeners.write(&mut self.addresses);
+        changed
+    }
+
     /// Tells its workers something.
     #[must_use]
     pub fn notifier(&self) -> Notifier<N> {
@@ -253,7 +268,7 @@ impl<N> Drop for Server<N> {
 /// was told by notes before, `make` has to know by itself.
 ///
 /// # Errors
-/// When a port cannot be listened on; then nothing has been started.
+/// When a port cannot be listened on; then nothing is left running.
 pub fn serve<C: Core>(
     settings: &ServeSettings,
     make: impl Fn(WorkerPlace) -> C + Send + Sync + 'static,
@@ -263,21 +278,28 @@ pub fn serve<C: Core>(
         return Err(ServeError::Workers(workers));
     }
     crate::raise_open_files();
-    let (sockets, addresses) = bind(settings, C::ANY_WORKER)?;
-    let make: Arc<worker::Make<C>> = Arc::new(make);
+    let mut media = bind_media(settings)?.into_iter();
+    let mut addresses = Addresses::default();
+    let make: Arc<Make<C>> = Arc::new(make);
     let (stop, stopped) = watch::channel(false);
     let (mail, letter_boxes): (Vec<_>, Vec<_>) =
         (0..workers).map(|_| mpsc::channel::<Mail>(MAIL_CAPACITY)).unzip();
+    let (changes, change_boxes): (Vec<_>, Vec<_>) =
+        (0..workers).map(|_| mpsc::channel(CHANGE_CAPACITY)).unzip();
     let (notes, note_boxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(NOTE_CAPACITY)).unzip();
     let mail: Arc<[_]> = mail.into();
     let books = Arc::new(Books::new(workers, settings.limits));
     let mut threads = Vec::with_capacity(workers);
-    let boxes = letter_boxes.into_iter().zip(note_boxes);
-    for (index, (sockets, (mail_in, notes_in))) in sockets.into_iter().zip(boxes).enumerate() {
+    let boxes = letter_boxes.into_iter().zip(note_boxes).zip(change_boxes);
+    for (index, ((mail_in, notes_in), changes_in)) in boxes.enumerate() {
+        let media = media.next();
+        let local = media.as_ref().and_then(|media| media.local_addr().ok());
+        addresses.media.extend(local);
         let supplies = Supplies {
-            place: WorkerPlace { index, workers, media: addresses.media.get(index).copied() },
+            place: WorkerPlace { index, workers, media: local },
             name: settings.name,
-            sockets,
+            media,
+            changes_in,
             mail: Arc::clone(&mail),
             mail_in,
             notes_in,
@@ -300,56 +322,22 @@ pub fn serve<C: Core>(
         }
     }
     let notifier = Notifier { workers: notes.into(), metrics: settings.metrics.clone() };
-    Ok(Server { addresses, notifier, stop, threads })
+    let listeners = Listeners::new(changes, C::ANY_WORKER);
+    let mut server = Server { addresses, listeners, notifier, stop, threads };
+    let (udp, tcp, tls) = (settings.udp, settings.tcp, settings.tls.clone());
+    server.listen(&Listen { udp, tcp, tls })?;
+    Ok(server)
 }
 
-/// The sockets of one worker, bound and not yet in an executor.
-pub(crate) struct Sockets {
-    pub(crate) udp: Option<std::net::UdpSocket>,
-    pub(crate) media: Option<std::net::UdpSocket>,
-    pub(crate) listening: Vec<Listening>,
-}
-
-fn bind(settings: &ServeSettings, any_worker: bool) -> Result<(Vec<Sockets>, Addresses), ServeError> {
-    let mut addresses = Addresses::default();
-    let mut all: Vec<Sockets> =
-        (0..settings.workers).map(|_| Sockets { udp: None, media: None, listening: Vec::new() }).collect();
-    if let Some(address) = settings.udp {
-        let failed = |error| ServeError::Listen { transport: "udp", address, error };
-        let sockets = socket::udp(address, settings.workers, any_worker).map_err(failed)?;
-        for (worker, socket) in all.iter_mut().zip(sockets) {
-            addresses.udp = Some(socket.local_addr().map_err(failed)?);
-            worker.udp = Some(socket);
-        }
+fn bind_media(settings: &ServeSettings) -> Result<Vec<std::net::UdpSocket>, ServeError> {
+    let Some(first) = settings.media else { return Ok(Vec::new()) };
+    let mut sockets = Vec::with_capacity(settings.workers);
+    for index in 0..settings.workers {
+        let address = media_address(first, index);
+        let failed = |error| ServeError::Listen { transport: "media", address, error };
+        sockets.extend(socket::udp(address, 1, false).map_err(failed)?);
     }
-    if let Some(address) = settings.tcp {
-        let failed = |error| ServeError::Listen { transport: "tcp", address, error };
-        for (worker, listener) in all.iter_mut().zip(socket::tcp(address, settings.workers).map_err(failed)?)
-        {
-            addresses.tcp = Some(listener.local_addr().map_err(failed)?);
-            worker.listening.push(Listening { listener, tls: None });
-        }
-    }
-    if let Some((address, config)) = &settings.tls {
-        let failed = |error| ServeError::Listen { transport: "tls", address: *address, error };
-        for (worker, listener) in all.iter_mut().zip(socket::tcp(*address, settings.workers).map_err(failed)?)
-        {
-            addresses.tls = Some(listener.local_addr().map_err(failed)?);
-            worker.listening.push(Listening { listener, tls: Some(Arc::clone(config)) });
-        }
-    }
-    if let Some(first) = settings.media {
-        for (index, worker) in all.iter_mut().enumerate() {
-            let address = media_address(first, index);
-            let failed = |error| ServeError::Listen { transport: "media", address, error };
-            let socket = socket::udp(address, 1, false).map_err(failed)?.pop();
-            if let Some(socket) = &socket {
-                addresses.media.push(socket.local_addr().map_err(failed)?);
-            }
-            worker.media = socket;
-        }
-    }
-    Ok((all, addresses))
+    Ok(sockets)
 }
 
 /// The media address of a worker. Beyond the last port there is none, and that one, which a worker

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+/// What could not be taken up whole is tried again after this: somebody frees the port, say.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// How often the file's identity is looked at: a tenth of the second in which an edit must act.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -181,14 +184,15 @@ impl Seen {
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads the file, then follows it. A first version that waits for other files is waited for.
     /// `on_change` is called on the watch's own thread, after a new version has become current; not
-    /// for the first.
+    /// for the first. It says whether the version was taken up whole; until it was it is called again
+    /// every second.
     ///
     /// # Errors
     /// When the first version cannot be read or parsed, or is not whole within half a minute.
     pub fn start(
         path: impl Into<PathBuf>,
         mut parse: impl Parse<T>,
-        on_change: impl Fn(&Arc<T>) + Send + 'static,
+        on_change: impl Fn(&Arc<T>) -> bool + Send + 'static,
     ) -> Result<Self, WatchError> {
         let path = path.into();
         let (first, seen) = first(&path, &mut parse)?;
@@ -267,7 +271,8 @@ fn first<T>(path: &Path, parse: &mut impl Parse<T>) -> Result<(T, Seen), WatchEr
 }
 
 impl<T> Shared<T> {
-    fn follow(&self, mut seen: Seen, parse: &mut impl Parse<T>, on_change: &impl Fn(&Arc<T>)) {
+    fn follow(&self, mut seen: Seen, parse: &mut impl Parse<T>, on_change: &impl Fn(&Arc<T>) -> bool) {
+        let mut try_again_at = None;
         loop {
             std::thread::park_timeout(POLL_INTERVAL);
             if self.stopped.load(Ordering::Relaxed) {
@@ -275,43 +280,50 @@ impl<T> Shared<T> {
             }
             let file = identity(&self.path).ok();
             if seen.is_old(file) {
-                seen = self.look(file, parse, on_change, &seen);
+                let good;
+                (seen, good) = self.look(file, parse, &seen);
+                if let Some(good) = good {
+                    try_again_at = (!on_change(&good)).then(|| Instant::now() + TRY_AGAIN_AFTER);
+                }
+            } else if try_again_at.is_some_and(|at| at <= Instant::now()) {
+                let whole = on_change(&self.current.load_full());
+                try_again_at = (!whole).then(|| Instant::now() + TRY_AGAIN_AFTER);
             }
             self.report(seen.told());
         }
     }
 
-    /// Looks at the version that lies there now.
+    /// Looks at the version that lies there now, and gives it if it has become current.
     fn look(
         &self,
         file: Option<Identity>,
         parse: &mut impl Parse<T>,
-        on_change: &impl Fn(&Arc<T>),
         before: &Seen,
-    ) -> Seen {
+    ) -> (Seen, Option<Arc<T>>) {
         let beside = Beside::of(&self.path);
         let text = match text(&self.path) {
             Ok(text) => text,
             Err(error) => {
                 // A missing source is not an empty one. Whatever comes next is looked at.
                 let problem = Some(format!("read {}: {error}", self.path.display()));
-                return Seen { file: None, beside, awaits: Vec::new(), problem, since: Instant::now() };
+                let since = Instant::now();
+                return (Seen { file: None, beside, awaits: Vec::new(), problem, since }, None);
             }
         };
         let Version { value, problem, awaits } = parse(&text, &beside);
         let problem = problem.map(|problem| format!("parse {}: {problem}", self.path.display()));
-        if let Some(good) = value {
-            let good = Arc::new(good);
+        let good = value.map(Arc::new);
+        if let Some(good) = &good {
             if problem.is_none() {
                 // Before anybody can see that it is served.
                 self.report(None);
             }
-            self.current.store(Arc::clone(&good));
-            on_change(&good);
+            self.current.store(Arc::clone(good));
         }
         // Who waits on for something waits since then.
         let waits_on = !awaits.is_empty() && !before.awaits.is_empty();
-        Seen { file, beside, awaits, problem, since: if waits_on { before.since } else { Instant::now() } }
+        let since = if waits_on { before.since } else { Instant::now() };
+        (Seen { file, beside, awaits, problem, since }, good)
     }
 
     /// Says it once, however often it is found.

@@ -1,13 +1,11 @@
 //! One worker: a thread, its sockets, and the core that it runs.
 //!
-//! Decides in which order events reach the core, how much of one kind is taken before the others
-//! have their turn, and that a core which panics is replaced while its sockets and connections, and
-//! all other workers, go on.
+//! Decides in which order events reach the core, and how much of one kind is taken before the others
+//! have their turn.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,11 +18,15 @@ use tokio::task::LocalSet;
 
 use crate::batch::{BATCH, Inbound, Outbound};
 use crate::books::Books;
-use crate::connection::{self, Connections, Desk, Mail};
+use crate::connection::{Connections, Desk};
+use crate::former::{FormerPort, FormerPorts, heard};
+use crate::guarded::{Guarded, Make};
 use crate::limits::Limits;
+use crate::listeners::{Change, What};
+use crate::mail::{Letter, Mail};
 use crate::metrics::{Lost, ServeMetrics};
 use crate::outbox::Outbox;
-use crate::serve::{Core, Now, Sockets, WorkerPlace};
+use crate::serve::{Core, Now, WorkerPlace};
 use crate::socket;
 use crate::source::Source;
 
@@ -38,20 +40,15 @@ const READ_BYTES: usize = 64 * 1024;
 /// The largest datagram (RFC 768), and one byte to spare.
 const DATAGRAM_BYTES: usize = 65_536;
 
-/// If no core can be made, the next try is after this.
-const REMAKE_AFTER: Duration = Duration::from_secs(1);
-
 /// After a stop, connections may write what is queued for at most this long.
 const LAST_WRITES: Duration = Duration::from_secs(1);
-
-/// Makes the core of a worker.
-pub(crate) type Make<C> = dyn Fn(WorkerPlace) -> C + Send + Sync;
 
 /// All that a worker thread is given.
 pub(crate) struct Supplies<C: Core> {
     pub(crate) place: WorkerPlace,
     pub(crate) name: &'static str,
-    pub(crate) sockets: Sockets,
+    pub(crate) media: Option<std::net::UdpSocket>,
+    pub(crate) changes_in: mpsc::Receiver<Change>,
     pub(crate) mail: Arc<[mpsc::Sender<Mail>]>,
     pub(crate) mail_in: mpsc::Receiver<Mail>,
     pub(crate) notes_in: mpsc::Receiver<C::Note>,
@@ -88,14 +85,18 @@ struct Worker<C: Core> {
     buffer: Vec<u8>,
     mail_in: mpsc::Receiver<Mail>,
     notes_in: mpsc::Receiver<C::Note>,
+    changes_in: mpsc::Receiver<Change>,
     stopped: watch::Receiver<bool>,
+    /// A UDP port that is given up is heard for so long.
+    former_port: Duration,
 }
 
 /// The core with its ways out.
 struct Station<C: Core> {
     guarded: RefCell<Guarded<C>>,
     outbound: RefCell<Outbound>,
-    udp: Option<UdpSocket>,
+    udp: RefCell<Option<Rc<UdpSocket>>>,
+    former: RefCell<FormerPorts>,
     media: Option<UdpSocket>,
     connections: Rc<Connections>,
     metrics: ServeMetrics,
@@ -104,20 +105,11 @@ struct Station<C: Core> {
     spare: Cell<Vec<u8>>,
 }
 
-/// A core, behind what catches its panics.
-struct Guarded<C: Core> {
-    place: WorkerPlace,
-    name: &'static str,
-    make: Arc<Make<C>>,
-    core: Option<C>,
-    remake_at: Option<Instant>,
-    outbox: Outbox,
-    metrics: ServeMetrics,
-}
-
 enum Wake<N> {
     Stop,
     Udp,
+    Former(FormerPort),
+    Change(Change),
     Media,
     Mail(Mail),
     Note(N),
@@ -126,25 +118,17 @@ enum Wake<N> {
 
 impl<C: Core> Worker<C> {
     fn new(supplies: Supplies<C>) -> std::io::Result<Self> {
-        let Supplies { place, name, sockets, mail, mail_in, notes_in, stopped, books, limits, metrics, make } =
-            supplies;
+        let Supplies { place, name, media, changes_in, mail, mail_in, notes_in, .. } = supplies;
+        let Supplies { stopped, books, limits, metrics, make, .. } = supplies;
         let metrics = metrics.of(place.index);
         let connections = Rc::new(Connections::new(place, mail, C::steer, books, limits, metrics.clone()));
-        let mut guarded = Guarded {
-            place,
-            name,
-            make,
-            core: None,
-            remake_at: None,
-            outbox: Outbox::new(),
-            metrics: metrics.clone(),
-        };
-        guarded.remake();
+        let guarded = Guarded::new(place, name, make, metrics.clone());
         let station = Rc::new(Station {
             guarded: RefCell::new(guarded),
             outbound: RefCell::new(Outbound::new()),
-            udp: sockets.udp.map(UdpSocket::from_std).transpose()?,
-            media: sockets.media.map(UdpSocket::from_std).transpose()?,
+            udp: RefCell::default(),
+            former: RefCell::default(),
+            media: media.map(UdpSocket::from_std).transpose()?,
             connections,
             metrics,
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
@@ -152,32 +136,41 @@ impl<C: Core> Worker<C> {
         });
         let desk: Weak<Station<C>> = Rc::downgrade(&station);
         station.connections.serve(desk);
-        for listening in sockets.listening {
-            connection::listen(&station.connections, listening)?;
-        }
-        let buffer = vec![0; DATAGRAM_BYTES];
-        Ok(Worker { station, inbound: Inbound::new(), buffer, mail_in, notes_in, stopped })
+        let (buffer, former_port) = (vec![0; DATAGRAM_BYTES], limits.former_port);
+        let inbound = Inbound::new();
+        Ok(Worker { station, inbound, buffer, mail_in, notes_in, changes_in, stopped, former_port })
     }
 
     async fn run(&mut self) {
         loop {
             let station = Rc::clone(&self.station);
             let deadline = station.deadline();
+            let (udp, former) = (station.udp(), station.former.borrow().all());
             let wake = tokio::select! {
                 _ = self.stopped.wait_for(|stopped| *stopped) => Wake::Stop,
-                () = readable(station.udp.as_ref()) => Wake::Udp,
+                Some(change) = self.changes_in.recv() => Wake::Change(change),
+                () = readable(udp.as_deref()) => Wake::Udp,
+                former = heard(&former) => Wake::Former(former),
                 () = readable(station.media.as_ref()) => Wake::Media,
                 Some(mail) = self.mail_in.recv() => Wake::Mail(mail),
                 Some(note) = self.notes_in.recv() => Wake::Note(note),
-                () = due(deadline) => Wake::Deadline,
+                () = due(earliest(deadline, station.former.borrow().due())) => Wake::Deadline,
             };
             match wake {
                 Wake::Stop => break,
-                Wake::Udp => self.take_datagrams(),
+                Wake::Udp => udp.into_iter().for_each(|udp| self.take_datagrams(&udp, None)),
+                Wake::Former(FormerPort { socket, address, .. }) => {
+                    self.take_datagrams(&socket, Some(address.port()));
+                }
+                Wake::Change(change) => {
+                    // What is closed is closed once it is said to be.
+                    drop((udp, former));
+                    self.change(change).await;
+                }
                 Wake::Media => self.take_media(),
                 Wake::Mail(first) => self.take_mail(first),
                 Wake::Note(first) => self.take_notes(first),
-                Wake::Deadline => (),
+                Wake::Deadline => station.former.borrow_mut().close_due(Instant::now()),
             }
             // A flood of one kind must not keep a deadline waiting.
             if station.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
@@ -190,9 +183,29 @@ impl<C: Core> Worker<C> {
         self.station.connections.close_all(LAST_WRITES).await;
     }
 
-    fn take_datagrams(&mut self) {
+    /// Takes other sockets, and gives up those before.
+    async fn change(&self, change: Change) {
+        let station = &self.station;
+        let taken = match change.what {
+            What::Udp(socket) => socket.map(UdpSocket::from_std).transpose().map(|socket| {
+                if let Some(before) = station.udp.replace(socket.map(Rc::new)) {
+                    station.former.borrow_mut().keep(before, Instant::now() + self.former_port);
+                }
+            }),
+            What::Streams(transport, listening) => station.connections.listen(transport, listening).await,
+            What::CloseFormer(address) => {
+                station.former.borrow_mut().close(address);
+                Ok(())
+            }
+        };
+        if let Err(error) = taken {
+            tracing::error!(%error, "a worker cannot use a socket that it was given");
+        }
+    }
+
+    /// Takes what came by the UDP port, or by one that was given up.
+    fn take_datagrams(&mut self, udp: &UdpSocket, former: Option<u16>) {
         let Worker { station, inbound, .. } = self;
-        let Some(udp) = &station.udp else { return };
         let came = match receive(udp, inbound) {
             Ok(came) => came,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -208,7 +221,8 @@ impl<C: Core> Worker<C> {
                 match station.connections.owner(bytes) {
                     None => guarded.with(|core, out| core.handle(bytes, peer.into(), now, out)),
                     Some(owner) => {
-                        let mail = Mail::Message(bytes.to_vec(), peer, Arc::default());
+                        let letter = Letter { bytes: bytes.to_vec(), peer, names: Arc::default(), former };
+                        let mail = Mail::Message(letter);
                         if station.connections.post(owner, mail).is_err() {
                             station.metrics.count_lost(Lost::QueueFull);
                         }
@@ -216,7 +230,7 @@ impl<C: Core> Worker<C> {
                 }
             }
         }
-        station.send();
+        station.send_by(Some(udp));
     }
 
     fn take_media(&mut self) {
@@ -241,10 +255,7 @@ impl<C: Core> Worker<C> {
         let mut next = Some(first);
         for taken in 1..=BUDGET {
             match next.take() {
-                Some(Mail::Message(bytes, peer, names)) => {
-                    let from = Source { peer, names: &names };
-                    self.station.with(|core, out| core.handle(&bytes, from, now, out));
-                }
+                Some(Mail::Message(letter)) => self.take_letter(&letter, now),
                 Some(Mail::Connection(stream, address, tls)) => {
                     self.station.connections.take_given(stream, address, tls);
                 }
@@ -254,6 +265,15 @@ impl<C: Core> Worker<C> {
                 next = self.mail_in.try_recv().ok();
             }
         }
+    }
+
+    fn take_letter(&self, letter: &Letter, now: Now) {
+        let Letter { bytes, peer, names, former } = letter;
+        let station = &self.station;
+        let from = Source { peer: *peer, names };
+        station.guarded.borrow_mut().with(|core, out| core.handle(bytes, from, now, out));
+        let former = former.and_then(|port| station.former.borrow().at(port));
+        station.send_by(former.or_else(|| station.udp()).as_deref());
     }
 
     fn take_notes(&mut self, first: C::Note) {
@@ -277,18 +297,27 @@ impl<C: Core> Station<C> {
         self.guarded.borrow_mut().deadline()
     }
 
+    fn udp(&self) -> Option<Rc<UdpSocket>> {
+        self.udp.borrow().clone()
+    }
+
     /// Sends all that the core left in the outbox.
     fn send(&self) {
+        self.send_by(self.udp().as_deref());
+    }
+
+    /// The same, with datagrams leaving by this port: whoever asked is answered by the one that was asked.
+    fn send_by(&self, udp: Option<&UdpSocket>) {
         let mut guarded = self.guarded.borrow_mut();
         for (peer, bytes) in guarded.outbox.stream_messages() {
             self.connections.send(peer, bytes);
         }
-        self.send_datagrams(&mut guarded.outbox);
+        self.send_datagrams(&mut guarded.outbox, udp);
     }
 
     /// Sends what is in the outbox and leaves by no stream, and empties it.
-    fn send_datagrams(&self, outbox: &mut Outbox) {
-        let Some(udp) = &self.udp else {
+    fn send_datagrams(&self, outbox: &mut Outbox, udp: Option<&UdpSocket>) {
+        let Some(udp) = udp else {
             outbox.datagrams().for_each(|_| self.metrics.count_lost(Lost::NoSocket));
             return self.send_media(outbox);
         };
@@ -325,7 +354,7 @@ impl<C: Core> Desk for Station<C> {
                 self.connections.send(to, message);
             }
         }
-        self.send_datagrams(&mut guarded.outbox);
+        self.send_datagrams(&mut guarded.outbox, self.udp().as_deref());
         answered
     }
 
@@ -360,79 +389,16 @@ fn receive(udp: &UdpSocket, inbound: &mut Inbound) -> std::io::Result<usize> {
     }
 }
 
-impl<C: Core> Guarded<C> {
-    /// Lets the core work; a panic replaces it.
-    fn with(&mut self, work: impl FnOnce(&mut C, &mut Outbox)) {
-        let Guarded { core, outbox, .. } = self;
-        let Some(core) = core.as_mut() else {
-            self.metrics.count_lost(Lost::NoCore);
-            return;
-        };
-        let before = outbox.mark();
-        if catch_unwind(AssertUnwindSafe(|| work(core, outbox))).is_err() {
-            // What the core wanted to send half-way through is not to be trusted.
-            outbox.forget_since(before);
-            self.restart();
-        }
-    }
-
-    fn handle_timeout(&mut self) {
-        if self.core.is_none() {
-            self.remake();
-            return;
-        }
-        let now = Now::read();
-        self.with(|core, out| core.handle_timeout(now, out));
-    }
-
-    fn deadline(&mut self) -> Option<Instant> {
-        match &self.core {
-            None => self.remake_at,
-            Some(core) => match catch_unwind(AssertUnwindSafe(|| core.deadline())) {
-                Ok(deadline) => deadline,
-                Err(_) => {
-                    self.restart();
-                    self.remake_at
-                }
-            },
-        }
-    }
-
-    fn restart(&mut self) {
-        self.metrics.count_restart();
-        tracing::error!(
-            code = "UM1208",
-            server = self.name,
-            worker = self.place.index,
-            "a worker failed and is restarted; what it was doing is lost, the other workers go on"
-        );
-        let broken = self.core.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
-            tracing::error!(
-                server = self.name,
-                worker = self.place.index,
-                "the failed core also failed to end"
-            );
-        }
-        self.remake();
-    }
-
-    fn remake(&mut self) {
-        let (make, place) = (&self.make, self.place);
-        self.core = catch_unwind(AssertUnwindSafe(|| make(place))).ok();
-        self.remake_at = match self.core {
-            Some(_) => None,
-            None => Some(Instant::now() + REMAKE_AFTER),
-        };
-    }
-}
-
 async fn readable(socket: Option<&UdpSocket>) {
     match socket {
         // An error of the socket is seen by the read that follows.
         Some(socket) => drop(socket.readable().await),
         None => std::future::pending().await,
     }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 async fn due(deadline: Option<Instant>) {

@@ -246,8 +246,9 @@ impl Reader {
         awaits: &mut Vec<Awaited>,
     ) -> Option<Certificate> {
         let here = || {
-            let [chain, key] = CERTIFICATE_FILES.map(|file| text(file, folder));
-            Some(Certificate { chain: chain?, key: key? })
+            let [chain, key, authorities] = CERTIFICATE_FILES.map(|file| text(file, folder));
+            let authorities = authorities.filter(|_| parts.contains_key(CERTIFICATE_FILES[2]));
+            Some(Certificate { chain: chain?, key: key?, authorities })
         };
         match own_lack(&CERTIFICATE_FILES, parts, folder) {
             None => self.certificate = None,

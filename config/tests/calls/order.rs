@@ -1,8 +1,9 @@
 //! The order of decision 7, one behaviour a test.
 
 use config::{
-    AttendantStatus, AutoAttendant, Call, Decision, Gateway, GatewayStatus, OfferedAudio, Route,
-    ServerStatus, StartupMode, Table, Transport, UriType, UserAddress, VoIPSecurity, admit, route,
+    AttendantStatus, AutoAttendant, Call, Certificate, Decision, Gateway, GatewayStatus, OfferedAudio, Route,
+    ServerIdentity, ServerStatus, StartupMode, Table, Transport, UriType, UserAddress, VoIPSecurity, admit,
+    route,
 };
 
 use crate::contoso::{PBX, SBC, call, directory, outcome, server, table, table_of};
@@ -223,6 +224,29 @@ fn a_secured_dial_plan_takes_calls_over_tls_alone() {
     assert_eq!(over(Transport::Udp), "UM1108 SecurityMismatch");
     assert_eq!(over(Transport::Tcp), "UM1108 SecurityMismatch");
     assert_eq!(over(Transport::Tls), "alice by the called user");
+}
+
+#[test]
+fn a_server_that_knows_who_signs_peers_certificates_asks_for_one_where_the_dial_plan_is_protected() {
+    let certificate = |authorities: Option<&str>| {
+        let authorities = authorities.map(str::to_owned);
+        Some(Certificate { chain: String::new(), key: String::new(), authorities })
+    };
+    let proved = ["sbc.contoso.example".to_owned()];
+    let with = |security, authorities, names: &[String]| {
+        let mut directory = directory();
+        directory.dial_plans[0].voip_security = security;
+        let server = ServerIdentity { certificate: certificate(authorities), ..server() };
+        let table = Table::compile(&directory, &server);
+        outcome(&table, &Call { transport: Transport::Tls, names, ..call(PBX, "101") })
+    };
+    let taken = "alice by the called user";
+    for security in [VoIPSecurity::SIPSecured, VoIPSecurity::Secured] {
+        assert_eq!(with(security, Some("pem"), &[]), "UM1165 CertificateMissing");
+        assert_eq!(with(security, Some("pem"), &proved), taken);
+        assert_eq!(with(security, None, &[]), taken);
+    }
+    assert_eq!(with(VoIPSecurity::Unsecured, Some("pem"), &[]), taken);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What is told about a decision: steps, refusal texts, and that they are harmless.
 
 use config::{
-    Call, Decision, OfferedAudio, ServerStatus, StartupMode, Table, Transport, UriType, VoIPSecurity,
-    explain, route,
+    Call, Certificate, Decision, OfferedAudio, ServerIdentity, ServerStatus, StartupMode, Table, Transport,
+    UriType, VoIPSecurity, explain, route,
 };
 
 use crate::contoso::{PBX, SBC, call, directory, server, table, table_of};
@@ -93,6 +93,14 @@ fn every_refusal_names_the_value_the_rule_and_the_next_step() {
         refusal_text(&table, &call(PBX, "14255550100")),
         "dial plan board asks for TLS and the call came over UDP; \
          call over TLS, or set spec.voIPSecurity of UMDialPlan board to Unsecured"
+    );
+    let certificate =
+        Certificate { chain: String::new(), key: String::new(), authorities: Some(String::new()) };
+    let asking = Table::compile(&directory(), &ServerIdentity { certificate: Some(certificate), ..server() });
+    assert_eq!(
+        refusal_text(&asking, &Call { transport: Transport::Tls, ..call(PBX, "14255550100") }),
+        "dial plan board asks for mutual TLS and the peer has proved no name by a certificate; let the peer \
+         show a certificate that one in ca.crt of the server's certificateSecret has signed"
     );
     assert_eq!(
         refusal_text(&table_of(ServerStatus::NoNewCalls, StartupMode::Dual), &call(PBX, "101")),

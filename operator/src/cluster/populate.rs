@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use config::parts::{TOKEN_KEYS_FILE, token_keys_from_yaml};
+use config::parts::{CERTIFICATE_FILES, TOKEN_KEYS_FILE, token_keys_from_yaml};
 use crds::Kind;
 use serde_json::Value as Json;
 
@@ -36,7 +36,8 @@ pub(super) fn world(
     let place = objects.place(namespace);
     let mut world = place.map_or_else(|| Place::default().world(now), |place| place.world(now));
     for (key, secret) in objects.of(Source::Certificates, namespace) {
-        let held = TlsSecret { chain: data(secret, "tls.crt"), key: data(secret, "tls.key") };
+        let [chain, private_key, authorities] = CERTIFICATE_FILES.map(|file| data(secret, file));
+        let held = TlsSecret { chain, key: private_key, authorities };
         world.secrets.insert(key.clone(), held);
     }
     for (key, secret) in objects.of(Source::StoreKeys, namespace) {

@@ -37,10 +37,12 @@ fn certificate(
     let why = match (&secret.chain, &secret.key) {
         (None, _) => String::from("it has no tls.crt"),
         (Some(_), None) => String::from("it has no tls.key"),
-        (Some(chain), Some(key)) => match runtime::tls::server_config(chain, key) {
-            Ok(_) => return true,
-            Err(error) => format!("TLS says: {error}"),
-        },
+        (Some(chain), Some(key)) => {
+            match runtime::tls::server_config(chain, key, secret.authorities.as_deref()) {
+                Ok(_) => return true,
+                Err(error) => format!("TLS says: {error}"),
+            }
+        }
     };
     problems.push(Problem {
         code: Code::CertificateUnusable,
@@ -48,7 +50,10 @@ fn certificate(
         field: "spec.certificateSecret".into(),
         value: name.unwrap_or_default().into(),
         rule: format!("a Secret of type kubernetes.io/tls with a certificate and its key; {why}"),
-        fix: "put the certificate chain into tls.crt and its private key into tls.key, both as PEM".into(),
+        fix:
+            "put the certificate chain into tls.crt, its private key into tls.key and, if peers are to show \
+              theirs, who signs those into ca.crt, all as PEM"
+                .into(),
         waits_for: None,
     });
     false

@@ -80,7 +80,14 @@ pub(crate) struct Bench {
 
 /// A router of the company as it stands in `text`.
 pub(crate) fn bench(text: &str) -> Bench {
-    let snapshot = Snapshot::compile(&serde_yaml::from_str(text).unwrap()).unwrap();
+    bench_with(text, None)
+}
+
+/// The same with this certificate.
+pub(crate) fn bench_with(text: &str, certificate: Option<Certificate>) -> Bench {
+    let mut config: RouterConfig = serde_yaml::from_str(text).unwrap();
+    config.server.certificate = certificate;
+    let snapshot = Snapshot::compile(&config).unwrap();
     let state = Arc::new(State::new(Arc::new(snapshot)));
     let counters = Counters::default();
     Bench { router: Router::new(Arc::clone(&state), counters.clone()), state, counters }

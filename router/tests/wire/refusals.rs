@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use config::{Area, Code};
+use config::{Area, Certificate, Code};
 use runtime::Source;
 use sip::Transport;
 
 use crate::calls::REFUSALS;
-use crate::fixture::{COMPANY, NOW_UNIX_S, bench, header, invite, peer, request, status, udp};
+use crate::fixture::{COMPANY, NOW_UNIX_S, bench, bench_with, header, invite, peer, request, status, udp};
 use crate::requests::cases;
 
 /// What only a mailbox server can find wrong with a call.
@@ -117,6 +117,21 @@ fn a_gateway_is_known_by_its_certificate_wherever_it_calls_from() {
 }
 
 #[test]
+fn a_protected_dial_plan_asks_who_shows_no_certificate_for_one() {
+    let certificate =
+        Certificate { chain: String::new(), key: String::new(), authorities: Some(String::new()) };
+    let mut bench = bench_with(COMPANY, Some(certificate));
+    let from = peer(5, Transport::Tls);
+    let answer = bench.ask(invite("103", "").as_bytes(), from).unwrap();
+    assert_eq!(status(&answer), "SIP/2.0 403 Forbidden");
+    assert_eq!(code_of(&answer), Code::CertificateMissing);
+    assert_eq!(bench.counters.rejected(Code::CertificateMissing), 1);
+    let proved = Source { peer: from, names: &["sbc.example.com".to_owned()] };
+    let answer = bench.ask_of(invite("103", "").as_bytes(), proved, NOW_UNIX_S).unwrap();
+    assert!(answer.starts_with(b"SIP/2.0 302 "));
+}
+
+#[test]
 fn a_redirect_that_cannot_be_signed_is_an_error_of_ours() {
     let company = COMPANY.replace("name: alice", &format!("name: {}", "a".repeat(256)));
     let answer = bench(&company.replace("{name: mail-2,", "{name: mail-1b,").replace("mail-2", "mail-1"))
@@ -134,6 +149,7 @@ fn every_reason_is_provoked_and_counted_by_its_code() {
         Code::TooManyHops,
         Code::MessageTooLarge,
         Code::TranslatedPeer,
+        Code::CertificateMissing,
         Code::CertificateNameMismatch,
         Code::InternalError,
     ]);

@@ -262,8 +262,8 @@ fn tls_settings() -> (ServeSettings, rustls::ClientConfig) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let config = tls::server_config(&chain, &key).unwrap();
-    (ServeSettings { tls: Some((loopback(), config)), ..settings() }, client)
+    let shown = tls::Shown::new(tls::server_config(&chain, &key, None).unwrap());
+    (ServeSettings { tls: Some((loopback(), shown)), ..settings() }, client)
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn every_worker_is_told_which_names_a_client_certificate_proves() {
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(certificate(&chain), key_of(&key))
         .unwrap();
-    settings.tls = Some((loopback(), Arc::new(asking)));
+    settings.tls = Some((loopback(), tls::Shown::new(Arc::new(asking))));
     let client = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

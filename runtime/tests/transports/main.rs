@@ -5,6 +5,8 @@
 extern crate umbriel_runtime as runtime;
 
 mod caps;
+mod certificates;
 mod connections;
 mod echo;
+mod listeners;
 mod workers;
