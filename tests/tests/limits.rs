@@ -23,6 +23,7 @@ fn in_code() -> BTreeMap<&'static str, u64> {
         ("seconds from the first byte of a message to its last", limits.message_timeout.as_secs()),
         ("seconds until what is written is taken", limits.write_timeout.as_secs()),
         ("seconds without a message", limits.idle_timeout.as_secs()),
+        ("seconds that a UDP port is heard after the configuration gave it up", limits.former_port.as_secs()),
         ("bytes that wait to be written to one connection", count(limits.unsent_bytes)),
         ("bytes that all connections hold", count(limits.held_bytes)),
         ("answers to all of them in one second", count(router::MAX_STRANGERS)),
