@@ -218,19 +218,14 @@ impl<'a> Refusal<'a> {
             Reason::SecurityMismatch { dial_plan, transport } => {
                 format!("dial plan {} asks for TLS and the call came over {transport}", dial_plan.name)
             }
-            Reason::CertificateMissing { dial_plan } => {
-                format!(
-                    "dial plan {} asks for mutual TLS and the peer has proved no name by a certificate",
-                    dial_plan.name
-                )
-            }
+            Reason::CertificateMissing { dial_plan } => format!(
+                "dial plan {} asks for mutual TLS and the peer has proved no name by a certificate",
+                dial_plan.name
+            ),
             Reason::AudioMismatch { dial_plan } => other_audio(dial_plan),
             Reason::AttendantDisabled { attendant, pilot } => {
-                format!(
-                    "auto attendant {} with pilot {} is disabled",
-                    attendant.name,
-                    shown(pilot.into(), show)
-                )
+                let pilot = shown(pilot.into(), show);
+                format!("auto attendant {} with pilot {pilot} is disabled", attendant.name)
             }
             Reason::NotANumberOfThePlan { rule, party, dial_plan, .. } => format!(
                 "the {rule} number {} {}, as every number of dial plan {} {}{}",
