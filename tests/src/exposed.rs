@@ -32,6 +32,14 @@ pub const NODES: [&str; 2] = ["198.51.100.1", "198.51.100.2"];
 const CLAIM: &str = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: messages}\nspec:\n  \
                      accessModes: [ReadWriteMany]\n  storageClassName: ''\n  resources: {requests: {storage: 1Gi}}\n";
 
+/// What PBXs write into an INVITE besides. Peers that are no gateway are told no more by UDP than they sent,
+/// so one without it would get a bare answer.
+const OF_A_PBX: &str = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, PRACK\r\n\
+                        Supported: replaces, timer, path, 100rel, norefersub\r\nSession-Expires: 1800\r\n\
+                        Min-SE: 90\r\nUser-Agent: Contoso PBX 20.5.0\r\nP-Asserted-Identity: <sip:200@contoso.example>\r\n\
+                        Allow-Events: presence, message-summary, refer, talk, hold\r\n\
+                        Accept: application/sdp, multipart/mixed, message/sipfrag\r\n";
+
 /// Where callers by one transport are to find the servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Reached {
@@ -200,7 +208,8 @@ impl Exposed<'_> {
     pub fn ask(&self, from: IpAddr, router: SocketAddr, called: &str, call_id: &str) -> Option<String> {
         let invite = Invite { called, diverting: None, call_id };
         let wire = self.from(from, || Wire::new(from, router));
-        wire.send(wire.text(&invite).replace(";branch=", ";rport;branch=").as_bytes());
+        let text = wire.text(&invite).replace(";branch=", ";rport;branch=");
+        wire.send(text.replacen("Content-Type:", &format!("{OF_A_PBX}Content-Type:"), 1).as_bytes());
         wire.receive()
     }
 

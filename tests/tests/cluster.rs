@@ -73,7 +73,7 @@ fn what_is_left_out_is_written_into_the_object() {
     assert_eq!(spec(&namespace, "umgw/x"), json!({"address": "192.0.2.10", "status": "Enabled"}));
     let router = json!({
         "sipTcpListeningPort": 5060, "sipTlsListeningPort": 5061, "sipUdpListeningPort": 5060,
-        "umStartupMode": "TCP", "status": "Enabled", "exposure": "Pod",
+        "umStartupMode": "TCP", "status": "Enabled", "exposure": "Pod", "unknownPeers": "Refuse",
     });
     assert_eq!(spec(&namespace, "umcr/x"), router);
     let service = json!({
