@@ -44,6 +44,17 @@ pub(crate) enum Waiting {
     Told(String),
 }
 
+/// The kinds of what a trial makes, in the order in which they lead to each other. It has rights to these alone.
+pub(crate) const KINDS: [Kind; 7] = [
+    Kind::UMDialPlan,
+    Kind::UMIPGateway,
+    Kind::UMHuntGroup,
+    Kind::UMMailboxPolicy,
+    Kind::UMMailbox,
+    Kind::UMCallRouter,
+    Kind::UMService,
+];
+
 /// The objects of a trial whose calls come from `address`, in the order in which they lead to each
 /// other. Servers are among them only where there are none.
 pub(crate) fn objects(found: &Found, address: IpAddr) -> Vec<(Kind, Json)> {
@@ -118,6 +129,11 @@ mod tests {
         let found = Found { router: Some("main".into()), service: Some("main".into()), mail_from: None };
         assert!(!servers.iter().any(|kind| kinds(&found).contains(kind)));
         assert_eq!((found.router(), Found::default().router()), ("main", "umbriel-test"));
+    }
+
+    #[test]
+    fn what_is_made_is_what_is_taken_away() {
+        assert_eq!(kinds(&Found::default()), KINDS);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use super::objects::Source;
 use super::watch;
-use crate::trial::{EXTENSION, Found, NAME, Waiting, objects, waiting};
+use crate::trial::{EXTENSION, Found, KINDS, NAME, Waiting, objects, waiting};
 use crds::Kind;
 
 /// An operator looks at an object at once; one that starts takes some seconds.
@@ -162,7 +162,7 @@ impl Trial {
     /// # Errors
     /// [`TrialError::Refused`] or [`TrialError::Silent`].
     pub async fn clear(&self) -> Result<(), TrialError> {
-        for kind in Kind::ALL {
+        for kind in KINDS {
             self.delete(&self.api(kind), NAME, &kind.to_string()).await?;
         }
         // The volume of a mailbox server stays when the server goes, because people's messages are on
@@ -173,7 +173,7 @@ impl Trial {
 
     /// The first object that is not served.
     async fn next_to_wait_for(&self) -> Result<Option<(String, Waiting)>, TrialError> {
-        for kind in Kind::ALL {
+        for kind in KINDS {
             let what = format!("{kind} {NAME}");
             let Some(object) = self.request(&format!("look at {what}"), self.api(kind).get_opt(NAME)).await?
             else {
