@@ -53,8 +53,7 @@ fn a_call_for_nobody_is_judged_by_the_number_that_came_first() {
     for called in ["1", "0101", "5550101", "+14255550101", "operator", "", "*98", "\r\nBYE"] {
         assert_eq!(outcome(&table, &call(PBX, called)), "UM1109 NotANumberOfThePlan", "{called}");
     }
-    let diverted =
-        |diverting: &'static str, called| Call { diverting: Some(diverting.into()), ..call(PBX, called) };
+    let diverted = |by: &'static str, called| Call { diverting: Some(by.into()), ..call(PBX, called) };
     assert_eq!(outcome(&table, &diverted("199", "5000")), "UM1110 NoSuchUser");
     assert_eq!(outcome(&table, &diverted("5000", "199")), "UM1109 NotANumberOfThePlan");
 }
