@@ -92,6 +92,7 @@ fn story(cluster: &Cluster, before: &BTreeSet<String>, clock: &Clock) {
     what_is_made_for_others_goes_with_them(&quickstart);
     let _said = type_in("helm test umbriel --namespace umbriel-system");
     assert_eq!(quickstart.wait_for_mails(1)[0].to, "voicemail@contoso.example", "the test's own message");
+    an_auto_attendant_is_added(quickstart.namespace());
     the_operator_uses_its_rights(cluster, "role --namespace phones", &audit.since(start));
     let open = "networkPolicy.enabled=false";
     let _said = type_in(&format!("{upgrade} --set operator.namespace=phones,{open}"));
@@ -120,6 +121,14 @@ fn is_answered(quickstart: &mut Tenant<'_>, begun: Instant, clock: &Clock) {
     clock.tell(&format!("{seconds:.1} s from `helm install` to the first answered call"));
     phone.hang_up();
     messages_arrive(quickstart, &phone.call_id);
+}
+
+/// The quickstart has every kind but this one, whose rights are to be used too.
+fn an_auto_attendant_is_added(phones: &Namespace<'_>) {
+    let attendant = root().join("examples/attendant/autoattendant.yaml");
+    let _made = phones.kubectl(&["apply", "--filename", attendant.to_str().expect("a path")]);
+    let served = ["wait", "--for=condition=Served", "umautoattendants", "--all", "--timeout=60s"];
+    let _served = phones.kubectl(&served);
 }
 
 /// Everything that the release has made says what the API server's definitions know, and whoever
