@@ -10,6 +10,7 @@ mod accept;
 mod books;
 mod capped;
 mod connection;
+mod conversation;
 mod files;
 mod former;
 mod gateway;

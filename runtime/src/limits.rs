@@ -13,6 +13,9 @@ pub struct Limits {
     /// Connections of one peer at once: an IPv4 address, or the 64 bits before those that an IPv6 peer chooses by
     /// itself (RFC 4291 section 2.5.4). One more is closed at once.
     pub connections_per_peer: usize,
+    /// Messages and keep-alives of one connection that are handled before others have their turn. At 10 µs each
+    /// less than a millisecond.
+    pub messages_per_turn: usize,
     /// A TLS handshake must be done within this.
     pub handshake_timeout: Duration,
     /// A new connection must bring its first whole message within this.
@@ -40,6 +43,7 @@ impl Default for Limits {
         Limits {
             connections: 4096,
             connections_per_peer: 1024,
+            messages_per_turn: 64,
             handshake_timeout: Duration::from_secs(5),
             first_message_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(10),

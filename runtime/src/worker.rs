@@ -18,7 +18,8 @@ use tokio::task::LocalSet;
 
 use crate::batch::{BATCH, Inbound, Outbound};
 use crate::books::Books;
-use crate::connection::{Connections, Desk};
+use crate::connection::Connections;
+use crate::conversation::Desk;
 use crate::former::{FormerPort, FormerPorts, heard};
 use crate::guarded::{Guarded, Make};
 use crate::limits::Limits;

@@ -18,6 +18,7 @@ fn in_code() -> BTreeMap<&'static str, u64> {
         ("parameters of a URI or a header value", count(sip::MAX_PARAMETERS)),
         ("connections", count(limits.connections)),
         ("connections of one peer", count(limits.connections_per_peer)),
+        ("messages of one connection in a row", count(limits.messages_per_turn)),
         ("seconds for a TLS handshake", limits.handshake_timeout.as_secs()),
         ("seconds to the end of the first message", limits.first_message_timeout.as_secs()),
         ("seconds from the first byte of a message to its last", limits.message_timeout.as_secs()),

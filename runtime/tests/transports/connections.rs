@@ -266,21 +266,27 @@ fn tls_settings() -> (ServeSettings, rustls::ClientConfig) {
     (ServeSettings { tls: Some((loopback(), shown)), ..settings() }, client)
 }
 
-#[test]
-fn tls_carries_messages_of_both_workers() {
-    let (settings, client) = tls_settings();
-    let server = start(&settings);
+/// What the two workers answer by one TLS connection, in order.
+fn ask_both_workers(client: rustls::ClientConfig, to: SocketAddr, subject: &str) -> [String; 2] {
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, tcp(server.addresses().tls.unwrap()));
-    stream.write_all(&message("w0 secret", "")).unwrap();
-    stream.write_all(&message("w1 secret", "")).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, tcp(to));
+    for worker in ["w0", "w1"] {
+        stream.write_all(&message(&format!("{worker}{subject}"), "")).unwrap();
+    }
     stream.flush().unwrap();
     let mut reader = Reader::new(stream);
     let mut answers = [reader.next(), reader.next()];
     answers.sort();
+    answers
+}
+
+#[test]
+fn tls_carries_messages_of_both_workers() {
+    let (settings, client) = tls_settings();
+    let server = start(&settings);
     assert_eq!(
-        answers,
+        ask_both_workers(client, server.addresses().tls.unwrap(), " secret"),
         ["worker=0 life=1 length=67 heard=w0 secret", "worker=1 life=1 length=67 heard=w1 secret"]
     );
     assert_eq!(settings.metrics.received(Transport::Tls), 2);
@@ -310,17 +316,8 @@ fn every_worker_is_told_which_names_a_client_certificate_proves() {
         .with_client_auth_cert(certificate(&client_chain), key_of(&client_key))
         .unwrap();
     let server = start(&settings);
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, tcp(server.addresses().tls.unwrap()));
-    stream.write_all(&message("w0", "")).unwrap();
-    stream.write_all(&message("w1", "")).unwrap();
-    stream.flush().unwrap();
-    let mut reader = Reader::new(stream);
-    let mut answers = [reader.next(), reader.next()];
-    answers.sort();
     assert_eq!(
-        answers,
+        ask_both_workers(client, server.addresses().tls.unwrap(), ""),
         [
             "worker=0 life=1 length=60 heard=w0 sbc.example.com",
             "worker=1 life=1 length=60 heard=w1 sbc.example.com"

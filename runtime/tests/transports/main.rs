@@ -9,4 +9,5 @@ mod certificates;
 mod connections;
 mod echo;
 mod listeners;
+mod turns;
 mod workers;
