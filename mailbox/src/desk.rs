@@ -4,6 +4,7 @@
 //! know sockets and threads.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,6 +50,11 @@ impl Desk {
     pub(crate) fn serve(&self, served: Arc<Served>) {
         self.order_prompts(&served);
         self.current.store(served);
+    }
+
+    /// Whether nobody knows this peer, by its address or by a name that it has proved.
+    pub(crate) fn is_stranger(&self, address: IpAddr, names: &[String]) -> bool {
+        self.current.load().table.is_stranger(address, names)
     }
 
     /// Whether what any call falls back on can be heard, or is known not to be. Once that holds it

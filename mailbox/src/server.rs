@@ -18,7 +18,7 @@ use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::TlsError;
 use runtime::watch::{Beside, WatchError, Watched};
-use runtime::{Addresses, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve};
+use runtime::{Addresses, KnownPeers, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve};
 use sip::{Endpoint, EndpointSettings};
 
 use crate::delivery::{Deliverer, DeliveryStatus, StartError as StorageError};
@@ -323,10 +323,13 @@ impl Shared {
     fn start(&self, listening: &mut Listening, served: &Served) -> Result<(), StartError> {
         let Listen { udp, tcp, tls } = self.ports(&mut listening.showing, served)?;
         let first_media_port = served.config.first_media_port.unwrap_or(0);
+        let desk = Arc::clone(&self.desk);
+        let known = KnownPeers::new(move |address, names| !desk.is_stranger(address, names));
         let settings = ServeSettings {
             udp,
             tcp,
             tls,
+            known,
             media: Some(SocketAddr::new(self.address, first_media_port)),
             metrics: self.serve_metrics.clone(),
             ..ServeSettings::new(NAME, self.workers)

@@ -16,7 +16,9 @@ use runtime::admin::Component;
 use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::TlsError;
 use runtime::watch::{Beside, Version, WatchError, Watched};
-use runtime::{Addresses, Limits, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve};
+use runtime::{
+    Addresses, KnownPeers, Limits, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve,
+};
 
 use crate::counters::Counters;
 use crate::router::{Router, State};
@@ -248,9 +250,18 @@ impl Shared {
         let Listen { udp, tcp, tls } = self.ports(&mut listening.showing, identity)?;
         // Whoever asked by a port that is given up asks for as long as a transaction takes.
         let limits = Limits { former_port: TRANSACTION, ..Limits::default() };
-        let metrics = self.metrics.clone();
-        let settings =
-            ServeSettings { udp, tcp, tls, limits, metrics, ..ServeSettings::new(NAME, self.workers) };
+        let state = Arc::clone(&self.state);
+        let known =
+            KnownPeers::new(move |address, names| !state.snapshot().table.is_stranger(address, names));
+        let settings = ServeSettings {
+            udp,
+            tcp,
+            tls,
+            limits,
+            known,
+            metrics: self.metrics.clone(),
+            ..ServeSettings::new(NAME, self.workers)
+        };
         let (state, counters) = (Arc::clone(&self.state), self.counters.clone());
         let make = move |place: WorkerPlace| Router::new(Arc::clone(&state), counters.of(place.index));
         listening.server = Some(serve(&settings, make)?);

@@ -1,46 +1,44 @@
 //! Which connections a server has, and which worker each of them belongs to.
 //!
 //! Decides that a new connection goes to the worker with the fewest, so that those of one single peer
-//! are spread evenly too, and how many there may be, in all and of one peer. Refuses to know what is said
-//! on them.
+//! are spread evenly too. Refuses to know what is said on them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sip::{ConnectionId, Transport};
 
-use crate::held::Pool;
+use crate::held::{Pool, Share};
+use crate::known::KnownPeers;
 use crate::limits::Limits;
 use crate::metrics::{Closed, Lost, ServeMetrics};
 use crate::outgoing::Outgoing;
+use crate::places::{Place, Places, Standing};
 
 /// The open connections of a whole server. Any worker may answer by any of them: an answer on a
 /// stream is never repeated, so it must not wait behind the messages of a busy worker, or get lost.
 pub(crate) struct Books {
-    limits: Limits,
+    known: KnownPeers,
+    places: Mutex<Places>,
     /// What connections hold in memory.
-    pub(crate) pool: Arc<Pool>,
-    present: Mutex<Present>,
+    pool: Arc<Pool>,
+    /// What those of peers hold that are not known, which is a part of it.
+    pool_of_strangers: Arc<Pool>,
     /// By worker, so that they seldom wait for each other.
     open: Vec<Mutex<HashMap<ConnectionId, Open>>>,
     /// How many connections each worker has, those included that it is still being given.
     given: Mutex<Vec<usize>>,
 }
 
-/// How many connections there are.
-#[derive(Default)]
-struct Present {
-    total: usize,
-    by_peer: HashMap<IpAddr, usize>,
-}
-
 impl Books {
-    pub(crate) fn new(workers: usize, limits: Limits) -> Self {
+    pub(crate) fn new(workers: usize, limits: Limits, known: KnownPeers) -> Self {
+        let pool = Arc::new(Pool::new(limits.held_bytes));
         Books {
-            limits,
-            pool: Arc::new(Pool::new(limits.held_bytes)),
-            present: Mutex::default(),
+            known,
+            places: Mutex::new(Places::new(limits)),
+            pool_of_strangers: Arc::new(Pool::part_of(&pool, limits.stranger_bytes)),
+            pool,
             open: (0..workers).map(|_| Mutex::default()).collect(),
             given: Mutex::new(vec![0; workers]),
         }
@@ -50,33 +48,43 @@ impl Books {
         lock(&self.open[worker])
     }
 
-    /// Lets one more connection in, and gives how many there are then; or says why not.
-    pub(crate) fn enter(&self, address: IpAddr) -> Result<usize, Closed> {
-        let mut present = lock(&self.present);
-        if present.total >= self.limits.connections {
-            return Err(Closed::Cap);
-        }
-        let of_peer = present.by_peer.entry(peer(address)).or_default();
-        if *of_peer >= self.limits.connections_per_peer {
-            return Err(Closed::PeerCap);
-        }
-        *of_peer += 1;
-        present.total += 1;
-        Ok(present.total)
+    /// Lets one more connection in that a peer has opened, or we, and gives its place and how many there are then;
+    /// or says why not.
+    pub(crate) fn enter(
+        &self,
+        address: IpAddr,
+        transport: Transport,
+        by_us: bool,
+    ) -> Result<(Place, usize), Closed> {
+        let standing = match transport {
+            _ if by_us || self.known.has(address, &[]) => Standing::Known,
+            Transport::Tls => Standing::MayProve,
+            Transport::Udp | Transport::Tcp => Standing::Stranger,
+        };
+        let mut places = lock(&self.places);
+        let place = places.enter(address, standing)?;
+        Ok((place, places.total()))
+    }
+
+    /// A handshake has proved these names: gives the place that the connection has from now on, if there is one.
+    pub(crate) fn settle(&self, address: IpAddr, place: Place, names: &[String]) -> Result<Place, Closed> {
+        let is_known = self.known.has(address, names);
+        lock(&self.places).settle(address, place, is_known)
     }
 
     /// A connection that was let in is gone; gives how many are left.
-    pub(crate) fn leave(&self, address: IpAddr) -> usize {
-        let mut present = lock(&self.present);
-        let address = peer(address);
-        if let Some(of_peer) = present.by_peer.get_mut(&address) {
-            *of_peer -= 1;
-            if *of_peer == 0 {
-                present.by_peer.remove(&address);
-            }
+    pub(crate) fn leave(&self, address: IpAddr, place: Place) -> usize {
+        let mut places = lock(&self.places);
+        places.leave(address, place);
+        places.total()
+    }
+
+    /// What a connection in such a place holds in memory: nothing yet.
+    pub(crate) fn share(&self, place: Place) -> Share {
+        match place {
+            Place::Known => self.pool.share(),
+            Place::Stranger | Place::Proving => self.pool_of_strangers.share(),
         }
-        present.total -= 1;
-        present.total
     }
 
     /// Gives one more connection to the worker with the fewest: to `own` if no other has fewer.
@@ -119,39 +127,6 @@ impl Drop for Open {
     }
 }
 
-/// Who it is that has an address: by IPv6 whoever has the network.
-fn peer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_has_so_many_connections_and_one_more_when_one_is_gone() {
-        let limits = Limits { connections: 5, connections_per_peer: 2, ..Limits::default() };
-        let books = Books::new(1, limits);
-        let enter = |address: &str| books.enter(address.parse().unwrap());
-        assert_eq!(enter("192.0.2.1"), Ok(1));
-        assert_eq!(enter("::ffff:192.0.2.1"), Ok(2));
-        assert_eq!(enter("192.0.2.1"), Err(Closed::PeerCap));
-        assert_eq!(enter("2001:db8::1"), Ok(3));
-        assert_eq!(enter("2001:db8::ffff:2"), Ok(4));
-        assert_eq!(enter("2001:db8::3"), Err(Closed::PeerCap));
-        assert_eq!(books.leave("192.0.2.1".parse().unwrap()), 3);
-        assert_eq!(enter("192.0.2.1"), Ok(4));
-        assert_eq!(enter("2001:db8:0:1::1"), Ok(5));
-        assert_eq!(enter("192.0.2.2"), Err(Closed::Cap));
-    }
 }

@@ -23,7 +23,7 @@ use crate::books::{Books, Open};
 use crate::conversation::{Desk, Ticket};
 use crate::limits::Limits;
 use crate::mail::Mail;
-use crate::metrics::{Closed, Lost, ServeMetrics};
+use crate::metrics::{Lost, ServeMetrics};
 use crate::outgoing::Outgoing;
 use crate::serve::WorkerPlace;
 use crate::socket;
@@ -179,7 +179,7 @@ impl Connections {
     fn take(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<Arc<Shown>>) {
         let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
         // Before its first message nothing can be answered: closing is all that can be said.
-        let Some(mut ticket) = self.admit(transport, address) else { return };
+        let Some(mut ticket) = self.admit(transport, address, false) else { return };
         self.spawn(async move {
             if socket::prepare_connection(&stream).is_err() {
                 return;
@@ -187,8 +187,8 @@ impl Connections {
             let closed = match tls {
                 None => ticket.converse(stream).await,
                 Some(tls) => match ticket.shake_hands(stream, &tls).await {
-                    Some(stream) => ticket.converse(stream).await,
-                    None => Some(Closed::Handshake),
+                    Ok(stream) => ticket.converse(stream).await,
+                    Err(why) => Some(why),
                 },
             };
             if let Some(why) = closed {
@@ -202,7 +202,7 @@ impl Connections {
             return self.metrics.count_lost(Lost::NoConnection);
         }
         self.books.give_to(self.place.index);
-        let Some(mut ticket) = self.admit(Transport::Tcp, peer.address) else {
+        let Some(mut ticket) = self.admit(Transport::Tcp, peer.address, true) else {
             return self.metrics.count_lost(Lost::NoConnection);
         };
         if let Some(open) = self.books.of(self.place.index).get(&ticket.id) {
@@ -221,24 +221,26 @@ impl Connections {
         });
     }
 
-    /// Opens the books for one more connection that this worker was given, if there may be one.
-    fn admit(self: &Rc<Self>, transport: Transport, address: SocketAddr) -> Option<Ticket> {
-        match self.books.enter(address.ip()) {
-            Ok(open) => self.metrics.count_connections(open),
+    /// Opens the books for one more connection that this worker was given, or opens, if there may be one.
+    fn admit(self: &Rc<Self>, transport: Transport, address: SocketAddr, by_us: bool) -> Option<Ticket> {
+        let place = match self.books.enter(address.ip(), transport, by_us) {
+            Ok((place, open)) => {
+                self.metrics.count_connections(open);
+                place
+            }
             Err(why) => {
                 self.books.take_from(self.place.index);
                 self.metrics.count_closed(why);
                 return None;
             }
-        }
+        };
         let serial = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let id = ConnectionId(serial << WORKER_BITS | self.place.index as u64);
-        let outgoing = Arc::new(Outgoing::new(self.books.pool.share()));
+        let outgoing = Arc::new(Outgoing::new(self.books.share(place)));
         let open = Open { transport, address, outgoing: Arc::clone(&outgoing) };
         self.books.of(self.place.index).insert(id, open);
         let peer = Peer { transport, address, connection: Some(id) };
-        let (connections, held) = (Rc::clone(self), self.books.pool.share());
-        Some(Ticket::new(connections, peer, id, outgoing, held))
+        Some(Ticket::new(Rc::clone(self), (peer, id, place), outgoing))
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {

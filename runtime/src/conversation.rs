@@ -26,6 +26,7 @@ use crate::mail::{Letter, Mail};
 use crate::metrics::Closed;
 use crate::outgoing::{Batch, Outgoing, write};
 use crate::patience::Patience;
+use crate::places::Place;
 use crate::serve::Now;
 use crate::source::{self, Source};
 use crate::tls::Shown;
@@ -64,6 +65,7 @@ pub(crate) struct Ticket {
     pub(crate) connections: Rc<Connections>,
     pub(crate) peer: Peer,
     pub(crate) id: ConnectionId,
+    place: Place,
     /// The names that the peer has proved by its certificate.
     names: Arc<[String]>,
     outgoing: Arc<Outgoing>,
@@ -102,46 +104,56 @@ impl Drop for Ticket {
         let Connections { books, place, metrics, .. } = &*self.connections;
         books.of(place.index).remove(&self.id);
         books.take_from(place.index);
-        metrics.count_connections(books.leave(self.peer.address.ip()));
+        metrics.count_connections(books.leave(self.peer.address.ip(), self.place));
     }
 }
 
 impl Ticket {
     pub(crate) fn new(
         connections: Rc<Connections>,
-        peer: Peer,
-        id: ConnectionId,
+        (peer, id, place): (Peer, ConnectionId, Place),
         outgoing: Arc<Outgoing>,
-        held: Share,
     ) -> Self {
         let turn = connections.limits.messages_per_turn;
-        let names = Arc::default();
-        Ticket { connections, peer, id, names, outgoing, held, unanswered: 0, turn, has_more: false }
+        let (names, held) = (Arc::default(), connections.books.share(place));
+        Ticket { connections, peer, id, place, names, outgoing, held, unanswered: 0, turn, has_more: false }
     }
 
     /// Does the TLS handshake, and learns who the far end is, if it says so.
+    ///
+    /// # Errors
+    /// Why the connection is closed instead.
     pub(crate) async fn shake_hands(
         &mut self,
         stream: TcpStream,
         tls: &Shown,
-    ) -> Option<TlsStream<TcpStream>> {
+    ) -> Result<TlsStream<TcpStream>, Closed> {
         let Connections { limits, metrics, .. } = &*self.connections;
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         // What a handshake needs is given back once it is over.
-        match Box::pin(timeout(limits.handshake_timeout, handshake)).await {
-            Ok(Ok(stream)) => {
-                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                self.names = shown.map(source::names).unwrap_or_default().into();
-                Some(stream)
+        let shaken = Box::pin(timeout(limits.handshake_timeout, handshake)).await;
+        let stream = shaken.map_err(|_| Closed::Handshake)?.map_err(|error| {
+            if let Some(fault) = Fault::of_handshake(&error) {
+                metrics.count_certificate(fault, self.peer.address, &error);
             }
-            Ok(Err(error)) => {
-                if let Some(fault) = Fault::of_handshake(&error) {
-                    metrics.count_certificate(fault, self.peer.address, &error);
-                }
-                None
-            }
-            Err(_) => None,
+            Closed::Handshake
+        })?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        self.names = shown.map(source::names).unwrap_or_default().into();
+        self.settle()?;
+        Ok(stream)
+    }
+
+    /// Takes the place that belongs to whom the handshake has proved.
+    fn settle(&mut self) -> Result<(), Closed> {
+        let books = &self.connections.books;
+        let place = books.settle(self.peer.address.ip(), self.place, &self.names)?;
+        if place != self.place {
+            self.place = place;
+            self.held = books.share(place);
+            self.outgoing.hold(books.share(place));
         }
+        Ok(())
     }
 
     /// Reads and writes until either side ends it; `Some` if it was us who closed it.

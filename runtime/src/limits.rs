@@ -13,6 +13,14 @@ pub struct Limits {
     /// Connections of one peer at once: an IPv4 address, or the 64 bits before those that an IPv6 peer chooses by
     /// itself (RFC 4291 section 2.5.4). One more is closed at once.
     pub connections_per_peer: usize,
+    /// Of all connections, those of peers that are not known: see [`KnownPeers`](crate::KnownPeers). One more is
+    /// closed at once, and the others are kept for those who are.
+    pub stranger_connections: usize,
+    /// Where strangers have all theirs, TLS connections whose peers may prove who they are, each for as long as its
+    /// handshake takes. One more is closed at once.
+    pub proving_connections: usize,
+    /// Of those, one peer's.
+    pub proving_connections_per_peer: usize,
     /// Messages and keep-alives of one connection that are handled before others have their turn. At 10 µs each
     /// less than a millisecond.
     pub messages_per_turn: usize,
@@ -34,6 +42,8 @@ pub struct Limits {
     /// Bytes that all connections together hold: messages whose rest has not come, and what waits to be written.
     /// A connection that would hold one more is closed, and a message for it is lost.
     pub held_bytes: usize,
+    /// Of those, bytes that connections of peers hold that are not known.
+    pub stranger_bytes: usize,
     /// A UDP port that was given up is heard for so long: until a call that began there is over.
     pub former_port: Duration,
 }
@@ -43,6 +53,9 @@ impl Default for Limits {
         Limits {
             connections: 4096,
             connections_per_peer: 1024,
+            stranger_connections: 3072,
+            proving_connections: 256,
+            proving_connections_per_peer: 8,
             messages_per_turn: 64,
             handshake_timeout: Duration::from_secs(5),
             first_message_timeout: Duration::from_secs(30),
@@ -52,6 +65,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             unsent_bytes: 256 * 1024,
             held_bytes: 64 * 1024 * 1024,
+            stranger_bytes: 48 * 1024 * 1024,
             former_port: Duration::from_secs(125 * 60),
         }
     }

@@ -68,6 +68,8 @@ pub(crate) enum Closed {
     Cap,
     /// There are as many connections of this peer as there may be.
     PeerCap,
+    /// There are as many connections of peers that are not known as there may be.
+    StrangerCap,
     /// It would hold more bytes than all connections may together.
     Memory,
     /// The TLS handshake failed or took too long.
@@ -289,6 +291,7 @@ fn closed_label(why: Closed) -> Label {
     let reason = match why {
         Closed::Cap => "cap",
         Closed::PeerCap => "peer_cap",
+        Closed::StrangerCap => "stranger_cap",
         Closed::Memory => "memory",
         Closed::Handshake => "handshake",
         Closed::SlowMessage => "slow_message",

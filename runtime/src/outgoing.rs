@@ -63,6 +63,14 @@ impl Outgoing {
         true
     }
 
+    /// What waits is held by another share from now on, if it is large enough.
+    pub(crate) fn hold(&self, mut held: Share) {
+        let mut waiting = self.lock();
+        if held.resize(waiting.batch.bytes.len() + waiting.in_write) {
+            waiting.held = held;
+        }
+    }
+
     /// Nothing will be added any more.
     pub(crate) fn end(&self) {
         self.lock().ended = true;
@@ -150,6 +158,17 @@ mod tests {
         assert!(!outgoing.push(b"8", 100));
         outgoing.written();
         assert!(outgoing.push(b"8", 100));
+    }
+
+    #[tokio::test]
+    async fn what_waits_moves_to_another_share() {
+        let outgoing = outgoing();
+        assert!(outgoing.push(b"1234567", 100));
+        outgoing.hold(Arc::new(Pool::new(6)).share());
+        assert!(!outgoing.push(b"8", 100));
+        outgoing.hold(Arc::new(Pool::new(8)).share());
+        assert!(outgoing.push(b"8", 100));
+        assert!(!outgoing.push(b"9", 100));
     }
 
     #[tokio::test]

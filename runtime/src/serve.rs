@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::books::Books;
 use crate::guarded::Make;
+use crate::known::KnownPeers;
 use crate::limits::Limits;
 use crate::listeners::{CHANGE_CAPACITY, Listen, Listeners};
 use crate::mail::Mail;
@@ -115,6 +116,8 @@ pub struct ServeSettings {
     pub media: Option<SocketAddr>,
     /// What it may cost.
     pub limits: Limits,
+    /// For whom a share of its connections is kept.
+    pub known: KnownPeers,
     /// Where it counts.
     pub metrics: ServeMetrics,
 }
@@ -131,6 +134,7 @@ impl ServeSettings {
             tls: None,
             media: None,
             limits: Limits::default(),
+            known: KnownPeers::everybody(),
             metrics: ServeMetrics::new(),
         }
     }
@@ -288,7 +292,7 @@ pub fn serve<C: Core>(
         (0..workers).map(|_| mpsc::channel(CHANGE_CAPACITY)).unzip();
     let (notes, note_boxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(NOTE_CAPACITY)).unzip();
     let mail: Arc<[_]> = mail.into();
-    let books = Arc::new(Books::new(workers, settings.limits));
+    let books = Arc::new(Books::new(workers, settings.limits, settings.known.clone()));
     let mut threads = Vec::with_capacity(workers);
     let boxes = letter_boxes.into_iter().zip(note_boxes).zip(change_boxes);
     for (index, ((mail_in, notes_in), changes_in)) in boxes.enumerate() {

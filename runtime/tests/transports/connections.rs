@@ -10,7 +10,6 @@ use runtime::metrics::{ServeMetrics, lock, registry, text};
 use runtime::{Limits, ServeSettings, tls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
 use sip::{Peer, Transport};
 
 /// Reads messages without a body, one by one.
@@ -43,7 +42,10 @@ impl<S: Read> Reader<S> {
 pub(crate) fn is_closed(mut stream: impl Read) -> bool {
     match stream.read(&mut [0; 1]) {
         Ok(length) => length == 0,
-        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        // By TLS the end has to be announced, which who closes at once does not.
+        Err(error) => {
+            matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::UnexpectedEof)
+        }
     }
 }
 
@@ -266,11 +268,17 @@ fn tls_settings() -> (ServeSettings, rustls::ClientConfig) {
     (ServeSettings { tls: Some((loopback(), shown)), ..settings() }, client)
 }
 
+pub(crate) fn tls_over<S: Read + Write>(
+    client: rustls::ClientConfig,
+    stream: S,
+) -> rustls::StreamOwned<rustls::ClientConnection, S> {
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    rustls::StreamOwned::new(rustls::ClientConnection::new(Arc::new(client), name).unwrap(), stream)
+}
+
 /// What the two workers answer by one TLS connection, in order.
 fn ask_both_workers(client: rustls::ClientConfig, to: SocketAddr, subject: &str) -> [String; 2] {
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, tcp(to));
+    let mut stream = tls_over(client, tcp(to));
     for worker in ["w0", "w1"] {
         stream.write_all(&message(&format!("{worker}{subject}"), "")).unwrap();
     }
@@ -292,30 +300,29 @@ fn tls_carries_messages_of_both_workers() {
     assert_eq!(settings.metrics.received(Transport::Tls), 2);
 }
 
-#[test]
-fn every_worker_is_told_which_names_a_client_certificate_proves() {
-    let (mut settings, _) = tls_settings();
+/// What a server shows that asks for certificates, a client that shows none, and one that shows that it is
+/// `SBC.example.com`.
+pub(crate) fn mutual_tls() -> (Arc<tls::Shown>, rustls::ClientConfig, rustls::ClientConfig) {
     let (chain, key) = tls::self_signed("echo", [127, 0, 0, 1].into()).unwrap();
     let (client_chain, client_key) = tls::self_signed("SBC.example.com", [127, 0, 0, 1].into()).unwrap();
-    let roots = |pem: &str| Arc::new(tls::authorities(pem).unwrap());
-    let certificate = |pem: &str| vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()];
-    let key_of = |pem: &str| PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&client_chain), Arc::clone(&provider));
-    let asking = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(certificate(&chain), key_of(&key))
-        .unwrap();
-    settings.tls = Some((loopback(), tls::Shown::new(Arc::new(asking))));
-    let client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots(&chain))
-        .with_client_auth_cert(certificate(&client_chain), key_of(&client_key))
-        .unwrap();
-    let server = start(&settings);
+    let shown = tls::Shown::new(tls::server_config(&chain, &key, Some(&client_chain)).unwrap());
+    let client = || {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(Arc::new(tls::authorities(&chain).unwrap()))
+    };
+    let certificate = vec![CertificateDer::from_pem_slice(client_chain.as_bytes()).unwrap()];
+    let client_key = PrivateKeyDer::from_pem_slice(client_key.as_bytes()).unwrap();
+    let named = client().with_client_auth_cert(certificate, client_key).unwrap();
+    (shown, client().with_no_client_auth(), named)
+}
+
+#[test]
+fn every_worker_is_told_which_names_a_client_certificate_proves() {
+    let (shown, _, client) = mutual_tls();
+    let server = start(&ServeSettings { tls: Some((loopback(), shown)), ..settings() });
     assert_eq!(
         ask_both_workers(client, server.addresses().tls.unwrap(), ""),
         [
