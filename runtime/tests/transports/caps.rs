@@ -1,11 +1,11 @@
 //! What connections may cost: at each cap nothing happens, and one above is closed, lost and counted.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Instant;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use crate::connections::{Reader, counted, is_closed, mutual_tls, tls_over};
-use crate::echo::{PATIENCE, loopback, message, start, tcp};
+use crate::connections::{Reader, counted, is_closed, mutual_tls, outward, tls_over};
+use crate::echo::{Note, PATIENCE, loopback, message, start, tcp};
 use runtime::{KnownPeers, Limits, ServeSettings};
 use socket2::{Domain, Socket, Type};
 
@@ -207,4 +207,37 @@ fn strangers_leave_memory_to_gateways() {
     assert!(answers.next().ends_with("w0 before"));
     gateway.write_all(&whole[400..]).unwrap();
     assert!(answers.next().ends_with("w0 sized"));
+}
+
+/// What a peer that reads nothing is given: much more than the kernel keeps for it.
+const MUCH_BYTES: usize = 64 * 1024 * 1024;
+
+fn impatient() -> Limits {
+    Limits { write_timeout: Duration::from_millis(50), ..Limits::default() }
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_read_its_answers_is_closed() {
+    let (settings, counters) = counted(impatient());
+    let server = start(&ServeSettings { workers: 1, ..settings });
+    let mut stream = tcp(server.addresses().tcp.unwrap());
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    // The answer is as long as the question.
+    let question = message(&format!("w0 {}", "x".repeat(16_000)), "");
+    let mut asked = (0..MUCH_BYTES / question.len()).map(|_| stream.write_all(&question));
+    let refused = asked.find_map(Result::err).map(|error| error.kind());
+    assert!(matches!(refused, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{refused:?}");
+    assert!(is_counted(&counters, "slow_reader"), "{}", counters());
+}
+
+#[test]
+fn a_peer_that_does_not_read_what_it_is_told_is_closed() {
+    let (settings, counters) =
+        counted(Limits { unsent_bytes: 2 * MUCH_BYTES, held_bytes: 2 * MUCH_BYTES, ..impatient() });
+    let server = start(&settings);
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let peer = outward(listener.local_addr().unwrap());
+    assert!(server.notifier().to(0, Note::Pour(peer, MUCH_BYTES / 10_000, 10_000)));
+    let (_unread, _) = listener.accept().unwrap();
+    assert!(is_counted(&counters, "slow_reader"), "{}", counters());
 }

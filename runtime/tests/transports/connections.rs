@@ -218,7 +218,7 @@ fn a_peer_that_does_not_read_loses_what_is_over_the_cap_and_that_is_counted() {
     );
 }
 
-fn outward(address: SocketAddr) -> Peer {
+pub(crate) fn outward(address: SocketAddr) -> Peer {
     Peer { transport: Transport::Tcp, address, connection: None }
 }
 
