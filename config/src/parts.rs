@@ -8,11 +8,14 @@
 //! ```text
 //! router.yaml or mailbox.yaml    who the server is, and the digest of everything below
 //! site.json.gz                   the directory without mailboxes; how calls are conducted; policies
-//! database-00.json.gz ... -31    the mailboxes of one database: one document of some of them after another
+//! database-00.json.gz ... -31    the mailboxes of one database
 //! token-keys.yaml                the keys of the redirect token
 //! tls.crt, tls.key, ca.crt       its certificate, and who signs those of its peers
 //! store-*                        who it is to the bucket in which it stores messages
 //! ```
+//!
+//! A part of the site or of a database is one document after another, each compressed by itself and of the
+//! same shape; together they say what the part says.
 
 mod reader;
 
@@ -171,16 +174,53 @@ impl SitePart {
     /// # Errors
     /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
     pub fn to_part(&self) -> Result<Part, ConfigError> {
-        Ok(Part::of([&compress(self)?]))
+        Ok(Part::of([&self.to_piece()?]))
     }
 
-    /// What the bytes of such a part say.
+    /// What stands in a part beside other documents; the same content always gives the same bytes.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unwritable`], which no content of this shape is known to cause.
+    pub fn to_piece(&self) -> Result<Piece, ConfigError> {
+        compress(self)
+    }
+
+    /// What the bytes of such a part say: what all of its documents say. Gateways and hunt groups of several
+    /// documents come by name.
     ///
     /// # Errors
     /// [`ConfigError::Part`], if they are those of no such part.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
         let text = expand(SITE_FILE, bytes)?;
-        serde_json::from_slice(&text).map_err(|error| misshapen(SITE_FILE, &error))
+        let mut documents = documents::<SitePart>(SITE_FILE, &text);
+        let nothing = || Err(ConfigError::Part { file: SITE_FILE.into(), why: "it says nothing".into() });
+        let mut whole = documents.next().unwrap_or_else(nothing)?;
+        let mut is_divided = false;
+        for document in documents {
+            whole.add(document?);
+            is_divided = true;
+        }
+        if is_divided {
+            whole.directory.gateways.sort_by(|one, other| one.name.cmp(&other.name));
+            whole.directory.hunt_groups.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+        Ok(whole)
+    }
+
+    /// Takes up what another document says.
+    fn add(&mut self, other: SitePart) {
+        let SitePart { directory, calls, policies } = other;
+        let whole = &mut self.directory;
+        whole.gateways.extend(directory.gateways);
+        whole.cluster.extend(directory.cluster);
+        whole.hunt_groups.extend(directory.hunt_groups);
+        whole.dial_plans.extend(directory.dial_plans);
+        whole.auto_attendants.extend(directory.auto_attendants);
+        whole.mailboxes.extend(directory.mailboxes);
+        whole.mailbox_servers.extend(directory.mailbox_servers);
+        whole.hosts.extend(directory.hosts);
+        self.calls.extend(calls);
+        self.policies.extend(policies);
     }
 }
 
@@ -209,8 +249,8 @@ impl DatabasePart {
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
         let text = expand(file, bytes)?;
         let mut whole = DatabasePart::default();
-        for document in serde_json::Deserializer::from_slice(&text).into_iter::<DatabasePart>() {
-            let document = document.map_err(|error| misshapen(file, &error))?;
+        for document in documents::<DatabasePart>(file, &text) {
+            let document = document?;
             whole.mailboxes.extend(document.mailboxes);
             whole.owners.extend(document.owners);
         }
@@ -416,6 +456,12 @@ fn expand(file: &str, bytes: &[u8]) -> Result<Vec<u8>, ConfigError> {
         return Err(fault(format!("it has more than {MAX_PART_BYTES} bytes")));
     }
     Ok(text)
+}
+
+/// What each document of a part says.
+fn documents<T: DeserializeOwned>(file: &str, text: &[u8]) -> impl Iterator<Item = Result<T, ConfigError>> {
+    let documents = serde_json::Deserializer::from_slice(text).into_iter();
+    documents.map(move |document| document.map_err(|error| misshapen(file, &error)))
 }
 
 fn misshapen(file: &str, error: &serde_json::Error) -> ConfigError {

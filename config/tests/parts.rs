@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use umbriel_config::parts::{
-    DatabasePart, Files, Lack, MAILBOX_FILE, Part, ReadError, Reader, SITE_FILE, database_file, digest,
-    is_own,
+    DatabasePart, Files, Lack, MAILBOX_FILE, Part, ReadError, Reader, SITE_FILE, SitePart, database_file,
+    digest, is_own,
 };
 use umbriel_config::{
-    CallSettings, Certificate, ConfigError, Delivery, Directory, Language, Listeners, Mailbox, MailboxConfig,
-    MailboxPolicy, Owner, RouterConfig, S3, S3Keys, ServerIdentity, ServerStatus, StartupMode, Store,
-    TokenKey, UnknownPeers, database_of,
+    CallSettings, Certificate, ConfigError, Delivery, Directory, Gateway, GatewayStatus, HuntGroup, Language,
+    Listeners, Mailbox, MailboxConfig, MailboxPolicy, Owner, RouterConfig, S3, S3Keys, ServerIdentity,
+    ServerStatus, StartupMode, Store, TokenKey, UnknownPeers, database_of,
 };
 
 const SECRET: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -119,6 +121,44 @@ fn a_part_of_several_documents_says_what_all_of_them_say_and_what_is_cut_off_is_
     assert_eq!(whole.owners.keys().collect::<Vec<_>>(), ["alice", "bob"]);
     let cut = &part.bytes[..part.bytes.len() - 1];
     assert!(matches!(DatabasePart::from_bytes("x", cut), Err(ConfigError::Part { .. })));
+}
+
+#[test]
+fn a_site_of_several_documents_says_what_all_of_them_say_by_name() {
+    let document = |gateway: &str, plan: &str, host: &[&str]| {
+        let hunt_group = HuntGroup {
+            name: format!("to-{plan}"),
+            gateway: gateway.into(),
+            pilot: None,
+            dial_plan: plan.into(),
+        };
+        let gateway = Gateway {
+            name: gateway.into(),
+            addresses: Vec::new(),
+            fqdn: None,
+            status: GatewayStatus::Enabled,
+        };
+        let directory = Directory {
+            gateways: vec![gateway],
+            hunt_groups: vec![hunt_group],
+            hosts: names(host),
+            ..Directory::default()
+        };
+        let policy = MailboxPolicy { voice_mail_text: Some(plan.into()) };
+        SitePart { directory, calls: BTreeMap::new(), policies: BTreeMap::from([(plan.into(), policy)]) }
+    };
+    let (west, east) = (document("west", "contoso", &["main"]), document("east", "fabrikam", &[]));
+    let part = Part::of(&[west.to_piece().unwrap(), east.to_piece().unwrap()]);
+    let whole = SitePart::from_bytes(&part.bytes).unwrap();
+    let gateways: Vec<&str> = whole.directory.gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+    assert_eq!(gateways, ["east", "west"]);
+    let groups: Vec<&str> = whole.directory.hunt_groups.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(groups, ["to-contoso", "to-fabrikam"]);
+    assert_eq!((whole.directory.hosts, whole.policies.len()), (names(&["main"]), 2));
+    let cut = &part.bytes[..part.bytes.len() - 1];
+    assert!(matches!(SitePart::from_bytes(cut), Err(ConfigError::Part { .. })));
+    let nothing = Part::of(&[]);
+    assert!(matches!(SitePart::from_bytes(&nothing.bytes), Err(ConfigError::Part { .. })));
 }
 
 #[test]

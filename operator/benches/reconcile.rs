@@ -13,6 +13,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api_server::{ApiServer, NAMESPACE};
@@ -131,9 +132,26 @@ impl Bench {
             self.tell(object);
             outcomes.push(self.settle());
         }
+        self.median(what, limit, outcomes);
+    }
+
+    fn median(&mut self, what: &str, limit: Duration, mut outcomes: Vec<Outcome>) {
         outcomes.sort_by_key(|outcome| outcome.first);
         let median = outcomes.swap_remove(outcomes.len() / 2);
         self.row(what, limit, &median);
+    }
+
+    /// The name of one gateway after another leads elsewhere.
+    fn names_lead_elsewhere(&mut self) {
+        let mut outcomes = Vec::new();
+        for number in 0..REPETITIONS {
+            let answers = Arc::new(self.server.answers(0..2 * (number + 1)));
+            let begun = processor_time();
+            self.picture.found_out(answers);
+            self.taken += processor_time() - begun;
+            outcomes.push(self.settle());
+        }
+        self.median("a name of a gateway", CHANGE_LIMIT, outcomes);
     }
 
     /// How long it takes until a router answers by a change of a mailbox, each time.
@@ -192,6 +210,7 @@ fn memory_mib(which: &str) -> u64 {
 fn start(mailboxes: u32, others: u32) -> (Bench, Outcome) {
     let (picture, server, folder) = (Picture::default(), ApiServer::new(mailboxes, others), Folder::new());
     let mut bench = Bench { picture, server, folder, taken: Duration::ZERO, is_missed: false };
+    bench.picture.found_out(Arc::new(bench.server.answers(0..0)));
     for number in 0..bench.server.count() {
         let object = bench.server.object(number);
         bench.tell(object);
@@ -230,6 +249,12 @@ fn measure(mailboxes: u32, others: u32, umbriel: Option<&Path>) -> bool {
     bench.change("a policy of thousands", CHANGE_LIMIT, |server, number| {
         server.edit("UMMailboxPolicy", number, |spec| spec["voiceMailText"] = json!("Confidential"))
     });
+    bench.change("an auto attendant", CHANGE_LIMIT, |server, number| {
+        server.edit("UMAutoAttendant", number, |spec| {
+            spec["pilotIdentifierList"] = json!([format!("6{number:05}")]);
+        })
+    });
+    bench.names_lead_elsewhere();
     println!(
         "memory: {rested} MiB after the first plan was carried out, {} MiB at most (limit {MEMORY_LIMIT_MIB})",
         memory_mib("VmHWM")

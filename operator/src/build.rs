@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use config::parts::{
-    CERTIFICATE_FILES, DatabasePart, MailboxIndex, Part, RouterIndex, SitePart, TOKEN_KEYS_FILE, digest,
-    is_own, token_keys_to_yaml,
+    CERTIFICATE_FILES, DatabasePart, MailboxIndex, Part, RouterIndex, TOKEN_KEYS_FILE, digest, is_own,
+    token_keys_to_yaml,
 };
 use config::{
     Code, DATABASES, Delivery, MailboxServer, S3, S3Keys, SCHEMA_VERSION, ServerIdentity, ServerStatus,
@@ -26,6 +26,7 @@ use crate::memory::{Memory, SiteInput};
 use crate::problem::Problem;
 use crate::routing::Routing;
 use crate::store_keys::StoreKeys;
+use crate::told::Told;
 use crate::translate;
 use crate::workloads::{FIRST_MEDIA_PORT, STORE_DIR, media_ports};
 use crate::world::{Generations, Key, ObjectRef, PartName, PartRef, TlsSecret, World};
@@ -37,8 +38,8 @@ const MAX_CONFIG_MAP_BYTES: usize = 1_000_000;
 /// The files that should be there.
 pub(crate) struct Wanted {
     pub(crate) parts: BTreeMap<PartRef, Part>,
-    /// What the site part of each namespace says.
-    pub(crate) sites: BTreeMap<String, Arc<SitePart>>,
+    /// What the site part of each namespace tells servers.
+    pub(crate) sites: BTreeMap<String, Arc<Told>>,
     pub(crate) routers: BTreeMap<Key, Document<RouterIndex>>,
     pub(crate) services: BTreeMap<Key, Document<MailboxIndex>>,
 }
@@ -89,14 +90,14 @@ pub(crate) fn build(
         let within = services.iter().filter(|(key, _)| key.namespace == namespace);
         let servers: Vec<MailboxServer> =
             within.flat_map(|(_, service)| service.servers.iter().cloned()).collect();
-        let previous = world.observed.sites.get(namespace).map(|site| site.directory.hosts.as_slice());
+        let previous = world.observed.sites.get(namespace).map(|site| site.hosts.as_slice());
         let hosts = hosts_of(&servers, previous.unwrap_or_default());
         let nodes = world.cluster.iter().flat_map(|cluster| cluster.nodes.iter().copied()).collect();
         let routing = routing.sites.get(namespace).cloned().unwrap_or_default();
         let site = memory.site(namespace, SiteInput { routing, nodes, servers, hosts });
         let named = PartRef { namespace: namespace.into(), name: PartName::Site };
         common.put(world, named, site.part.clone(), problems);
-        sites.insert(namespace.to_owned(), Arc::clone(&site.content));
+        sites.insert(namespace.to_owned(), Arc::clone(&site.told));
         for (number, parts) in memory.mailboxes.parts().enumerate() {
             let named = PartRef { namespace: namespace.into(), name: PartName::Database(number) };
             // A part that is written says so when its last mailbox is gone.

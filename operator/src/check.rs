@@ -13,13 +13,11 @@ use crate::problem::Problem;
 use crate::routing::RoutingObjects;
 use crate::world::{Key, Object, ObjectRef, World};
 
-/// The routing objects that break no rule of their own.
+/// The routing objects but gateways and hunt groups that break no rule of their own.
 pub(crate) fn check_each<'w>(objects: &'w RoutingObjects, problems: &mut Vec<Problem>) -> Names<'w> {
     Names {
         dial_plans: sound(Kind::UMDialPlan, &objects.dial_plans, |spec| spec.check(), problems),
-        gateways: sound(Kind::UMIPGateway, &objects.gateways, |spec| spec.check(), problems),
-        hunt_groups: sound(Kind::UMHuntGroup, &objects.hunt_groups, |spec| spec.check(), problems),
-        attendants: sound(Kind::UMAutoAttendant, &objects.attendants, |spec| spec.check(), problems),
+        attendants: sound(Kind::UMAutoAttendant, objects.attendants.iter(), |spec| spec.check(), problems),
         policies: sound(Kind::UMMailboxPolicy, &objects.policies, |spec| spec.check(), problems),
     }
 }
@@ -33,20 +31,18 @@ pub(crate) fn check_servers<'w>(world: &'w World, problems: &mut Vec<Problem>) -
 }
 
 /// The objects of one kind for which `check` finds nothing.
-fn sound<'w, S>(
+pub(crate) fn sound<'w, S: 'w>(
     kind: Kind,
-    objects: &'w BTreeMap<Key, Object<S>>,
+    objects: impl IntoIterator<Item = (&'w Key, &'w Object<S>)>,
     check: impl Fn(&S) -> Vec<Violation>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<&'w Key, &'w S> {
-    let mut sound = BTreeMap::new();
-    for (key, object) in objects {
+    let sound = objects.into_iter().filter_map(|(key, object)| {
         let violations = check(&object.spec);
-        if violations.is_empty() {
-            sound.insert(key, &object.spec);
-        }
+        let is_sound = violations.is_empty();
         let problem = |violation| Problem::violation(&ObjectRef::new(kind, key), violation);
         problems.extend(violations.into_iter().map(problem));
-    }
-    sound
+        is_sound.then_some((key, &object.spec))
+    });
+    sound.collect()
 }

@@ -7,7 +7,6 @@
 //! so a crash between the two writes neither makes it twice nor loses it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crds::{GROUP, Kind, UMHuntGroupSpec, UMMailboxPolicySpec, VERSION};
 use serde_json::{Value as Json, json};
@@ -15,7 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::problem::is_refused;
 use crate::status::ObjectStatus;
 use crate::workloads::MANAGED_BY;
-use crate::world::{Key, Object, ObjectRef, World};
+use crate::world::{Key, ObjectRef, World};
 
 /// What is added to the name of an object for the name of what is made for it.
 const SUFFIX: &str = "-default";
@@ -96,8 +95,8 @@ impl DefaultObject {
 /// What there is to be made, and what was.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Defaults {
-    /// The name of what was made, by the object that it was made for.
-    pub(crate) made: Arc<BTreeMap<ObjectRef, String>>,
+    /// The name of what was made, by the object that it was made for, where that does not say so yet.
+    pub(crate) unsaid: BTreeMap<ObjectRef, String>,
     /// What is still to be made.
     pub(crate) missing: Vec<DefaultObject>,
 }
@@ -105,16 +104,16 @@ pub(crate) struct Defaults {
 /// What is made for the objects of `world`.
 pub(crate) fn defaults(world: &World) -> Defaults {
     let mut defaults = Defaults::default();
-    defaults.remember(world, Kind::UMDialPlan, &world.dial_plans);
-    defaults.remember(world, Kind::UMIPGateway, &world.gateways);
     for (key, plan) in &world.dial_plans {
-        if plan.spec.generate_um_mailbox_policy {
+        let is_made = || remembered(world, Kind::UMDialPlan, key).is_some();
+        if plan.spec.generate_um_mailbox_policy && !is_made() {
             let spec = UMMailboxPolicySpec { um_dial_plan: key.name.clone(), voice_mail_text: None };
             defaults.consider(world, key, DefaultSpec::Policy(spec), Kind::UMDialPlan);
         }
     }
-    for (key, gateway) in &world.gateways {
-        if let Some(um_dial_plan) = gateway.spec.um_dial_plan.clone() {
+    for (key, gateway) in world.gateways.iter() {
+        let is_made = || remembered(world, Kind::UMIPGateway, key).is_some();
+        if let Some(um_dial_plan) = gateway.spec.um_dial_plan.clone().filter(|_| !is_made()) {
             let um_ip_gateway = key.name.clone();
             let spec = UMHuntGroupSpec { um_ip_gateway, um_dial_plan, pilot_identifier: None };
             defaults.consider(world, key, DefaultSpec::HuntGroup(spec), Kind::UMIPGateway);
@@ -135,7 +134,7 @@ pub(crate) fn asking(world: &World) -> Vec<ObjectRef> {
 
 /// The name of what was made for an object, if its status remembers one.
 fn remembered<'w>(world: &'w World, kind: Kind, owner: &Key) -> Option<&'w String> {
-    world.observed.statuses.of_kind(kind).get(owner).and_then(made)
+    world.observed.statuses.of(kind, owner).and_then(made)
 }
 
 /// The name of what was made for an object, if this is its status and remembers one.
@@ -144,21 +143,25 @@ fn made(status: &ObjectStatus) -> Option<&String> {
 }
 
 impl Defaults {
-    /// Takes up what was made for those of `objects`, of `kind`, whose statuses remember it.
-    fn remember<S>(&mut self, world: &World, kind: Kind, objects: &BTreeMap<Key, Object<S>>) {
-        for (owner, status) in world.observed.statuses.of_kind(kind) {
-            if let Some(name) = made(status).filter(|_| objects.contains_key(owner)) {
-                Arc::make_mut(&mut self.made).insert(ObjectRef::new(kind, owner), name.clone());
-            }
-        }
+    /// The name of what was made for the object `owner` of `kind`, if that is there.
+    pub(crate) fn made<'d>(&'d self, world: &'d World, kind: Kind, owner: &Key) -> Option<&'d String> {
+        let is_there = match kind {
+            Kind::UMDialPlan => world.dial_plans.contains_key(owner),
+            Kind::UMIPGateway => world.gateways.contains_key(owner),
+            Kind::UMHuntGroup
+            | Kind::UMAutoAttendant
+            | Kind::UMMailboxPolicy
+            | Kind::UMMailbox
+            | Kind::UMCallRouter
+            | Kind::UMService => false,
+        };
+        let unsaid = || self.unsaid.get(&ObjectRef::new(kind, owner)).filter(|_| !self.unsaid.is_empty());
+        remembered(world, kind, owner).filter(|_| is_there).or_else(unsaid)
     }
 
     /// Takes up the object `owner` of `kind`, which asks for `spec`.
     fn consider(&mut self, world: &World, owner: &Key, spec: DefaultSpec, kind: Kind) {
         let made_for = ObjectRef::new(kind, owner);
-        if self.made.contains_key(&made_for) {
-            return;
-        }
         let key = owner.beside(&name(&owner.name));
         let default = DefaultObject { key, owner: owner.name.clone(), spec };
         let object = default.object();
@@ -170,7 +173,7 @@ impl Defaults {
         let is_left_over =
             world.cluster.as_ref().is_some_and(|cluster| cluster.belongs_to_another(&object, &made_for));
         if is_there && !is_left_over {
-            Arc::make_mut(&mut self.made).insert(made_for, default.key.name);
+            self.unsaid.insert(made_for, default.key.name);
         } else if !is_there && !is_refused(&world.refused, &object) {
             self.missing.push(default);
         }

@@ -6,25 +6,23 @@
 
 use std::collections::BTreeMap;
 
-use config::{Code, Prefix};
+use config::Code;
 use crds::{
-    Kind, PeerAddress, UMAutoAttendantSpec, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec,
-    UMIPGatewaySpec, UMMailboxPolicySpec, UMServiceSpec,
+    Kind, UMAutoAttendantSpec, UMCallRouterSpec, UMDialPlanSpec, UMHuntGroupSpec, UMMailboxPolicySpec,
+    UMServiceSpec,
 };
 
+use crate::hunt_groups::{Ends, LinkedHuntGroup};
 use crate::identify::SECRET;
 use crate::problem::{Problem, has_unread, is_refused};
-use crate::resolve::resolve;
 use crate::routing::RoutingObjects;
 use crate::store_keys::{SECRET_OF_STORE, StoreKeys};
 use crate::suggest::nearest;
 use crate::world::{Key, ObjectRef, TlsSecret, World};
 
-/// Routing objects that are sound by themselves, by name.
+/// Routing objects but gateways and hunt groups that are sound by themselves, by name.
 pub(crate) struct Names<'w> {
     pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
-    pub(crate) gateways: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
-    pub(crate) hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
     pub(crate) attendants: BTreeMap<&'w Key, &'w UMAutoAttendantSpec>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
 }
@@ -35,13 +33,11 @@ pub(crate) struct ServerNames<'w> {
     pub(crate) services: BTreeMap<&'w Key, &'w UMServiceSpec>,
 }
 
-/// Routing objects whose references lead to sound objects, with what those are.
+/// Those whose references lead to sound objects, with what those are.
 pub(crate) struct Linked<'w> {
     pub(crate) dial_plans: BTreeMap<&'w Key, &'w UMDialPlanSpec>,
     /// What each dial plan may have of its lists, where it has any.
     pub(crate) plan_lists: BTreeMap<&'w Key, PlanLists<'w>>,
-    pub(crate) gateways: BTreeMap<&'w Key, LinkedGateway<'w>>,
-    pub(crate) hunt_groups: BTreeMap<&'w Key, LinkedHuntGroup<'w>>,
     pub(crate) attendants: BTreeMap<&'w Key, LinkedAttendant<'w>>,
     pub(crate) policies: BTreeMap<&'w Key, &'w UMMailboxPolicySpec>,
 }
@@ -58,22 +54,6 @@ pub(crate) struct PlanLists<'w> {
     pub(crate) access_numbers: Vec<&'w str>,
     pub(crate) numbering_plan_formats: Vec<&'w str>,
     pub(crate) equivalent_dial_plans: Vec<&'w str>,
-}
-
-/// A gateway.
-pub(crate) struct LinkedGateway<'w> {
-    pub(crate) spec: &'w UMIPGatewaySpec,
-    /// The name that it is known by, if it is one, in small letters.
-    pub(crate) fqdn: Option<String>,
-    /// What its calls come from, as far as it is known and no other gateway has it.
-    pub(crate) addresses: Vec<Prefix>,
-}
-
-/// A hunt group, its gateway and its dial plan.
-pub(crate) struct LinkedHuntGroup<'w> {
-    pub(crate) spec: &'w UMHuntGroupSpec,
-    pub(crate) gateway: &'w Key,
-    pub(crate) dial_plan: &'w Key,
 }
 
 /// An auto attendant, its dial plan, and the pilots that it may have.
@@ -97,13 +77,11 @@ pub(crate) fn dereference<'w>(
     names: Names<'w>,
     problems: &mut Vec<Problem>,
 ) -> Linked<'w> {
-    let gateways = gateways(objects, names.gateways, problems);
     let mut links = Links { refused: &objects.refused, problems };
-    let hunt_groups = links.hunt_groups(objects, names.hunt_groups, &gateways, &names.dial_plans);
     let attendants = links.attendants(objects, names.attendants, &names.dial_plans);
     let policies = links.policies(objects, names.policies, &names.dial_plans);
     let plan_lists = BTreeMap::new();
-    Linked { dial_plans: names.dial_plans, plan_lists, gateways, hunt_groups, attendants, policies }
+    Linked { dial_plans: names.dial_plans, plan_lists, attendants, policies }
 }
 
 /// Resolves every reference of the servers in `names`, which are of `world`.
@@ -122,23 +100,37 @@ pub(crate) fn dereference_servers<'w>(
     LinkedServers { routers, services }
 }
 
-/// The gateways, and the addresses that their names lead to.
-fn gateways<'w>(
-    objects: &RoutingObjects,
-    specs: BTreeMap<&'w Key, &'w UMIPGatewaySpec>,
+/// The hunt groups that lead from a gateway to a dial plan.
+pub(crate) fn hunt_groups<'w>(
+    ends: &Ends,
+    specs: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<&'w Key, LinkedGateway<'w>> {
-    let gateway = |(key, spec): (&'w Key, &'w UMIPGatewaySpec)| {
-        let gateway = match spec.peer_address()? {
-            PeerAddress::Prefix(net) => LinkedGateway { spec, fqdn: None, addresses: vec![net.into()] },
-            PeerAddress::Name(fqdn) => {
-                let addresses = resolve(objects, key, spec, &fqdn, problems);
-                LinkedGateway { spec, fqdn: Some(fqdn), addresses }
-            }
-        };
-        Some((key, gateway))
-    };
-    specs.into_iter().filter_map(gateway).collect()
+) -> BTreeMap<Key, LinkedHuntGroup> {
+    let mut links = Links { refused: &ends.refused, problems };
+    let mut linked = BTreeMap::new();
+    for (key, spec) in specs {
+        let gateway = key.beside(&spec.um_ip_gateway);
+        let dial_plan = key.beside(&spec.um_dial_plan);
+        let is_gateway = ends.gateways.contains_key(&gateway);
+        let is_plan = ends.dial_plans.contains(&dial_plan);
+        if is_gateway && is_plan {
+            let pilot = spec.pilot_identifier.clone();
+            linked.insert(key.clone(), LinkedHuntGroup { gateway, dial_plan, pilot });
+            continue;
+        }
+        let from = ObjectRef::new(Kind::UMHuntGroup, key);
+        if !is_gateway {
+            let kind = Kind::UMIPGateway.name();
+            let reference =
+                Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
+            links.dangling(&reference, ends.left_out_gateways.contains_key(&gateway), ends.gateways.keys());
+        }
+        if !is_plan {
+            let exists = ends.left_out_dial_plans.contains(&dial_plan);
+            links.no_dial_plan(from, &dial_plan, exists, ends.dial_plans.iter());
+        }
+    }
+    linked
 }
 
 /// One field that names another object.
@@ -230,37 +222,6 @@ struct Links<'p> {
 }
 
 impl Links<'_> {
-    fn hunt_groups<'w>(
-        &mut self,
-        objects: &RoutingObjects,
-        hunt_groups: BTreeMap<&'w Key, &'w UMHuntGroupSpec>,
-        gateways: &BTreeMap<&'w Key, LinkedGateway<'w>>,
-        dial_plans: &BTreeMap<&'w Key, &'w UMDialPlanSpec>,
-    ) -> BTreeMap<&'w Key, LinkedHuntGroup<'w>> {
-        let mut linked = BTreeMap::new();
-        for (key, spec) in hunt_groups {
-            let gateway = key.beside(&spec.um_ip_gateway);
-            let dial_plan = key.beside(&spec.um_dial_plan);
-            let known_gateway = gateways.get_key_value(&gateway).map(|(key, _)| *key);
-            let known_plan = dial_plans.get_key_value(&dial_plan).map(|(key, _)| *key);
-            if let (Some(gateway), Some(dial_plan)) = (known_gateway, known_plan) {
-                linked.insert(key, LinkedHuntGroup { spec, gateway, dial_plan });
-                continue;
-            }
-            let from = ObjectRef::new(Kind::UMHuntGroup, key);
-            if known_gateway.is_none() {
-                let kind = Kind::UMIPGateway.name();
-                let reference =
-                    Reference { from: from.clone(), field: "spec.umIPGateway", kind, name: &gateway.name };
-                self.dangling(&reference, objects.gateways.contains_key(&gateway), gateways.keys().copied());
-            }
-            if known_plan.is_none() {
-                self.no_dial_plan(objects, from, &dial_plan, dial_plans);
-            }
-        }
-        linked
-    }
-
     fn attendants<'w>(
         &mut self,
         objects: &RoutingObjects,
@@ -273,12 +234,9 @@ impl Links<'_> {
             if let Some((dial_plan, _)) = dial_plans.get_key_value(&dial_plan) {
                 linked.insert(key, LinkedAttendant { spec, dial_plan, pilots: Vec::new() });
             } else {
-                self.no_dial_plan(
-                    objects,
-                    ObjectRef::new(Kind::UMAutoAttendant, key),
-                    &dial_plan,
-                    dial_plans,
-                );
+                let (from, exists) =
+                    (ObjectRef::new(Kind::UMAutoAttendant, key), objects.dial_plans.contains_key(&dial_plan));
+                self.no_dial_plan(from, &dial_plan, exists, dial_plans.keys().copied());
             }
         }
         linked
@@ -297,22 +255,23 @@ impl Links<'_> {
                 linked.insert(key, spec);
             } else {
                 let from = ObjectRef::new(Kind::UMMailboxPolicy, key);
-                self.no_dial_plan(objects, from, &dial_plan, dial_plans);
+                let exists = objects.dial_plans.contains_key(&dial_plan);
+                self.no_dial_plan(from, &dial_plan, exists, dial_plans.keys().copied());
             }
         }
         linked
     }
 
-    fn no_dial_plan(
+    fn no_dial_plan<'k>(
         &mut self,
-        objects: &RoutingObjects,
         from: ObjectRef,
         wanted: &Key,
-        dial_plans: &BTreeMap<&Key, &UMDialPlanSpec>,
+        exists: bool,
+        dial_plans: impl Iterator<Item = &'k Key>,
     ) {
         let kind = Kind::UMDialPlan.name();
         let reference = Reference { from, field: "spec.umDialPlan", kind, name: &wanted.name };
-        self.dangling(&reference, objects.dial_plans.contains_key(wanted), dial_plans.keys().copied());
+        self.dangling(&reference, exists, dial_plans);
     }
 
     fn servers<'w, S>(

@@ -4,15 +4,17 @@
 //! wrong. Refuses to know which files there are and what stood in them before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use config::parts::SitePart;
 use config::{
-    AutoAttendant, CallSettings, Delivery, DialPlan, Directory, Gateway, HuntGroup, Listeners, MailboxPolicy,
-    ServerIdentity, Smtp,
+    AutoAttendant, CallSettings, Delivery, DialPlan, Directory, Listeners, MailboxPolicy, ServerIdentity,
+    Smtp,
 };
 use crds::{StartupMode, UMCallRouterSpec, UMServiceSpec};
 
 use crate::dereference::Linked;
+use crate::shared::{SLICES, Shared};
 use crate::translate;
 use crate::world::Key;
 
@@ -35,30 +37,74 @@ pub(crate) fn identity(
     }
 }
 
-/// What servers of each namespace decide calls on, and how they conduct them, but mailboxes and other
-/// servers.
-pub(crate) fn sites(linked: &Linked<'_>) -> BTreeMap<String, SitePart> {
-    // Hunt groups lead to a dial plan beside them.
-    let all = linked.gateways.keys().chain(linked.dial_plans.keys());
-    let namespaces: BTreeSet<&str> = all.map(|key| key.namespace.as_str()).collect();
-    namespaces.into_iter().map(|namespace| (namespace.to_owned(), site(linked, namespace))).collect()
+/// What servers of a namespace decide calls on, and how they conduct them, but mailboxes and other servers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RoutingSite {
+    /// Everything but gateways and hunt groups.
+    pub(crate) head: SitePart,
+    /// Those, of which there may be thousands.
+    pub(crate) gateways: Division,
+    pub(crate) hunt_groups: Division,
 }
 
-fn site(linked: &Linked<'_>, namespace: &str) -> SitePart {
+/// Into how many documents the gateways of a namespace are divided, and its hunt groups: few enough that each is
+/// worth compressing by itself, and enough that a change of one costs a millisecond.
+const DIVISIONS: usize = 32;
+
+/// Documents of one namespace, by number.
+pub(crate) type Division = BTreeMap<usize, Shared<SitePart>>;
+
+/// Documents with what there may be thousands of, by namespace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Documents(BTreeMap<String, Division>);
+
+impl Documents {
+    /// The slices that stand in one document with this one.
+    pub(crate) const fn slices_beside(slice: usize) -> Range<usize> {
+        let first = slice - slice % (SLICES / DIVISIONS);
+        first..first + SLICES / DIVISIONS
+    }
+
+    /// Writes what stands in the documents of the slices from `first`, each object as `put` says.
+    pub(crate) fn write<'o, O>(
+        &mut self,
+        first: usize,
+        objects: impl Iterator<Item = (&'o Key, O)>,
+        put: impl Fn(&mut Directory, O),
+    ) {
+        let number = first / (SLICES / DIVISIONS);
+        let mut written: BTreeMap<&str, SitePart> = BTreeMap::new();
+        for (key, object) in objects {
+            put(&mut written.entry(&key.namespace).or_default().directory, object);
+        }
+        self.0.values_mut().for_each(|documents| drop(documents.remove(&number)));
+        for (namespace, document) in written {
+            self.0.entry(namespace.to_owned()).or_default().insert(number, document.into());
+        }
+        self.0.retain(|_, documents| !documents.is_empty());
+    }
+}
+
+/// What servers of each namespace decide calls on.
+pub(crate) fn sites(
+    linked: &Linked<'_>,
+    gateways: &Documents,
+    hunt_groups: &Documents,
+) -> BTreeMap<String, RoutingSite> {
+    // Hunt groups lead to a dial plan beside them.
+    let plans = linked.dial_plans.keys().map(|key| key.namespace.as_str());
+    let namespaces: BTreeSet<&str> = gateways.0.keys().map(String::as_str).chain(plans).collect();
+    let site = |namespace: &str| RoutingSite {
+        head: head(linked, namespace),
+        gateways: gateways.0.get(namespace).cloned().unwrap_or_default(),
+        hunt_groups: hunt_groups.0.get(namespace).cloned().unwrap_or_default(),
+    };
+    namespaces.into_iter().map(|namespace| (namespace.to_owned(), site(namespace))).collect()
+}
+
+/// Everything but gateways and hunt groups.
+fn head(linked: &Linked<'_>, namespace: &str) -> SitePart {
     let within = |key: &&&Key| key.namespace == namespace;
-    let gateways = linked.gateways.iter().filter(|(key, _)| within(key)).map(|(key, gateway)| Gateway {
-        name: key.name.clone(),
-        addresses: gateway.addresses.clone(),
-        fqdn: gateway.fqdn.clone(),
-        status: translate::gateway_status(gateway.spec.status),
-    });
-    let hunt_groups =
-        linked.hunt_groups.iter().filter(|(key, _)| within(key)).map(|(key, hunt_group)| HuntGroup {
-            name: key.name.clone(),
-            gateway: hunt_group.gateway.name.clone(),
-            pilot: hunt_group.spec.pilot_identifier.clone(),
-            dial_plan: hunt_group.dial_plan.name.clone(),
-        });
     let dial_plans = linked.dial_plans.iter().filter(|(key, _)| within(key)).map(|(key, spec)| DialPlan {
         name: key.name.clone(),
         number_of_digits_in_extension: small(spec.number_of_digits_in_extension),
@@ -86,8 +132,6 @@ fn site(linked: &Linked<'_>, namespace: &str) -> SitePart {
         (key.name.clone(), settings)
     });
     let directory = Directory {
-        gateways: gateways.collect(),
-        hunt_groups: hunt_groups.collect(),
         dial_plans: dial_plans.collect(),
         auto_attendants: auto_attendants.collect(),
         ..Directory::default()

@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 
 use config::MailboxServer;
-use config::parts::SitePart;
 use crds::{Condition, ConditionStatus, Kind};
 
 use crate::plan::Write;
 use crate::status::ObjectStatus;
+use crate::told::Told;
 use crate::world::{ObjectRef, World};
 
 /// Something that turned.
@@ -109,9 +109,9 @@ fn served(object: &ObjectRef, before: Option<&ObjectStatus>, after: &ObjectStatu
 }
 
 /// Mailbox servers that are withdrawn or back.
-fn servers(world: &World, before: &SitePart, after: &SitePart) -> Vec<Event> {
-    let in_service = |site: &SitePart| -> BTreeSet<String> {
-        let servers = site.directory.mailbox_servers.iter();
+fn servers(world: &World, before: &Told, after: &Told) -> Vec<Event> {
+    let in_service = |told: &Told| -> BTreeSet<String> {
+        let servers = told.servers.iter();
         servers.filter(|server| server.in_service).map(|server: &MailboxServer| server.name.clone()).collect()
     };
     let (had, has) = (in_service(before), in_service(after));

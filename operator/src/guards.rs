@@ -4,14 +4,14 @@
 //! object that is deleted all the same leaves what refers to it without a place, and that says so.
 //! What was made for an object goes with it, and keeps nobody from deleting that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{ConditionStatus, Kind};
 
 use crate::defaults::Defaults;
 use crate::mailboxes::Totals;
 use crate::status::Statement;
-use crate::world::{Key, ObjectRef, World};
+use crate::world::{Key, World};
 
 /// Objects that one condition names; the others are counted.
 const MAX_NAMED: usize = 10;
@@ -65,6 +65,45 @@ impl Users {
     }
 }
 
+/// Who refers to each object of a kind.
+#[derive(Debug, Default)]
+pub(crate) struct Referred {
+    /// Those of each slice.
+    users_in: BTreeMap<usize, BTreeMap<Key, Users>>,
+    /// All of them, as they were summed up.
+    users: BTreeMap<Key, Users>,
+    /// To what others refer since then.
+    news: BTreeSet<Key>,
+}
+
+impl Referred {
+    /// Takes up who refers to what in a slice that changed.
+    pub(crate) fn refer(&mut self, number: usize, now: BTreeMap<Key, Users>) {
+        let before = self.users_in.insert(number, now).unwrap_or_default();
+        let now = &self.users_in[&number];
+        let both = before.keys().chain(now.keys());
+        self.news.extend(both.filter(|object| before.get(*object) != now.get(*object)).cloned());
+    }
+
+    /// All of them, as they were summed up.
+    pub(crate) fn users(&self) -> &BTreeMap<Key, Users> {
+        &self.users
+    }
+
+    /// Sums up what is new.
+    pub(crate) fn sum_up(&mut self) {
+        for object in std::mem::take(&mut self.news) {
+            let mut all = Users::default();
+            self.users_in.values().filter_map(|users| users.get(&object)).for_each(|users| all.merge(users));
+            if all.count() == 0 {
+                self.users.remove(&object);
+            } else {
+                self.users.insert(object, all);
+            }
+        }
+    }
+}
+
 fn statement(status: ConditionStatus, reason: &'static str, message: String) -> Statement<'static> {
     Statement { type_: "InUse", status, reason, message: message.into() }
 }
@@ -92,8 +131,7 @@ impl Guards<'_> {
         }
         for (key, policy) in &world.policies {
             let dial_plan = key.beside(&policy.spec.um_dial_plan);
-            let owner = ObjectRef::new(Kind::UMDialPlan, &dial_plan);
-            let goes_with_it = defaults.made.get(&owner) == Some(&key.name);
+            let goes_with_it = defaults.made(world, Kind::UMDialPlan, &dial_plan) == Some(&key.name);
             if !goes_with_it || mailboxes.contains_key(key) {
                 dial_plans.entry(dial_plan).or_default().add(Kind::UMMailboxPolicy, &key.name);
             }

@@ -1,7 +1,7 @@
 //! [`Mailboxes`]: from the mailboxes of a world to what servers read and people are told of them.
 //!
 //! Decides that a slice of a database is looked at again only if its mailboxes changed, if a policy that
-//! they name leads elsewhere, or if they lose or gain an extension; and its statuses only if something
+//! they name leads elsewhere, if they lose or gain an extension, or if one is called for something else; and its statuses only if something
 //! changed that they say. What followed from the rest is remembered, and is what would follow anew.
 //!
 //! ```text
@@ -27,15 +27,15 @@ use crate::memory::Effort;
 use crate::plan::Write;
 use crate::problem::Problem;
 use crate::settled::Settled;
-use crate::shared::{ByDatabase, SLICES, Shared};
+use crate::shared::{SLICES, Shared, Sliced};
 use crate::status::{Details, Group, Round};
 use crate::world::{Key, Object, Waits, World};
 use asked::{Asked, Names, asked, names};
 use found::found;
-use taken::{Claims, Lost, lost};
+use taken::{Claims, Lost, hash, lost};
 
 pub(crate) use found::Found;
-pub(crate) use policies::Policies;
+pub(crate) use policies::{Policies, Reserved, reserved};
 pub(crate) use totals::Totals;
 
 /// The mailboxes of one slice.
@@ -45,6 +45,7 @@ pub(crate) type Slice = BTreeMap<Key, Object<UMMailboxSpec>>;
 #[derive(Debug, Default)]
 pub(crate) struct Mailboxes {
     policies: Shared<Policies>,
+    reserved: Shared<Reserved>,
     slices: Vec<Memory>,
     parts: Vec<Parts>,
     claims: Claims,
@@ -87,8 +88,9 @@ impl Mailboxes {
         self.effort
     }
 
-    /// Looks at the mailboxes of `world`, of which the policies lead to `policies`.
-    pub(crate) fn look(&mut self, world: &World, policies: &Shared<Policies>) {
+    /// Looks at the mailboxes of `world`, of which the policies lead to `policies`, where calls for what is
+    /// `reserved` go elsewhere.
+    pub(crate) fn look(&mut self, world: &World, policies: &Shared<Policies>, reserved: &Shared<Reserved>) {
         self.effort = Effort::default();
         self.slices.resize_with(SLICES, Memory::default);
         self.parts.resize_with(DATABASES, Parts::default);
@@ -107,7 +109,8 @@ impl Mailboxes {
             }
         }
         self.effort.mailboxes = all_asked.keys().map(|number| slices[*number].len()).sum();
-        let again = self.lose(&news, lost(&contested, all_asked.iter()));
+        let mut again = self.lose(&news, lost(&contested, all_asked.iter()));
+        again.extend(self.reserve(reserved));
         let mut written = BTreeSet::new();
         for number in changed.union(&again).copied() {
             let asked = all_asked.remove(&number).unwrap_or_else(|| {
@@ -115,7 +118,7 @@ impl Mailboxes {
                 ask(number)
             });
             let memory = &mut self.slices[number];
-            let found = found(&slices[number], asked, &memory.lost);
+            let found = found(&slices[number], asked, &memory.lost, reserved);
             self.totals.count(&memory.found.counts, &found.counts);
             memory.found = found;
             memory.settled = None;
@@ -156,6 +159,24 @@ impl Mailboxes {
         (changed, news)
     }
 
+    /// Takes up what calls go elsewhere for; gives the slices that ask for what is new of it.
+    fn reserve(&mut self, reserved: &Shared<Reserved>) -> BTreeSet<usize> {
+        let before = std::mem::replace(&mut self.reserved, reserved.clone());
+        let mut again = BTreeSet::new();
+        if before.is(reserved) {
+            return again;
+        }
+        let nothing = BTreeMap::new();
+        for plan in before.keys().chain(reserved.keys()) {
+            let [before, now] = [&before, reserved].map(|reserved| reserved.get(plan).unwrap_or(&nothing));
+            let all = before.keys().chain(now.keys());
+            for number in all.filter(|number| before.get(*number) != now.get(*number)) {
+                again.extend(self.claims.slices(hash(plan, number)));
+            }
+        }
+        again
+    }
+
     /// Takes up who lost what of the extensions in `news`; gives the slices for which that is new.
     fn lose(&mut self, news: &BTreeSet<u64>, mut lost: BTreeMap<usize, Lost>) -> BTreeSet<usize> {
         let mut again = BTreeSet::new();
@@ -177,7 +198,7 @@ impl Mailboxes {
         world: &World,
         round: &Round<'_>,
         (slices, room): (Range<usize>, usize),
-        awaited: &mut ByDatabase<Waits>,
+        awaited: &mut Sliced<Waits>,
     ) -> (Vec<Write>, bool) {
         let mut refused: BTreeMap<usize, Vec<Problem>> = BTreeMap::new();
         for problem in &world.refused {
@@ -190,8 +211,8 @@ impl Mailboxes {
         for number in slices {
             let Some(memory) = self.slices.get_mut(number) else { continue };
             let now = Settled {
-                statuses: world.observed.statuses.mailboxes().slices()[number].clone(),
-                awaited: world.observed.awaited.mailboxes().slices()[number].clone(),
+                statuses: world.observed.statuses.sliced(Kind::UMMailbox).slices()[number].clone(),
+                awaited: world.observed.awaited.sliced(Kind::UMMailbox).slices()[number].clone(),
                 servers: Arc::clone(round.servers),
                 from: refused.remove(&number).unwrap_or_default(),
                 waits: false,

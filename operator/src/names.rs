@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use crds::{IpAddressFamily, UMIPGatewaySpec};
 
-use crate::dereference::Linked;
-use crate::routing::RoutingObjects;
 use crate::world::Key;
 
 /// An answer holds for at least so long: a gateway is no reason to ask several times a second.
@@ -63,14 +61,23 @@ pub type Answers = BTreeMap<Question, Answer>;
 /// What somebody answered: addresses, and how long they hold; or why not.
 pub(crate) type Heard = Result<(BTreeSet<IpAddr>, Duration), String>;
 
+/// What some gateways ask for, and which of them.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Asked(Vec<(Question, (Key, i64))>);
+
+impl Asked {
+    /// Takes up a gateway that is known by the name `fqdn`, in its generation.
+    pub(crate) fn add(&mut self, fqdn: &str, spec: &UMIPGatewaySpec, (key, generation): (&Key, i64)) {
+        self.0
+            .extend(questions(fqdn, spec).into_iter().map(|question| (question, (key.clone(), generation))));
+    }
+}
+
 /// The names that gateways are known by, and who asks for them.
-pub(crate) fn wanted(objects: &RoutingObjects, linked: &Linked<'_>) -> Wanted {
+pub(crate) fn wanted<'a>(all: impl Iterator<Item = &'a Asked>) -> Wanted {
     let mut wanted = Wanted::new();
-    for (key, gateway) in &linked.gateways {
-        let generation = objects.gateways.get(*key).map_or(0, |object| object.generation);
-        for question in gateway.fqdn.iter().flat_map(|name| questions(name, gateway.spec)) {
-            wanted.entry(question).or_default().insert(((*key).clone(), generation));
-        }
+    for (question, asker) in all.flat_map(|asked| &asked.0) {
+        wanted.entry(question.clone()).or_default().insert(asker.clone());
     }
     wanted
 }

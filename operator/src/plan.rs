@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use config::parts::{MailboxIndex, Part, RouterIndex, SitePart};
+use config::parts::{MailboxIndex, Part, RouterIndex};
 
 use crate::defaults::DefaultObject;
 use crate::names::Wanted;
 use crate::problem::Problem;
+use crate::shared::Shared;
 use crate::status::ObjectStatus;
+use crate::told::Told;
 use crate::workloads::{Workload, WorkloadRef};
 use crate::world::{Awaited, Generations, Key, ObjectRef, Observed, PartRef, WrittenKeys, WrittenPart};
 
@@ -32,7 +34,7 @@ pub struct Plan {
     /// The objects that wait for them, or for earlier ones.
     pub awaited: Awaited,
     /// The names that somebody should ask for; the next world says what they lead to.
-    pub names: Wanted,
+    pub names: Shared<Wanted>,
     /// The last object of which something is said, if there is more to be said than one plan says: the
     /// next plan goes on behind it.
     pub cut_after: Option<ObjectRef>,
@@ -70,8 +72,8 @@ pub enum Write {
 pub struct PartWrite {
     /// Its bytes.
     pub part: Part,
-    /// What it says, if it is the site part.
-    pub site: Option<Arc<SitePart>>,
+    /// What it tells servers, if it is the site part.
+    pub site: Option<Arc<Told>>,
     /// The identities of the server objects that it belongs to; with the last of them it goes.
     pub owners: BTreeSet<String>,
 }

@@ -23,6 +23,7 @@ use crate::turn::Turn;
 use crate::validate::validate_servers;
 use crate::workloads::{TOKEN_SECRET, Workload, WorkloadRef, stale, workloads};
 use crate::world::{PartName, World, WrittenKeys};
+use crds::Kind;
 
 /// What should be written in this world, and what is wrong in it.
 ///
@@ -57,7 +58,7 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
     let names = check_servers(world, &mut problems);
     let mut linked = dereference_servers(world, names, &mut problems);
     validate_servers(world, &mut linked, &mut problems);
-    memory.mailboxes.look(world, &routing.policies);
+    memory.mailboxes.look(world, &routing.policies, &routing.reserved);
     let keys = token_keys(world, &mut problems);
     let known = keys.as_ref().map(|keys| keys.keys.as_slice());
     let wanted = build(world, &routing, &linked, known, memory, &mut problems);
@@ -74,11 +75,10 @@ fn plan(world: &World, memory: &mut Memory) -> Plan {
         problems: &problems,
     };
     let (of_others, mut awaited) = memory.kinds.statuses(&about, &round);
-    // On one machine they stand in one file.
     let limit = if world.cluster.is_some() { MAX_STATUSES } else { usize::MAX };
     let after = world.observed.cut_after.as_ref();
     let (statuses, cut_after) = Turn::of(limit, after, of_others, |slices, room| {
-        memory.mailboxes.statuses(world, &round, (slices, room), awaited.mailboxes_mut())
+        memory.mailboxes.statuses(world, &round, (slices, room), awaited.sliced_mut(Kind::UMMailbox))
     });
     let others = problems.into_iter();
     let mut problems: Vec<Problem> = world.refused.iter().chain(&routing.problems).cloned().collect();

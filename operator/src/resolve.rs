@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use config::{Code, Prefix};
 use crds::{IpAddressFamily, Kind, UMIPGatewaySpec};
 
+use crate::gateways::GatewayAnswers;
 use crate::names::{Answer, questions};
 use crate::problem::Problem;
-use crate::routing::RoutingObjects;
+use crate::shared::Shared;
+use crate::told::Names;
 use crate::world::{Key, ObjectRef, World};
 
 /// The addresses that calls of the gateway `key` come from, which is known by the name `fqdn`.
 pub(crate) fn resolve(
-    objects: &RoutingObjects,
+    answered: &GatewayAnswers,
     key: &Key,
     spec: &UMIPGatewaySpec,
     fqdn: &str,
@@ -23,13 +25,13 @@ pub(crate) fn resolve(
 ) -> Vec<Prefix> {
     let questions = questions(fqdn, spec);
     let answers: Vec<Option<&Answer>> =
-        questions.iter().map(|question| objects.names.get(question)).collect();
+        questions.iter().map(|question| answered.names.get(question)).collect();
     let known = answers.iter().copied().flatten();
     let mut addresses: Vec<Prefix> =
         known.flat_map(|answer| answer.addresses.iter().copied().map(Prefix::from)).collect();
     let is_unanswered = answers.contains(&None);
     if is_unanswered || addresses.is_empty() {
-        addresses.extend(last_good(objects, key, spec, fqdn));
+        addresses.extend(last_good(answered, key, spec, fqdn));
     }
     addresses.sort();
     addresses.dedup();
@@ -47,26 +49,20 @@ pub(crate) fn resolve(
     addresses
 }
 
-/// What the servers were told last of each gateway that is known by a name, with that name.
-pub(crate) type LastGood = BTreeMap<Key, (String, Vec<Prefix>)>;
+/// What the servers of each namespace were told last of gateways that are known by a name.
+pub(crate) type LastGood = BTreeMap<String, Shared<Names>>;
 
 /// What the servers of all namespaces were told last.
 pub(crate) fn told(world: &World) -> LastGood {
     let sites = world.observed.sites.iter();
-    let gateways = sites.flat_map(|(namespace, site)| {
-        site.directory.gateways.iter().map(move |gateway| (namespace, gateway))
-    });
-    let named = gateways.filter_map(|(namespace, gateway)| {
-        let name = gateway.fqdn.clone()?;
-        Some((Key::new(namespace, &gateway.name), (name, gateway.addresses.clone())))
-    });
-    named.collect()
+    sites.map(|(namespace, told)| (namespace.clone(), told.names.clone())).collect()
 }
 
 /// What the servers were told of the gateway last, if it had this name then.
-fn last_good(objects: &RoutingObjects, key: &Key, spec: &UMIPGatewaySpec, fqdn: &str) -> Vec<Prefix> {
+fn last_good(answered: &GatewayAnswers, key: &Key, spec: &UMIPGatewaySpec, fqdn: &str) -> Vec<Prefix> {
     let family = spec.ip_address_family.unwrap_or(IpAddressFamily::IPv4Only);
-    let told = objects.told.get(key).filter(|(name, _)| name == fqdn);
+    let told = answered.told.get(&key.namespace).and_then(|names| names.get(&key.name));
+    let told = told.filter(|(name, _)| name == fqdn);
     let addresses = told.iter().flat_map(|(_, addresses)| addresses.iter().copied());
     addresses.filter(|address| address.single().is_some_and(|address| family.has(address))).collect()
 }

@@ -33,6 +33,7 @@ use crate::rotation::is_due;
 use crate::status_file;
 use crate::store::{Store, locate};
 use crate::token_key::{NoChance, token_key};
+use crate::told::Told;
 use crate::world::{
     Generations, Key, Object, ObjectRef, Observed, PartName, PartRef, World, WrittenKeys, WrittenPart,
 };
@@ -257,7 +258,7 @@ impl Standalone {
             if name == PartName::Site
                 && let Ok(site) = SitePart::from_bytes(bytes)
             {
-                self.observed.sites.insert(namespace.clone(), Arc::new(site));
+                self.observed.sites.insert(namespace.clone(), Arc::new(Told::of(&site)));
             }
             let part = Part { digest: digest(bytes), bytes: bytes.as_slice().into() };
             let written = WrittenPart { part, owners: BTreeSet::new() };
@@ -440,7 +441,7 @@ impl Standalone {
 fn settle(store: &mut Store, world: &mut World, resolver: &mut Resolver, patience: Duration) -> Plan {
     world.names = resolver.answers();
     let mut plan = reconcile(world);
-    if resolver.want(plan.names.clone()) {
+    if resolver.want((*plan.names).clone()) {
         resolver.wait(patience);
         world.names = resolver.answers();
         plan = reconcile(world);

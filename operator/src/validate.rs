@@ -16,6 +16,11 @@ use crate::problem::Problem;
 use crate::routing::RoutingObjects;
 use crate::world::World;
 
+pub(crate) use gateways::{
+    MAX_GATEWAYS_PER_DIAL_PLAN, gateway_addresses, gateways_per_dial_plan, gateways_without_hunt_group,
+    pilots,
+};
+
 /// Leaves in `linked` what can be served together, and reports the rest.
 pub(crate) fn validate_together(
     objects: &RoutingObjects,
@@ -26,10 +31,6 @@ pub(crate) fn validate_together(
     dial_plans::numbering_plan_formats(linked, problems);
     dial_plans::equivalent_dial_plans(objects, linked, problems);
     attendants::pilots(linked, problems);
-    gateways::gateway_addresses(linked, problems);
-    gateways::pilots(linked, problems);
-    gateways::gateways_per_dial_plan(linked, problems);
-    gateways::gateways_without_hunt_group(objects, linked, problems);
 }
 
 /// Leaves in `linked` the servers that can run together, and reports the rest.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use config::parts::{
-    MailboxIndex, Part, ReadError, Reader, RouterIndex, SITE_FILE, SitePart, TOKEN_KEYS_FILE, database_file,
+    MailboxIndex, Part, ReadError, Reader, RouterIndex, SITE_FILE, TOKEN_KEYS_FILE, database_file,
     token_keys_to_yaml,
 };
 use config::{DATABASES, MailboxConfig, RouterConfig, TokenKey};
@@ -21,10 +21,11 @@ use crate::defaults::{DefaultObject, DefaultSpec};
 use crate::names::Answers;
 use crate::plan::Write;
 use crate::problem::Problem;
-use crate::shared::{ByDatabase, PerObject, Shared};
+use crate::shared::{PerObject, Shared, Sliced};
 use crate::site::Cluster;
 use crate::status::ObjectStatus;
 use crate::store_keys::StoreKeys;
+use crate::told::Told;
 use crate::workloads::{WorkloadKind, WorkloadRef};
 
 /// Everything that a plan follows from.
@@ -33,15 +34,15 @@ pub struct World {
     /// Numbering plans.
     pub dial_plans: Shared<BTreeMap<Key, Object<UMDialPlanSpec>>>,
     /// Peers that may call us.
-    pub gateways: Shared<BTreeMap<Key, Object<UMIPGatewaySpec>>>,
+    pub gateways: Sliced<Object<UMIPGatewaySpec>>,
     /// Which calls of a gateway belong to which dial plan.
-    pub hunt_groups: Shared<BTreeMap<Key, Object<UMHuntGroupSpec>>>,
+    pub hunt_groups: Sliced<Object<UMHuntGroupSpec>>,
     /// What answers calls for nobody in particular.
-    pub attendants: Shared<BTreeMap<Key, Object<UMAutoAttendantSpec>>>,
+    pub attendants: Sliced<Object<UMAutoAttendantSpec>>,
     /// What mailboxes have in common.
     pub policies: Shared<BTreeMap<Key, Object<UMMailboxPolicySpec>>>,
     /// Users.
-    pub mailboxes: ByDatabase<Object<UMMailboxSpec>>,
+    pub mailboxes: Sliced<Object<UMMailboxSpec>>,
     /// Servers that redirect calls.
     pub routers: Shared<BTreeMap<Key, Object<UMCallRouterSpec>>>,
     /// Servers that answer calls.
@@ -78,8 +79,8 @@ pub struct Observed {
     pub services: BTreeMap<Key, MailboxIndex>,
     /// The parts that the servers of a namespace share, as they are written.
     pub parts: BTreeMap<PartRef, WrittenPart>,
-    /// What the site part of each namespace says.
-    pub sites: BTreeMap<String, Arc<SitePart>>,
+    /// What the servers of each namespace were told by the site part.
+    pub sites: BTreeMap<String, Arc<Told>>,
     /// The keys of the redirect token as they are written.
     pub token_keys: Option<WrittenKeys>,
     /// The objects that run the servers, as they are.
@@ -311,11 +312,11 @@ impl World {
     pub fn empty(address: IpAddr, now: jiff::Timestamp) -> World {
         World {
             dial_plans: Shared::default(),
-            gateways: Shared::default(),
-            hunt_groups: Shared::default(),
-            attendants: Shared::default(),
+            gateways: Sliced::default(),
+            hunt_groups: Sliced::default(),
+            attendants: Sliced::default(),
             policies: Shared::default(),
-            mailboxes: ByDatabase::default(),
+            mailboxes: Sliced::default(),
             routers: Shared::default(),
             services: Shared::default(),
             secrets: BTreeMap::new(),

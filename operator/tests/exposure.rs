@@ -97,7 +97,7 @@ fn services(world: &World) -> Vec<&str> {
 
 /// Where routers send calls to.
 fn places(world: &World) -> Json {
-    let servers = &world.observed.sites["default"].directory.mailbox_servers;
+    let servers = &world.observed.sites["default"].servers;
     serde_json::to_value(servers).unwrap()
 }
 
@@ -282,5 +282,5 @@ fn services_of_others_and_of_an_object_that_cannot_be_used_stay() {
 fn servers_know_the_addresses_of_their_nodes() {
     let mut world = world("Pod");
     settle(&mut world);
-    assert_eq!(world.observed.sites["default"].directory.cluster, [IpAddr::from([198, 51, 100, 1])]);
+    assert_eq!(world.observed.sites["default"].cluster, [IpAddr::from([198, 51, 100, 1])]);
 }

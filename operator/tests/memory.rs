@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use config::{Code, TokenKey, slice_of};
 use crds::Kind;
@@ -12,7 +13,8 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use umbriel_operator::{
-    Cluster, Effort, Instance, Key, Object, ObjectRef, Problem, Reconciler, World, reconcile,
+    Cluster, Effort, Family, Instance, Key, Object, ObjectRef, Problem, Question, Reconciler, World,
+    reconcile,
 };
 
 /// Mailboxes of several slices.
@@ -68,7 +70,9 @@ enum Edit {
     /// a policy is made for it.
     DialPlan(String, Option<String>, Option<String>, bool),
     /// A gateway is written: which, its address, and the dial plan that a hunt group is made for.
-    Gateway(String, u8, Option<String>),
+    Gateway(String, String, Option<String>),
+    /// What a name leads to, or that nobody answers.
+    Name(String, Option<u8>),
     /// A hunt group is written: which, its gateway, its dial plan and its pilot.
     HuntGroup(String, String, String, Option<String>),
     /// One of those is removed, or a server.
@@ -90,6 +94,11 @@ enum Edit {
     Writes(usize),
 }
 
+/// The address of a gateway.
+fn address(last: u8) -> String {
+    format!("192.0.2.{last}")
+}
+
 /// Names of gateways and hunt groups.
 fn few() -> impl Strategy<Value = String> {
     prop_oneof![3 => Just("east"), 2 => Just("north"), 1 => Just("west")].prop_map(String::from)
@@ -100,7 +109,8 @@ fn edit_of_others() -> impl Strategy<Value = Edit> {
     let plan =
         || prop_oneof![2 => Just("contoso"), 1 => Just("fabrikam"), 1 => Just("none")].prop_map(String::from);
     let number = || prop::option::of("42[1-3]");
-    let address = 1..4_u8;
+    let fqdn = || "[ab]\\.example";
+    let address = prop_oneof![3 => (1..4_u8).prop_map(address), 2 => fqdn().boxed()];
     let name = prop_oneof![
         few().prop_map(|name| (Kind::UMIPGateway, name)),
         few().prop_map(|name| (Kind::UMHuntGroup, name)),
@@ -117,6 +127,7 @@ fn edit_of_others() -> impl Strategy<Value = Edit> {
             .prop_map(|(plan, number, equivalent, makes)| Edit::DialPlan(plan, number, equivalent, makes)),
         5 => (few(), address, prop::option::of(plan()))
             .prop_map(|(name, address, plan)| Edit::Gateway(name, address, plan)),
+        3 => (fqdn(), prop::option::of(1..4_u8)).prop_map(|(name, address)| Edit::Name(name, address)),
         6 => (few(), few(), plan(), number())
             .prop_map(|(name, gateway, plan, pilot)| Edit::HuntGroup(name, gateway, plan, pilot)),
         4 => name.clone().prop_map(|(kind, name)| Edit::Removed(kind, name)),
@@ -194,9 +205,10 @@ fn happen(world: &mut World, edit: Edit) {
         }
         Edit::Gateway(name, address, plan) => {
             let generation = next(world.gateways.get(&key(&name)));
-            let spec = json!({ "address": format!("192.0.2.{address}"), "umDialPlan": plan });
+            let spec = json!({ "address": address, "umDialPlan": plan });
             world.gateways.insert(key(&name), object(generation, spec));
         }
+        Edit::Name(name, leads_to) => answer(world, name, leads_to),
         Edit::HuntGroup(name, gateway, plan, pilot) => {
             let generation = next(world.hunt_groups.get(&key(&name)));
             let spec = json!({ "umIPGateway": gateway, "umDialPlan": plan, "pilotIdentifier": pilot });
@@ -224,6 +236,14 @@ fn happen(world: &mut World, edit: Edit) {
         Edit::Pods(ready, behind) => pods(world, ready, behind),
         Edit::Writes(count) => carry_out(world, count),
     }
+}
+
+fn answer(world: &mut World, name: String, leads_to: Option<u8>) {
+    let mut answers = (*world.names).clone();
+    let answer = answers.entry(Question { name, family: Family::V4 }).or_default();
+    answer.trouble = leads_to.is_none().then(|| "timed out".into());
+    answer.addresses.extend(leads_to.map(|last| IpAddr::from([192, 0, 2, last])));
+    world.names = Arc::new(answers);
 }
 
 fn secondary(world: &mut World, mailbox: &str, plan: &str, address: &str) {
@@ -278,7 +298,7 @@ fn carry_out(world: &mut World, count: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_memory_of_what_was_changes_nothing_of_what_is_said(edits in prop::collection::vec(edit(), 1..50)) {
@@ -346,18 +366,37 @@ fn where_a_policy_leads_costs_the_slices_whose_mailboxes_name_it_and_what_it_say
 }
 
 #[test]
+fn what_is_called_for_something_else_costs_the_slices_that_ask_for_it() {
+    let (mut world, mut reconciler) = served();
+    happen(&mut world, Edit::Reserved("contoso".into(), "203".into(), "600".into()));
+    let plan = reconciler.reconcile(&world);
+    let told: Vec<_> = plan.problems.iter().filter(|problem| problem.code == Code::NumberTaken).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].object.as_ref().unwrap().key.name, NAMES[3]);
+    // The plan, its auto attendant, and whoever has the extension.
+    assert_eq!(reconciler.effort(), Effort { routing: 5, ..effort(1, 1, 2) });
+    happen(&mut world, Edit::Reserved("contoso".into(), "600".into(), "204".into()));
+    let plan = reconciler.reconcile(&world);
+    let told: Vec<_> = plan.problems.iter().filter(|problem| problem.code == Code::NumberTaken).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].object.as_ref().unwrap().key.name, NAMES[4]);
+    assert_eq!(reconciler.effort().slices, 2, "one has it again, and another one loses it");
+}
+
+#[test]
 fn a_gateway_costs_no_mailbox_and_the_status_of_no_hunt_group() {
     let (mut world, mut reconciler) = served();
-    happen(&mut world, Edit::Gateway("east".into(), 1, None));
+    happen(&mut world, Edit::Gateway("east".into(), address(1), None));
     happen(&mut world, Edit::HuntGroup("east".into(), "east".into(), "contoso".into(), None));
     for _ in 0..4 {
         pods(&mut world, true, Some(0));
         carry_out(&mut world, usize::MAX);
         reconciler.reconcile(&world);
     }
-    happen(&mut world, Edit::Gateway("east".into(), 2, None));
+    happen(&mut world, Edit::Gateway("east".into(), address(2), None));
     reconciler.reconcile(&world);
-    assert_eq!(reconciler.effort(), Effort { routing: 6, ..effort(0, 0, 1) });
+    // The two dial plans and policies are looked at beside it, and no hunt group.
+    assert_eq!(reconciler.effort(), Effort { routing: 5, ..effort(0, 0, 1) });
     reconciler.reconcile(&world);
     assert_eq!(reconciler.effort(), effort(0, 0, 1), "what is not written yet is said again");
 }

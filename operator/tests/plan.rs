@@ -412,8 +412,8 @@ prop_compose! {
     ) -> World {
         let spare_key = Some(token_key());
         World {
-            dial_plans: dial_plans.into(), gateways: gateways.into(), hunt_groups: hunt_groups.into(),
-            attendants: attendants.into(), policies: policies.into(), mailboxes: mailboxes.into_iter().collect(),
+            dial_plans: dial_plans.into(), gateways: gateways.into_iter().collect(),
+            hunt_groups: hunt_groups.into_iter().collect(), attendants: attendants.into_iter().collect(), policies: policies.into(), mailboxes: mailboxes.into_iter().collect(),
             routers: routers.into(), services: services.into(), observed: Observed { served, ..Observed::default() },
             secrets, refused, spare_key, cluster, ..empty()
         }

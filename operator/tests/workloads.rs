@@ -93,7 +93,7 @@ fn pods_name_the_secrets_that_their_image_is_had_with() {
 
 /// Where routers send calls to: each address, and whether they may.
 fn places(world: &World) -> Vec<(String, bool)> {
-    let servers = &world.observed.sites["default"].directory.mailbox_servers;
+    let servers = &world.observed.sites["default"].servers;
     servers.iter().map(|server| (server.address.to_string(), server.in_service)).collect()
 }
 
@@ -182,7 +182,7 @@ fn calls_are_sent_to_a_mailbox_server_only_while_its_pod_takes_them() {
 fn each_pod_of_a_mailbox_service_hosts_its_share_and_another_one_takes_over_when_it_ends() {
     let hosts = |world: &World| {
         let mut count = BTreeMap::new();
-        let hosts = &world.observed.sites["default"].directory.hosts;
+        let hosts = &world.observed.sites["default"].hosts;
         hosts.iter().for_each(|host| *count.entry(host.clone()).or_insert(0) += 1);
         (hosts.clone(), count.into_iter().collect::<Vec<(String, usize)>>())
     };

@@ -2,18 +2,23 @@
 //! so that none of them is kept, and what the operator writes, as it comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use config::TokenKey;
 use config::parts::{MAILBOX_FILE, ROUTER_FILE, TOKEN_KEYS_FILE, token_keys_to_yaml};
 use serde_json::{Value as Json, json};
-use umbriel_operator::{PartName, Write};
+use umbriel_operator::{Answer, Answers, Family, PartName, Question, Write};
 
 pub(crate) const NAMESPACE: &str = "default";
 
 /// Gateways that lead to one dial plan, at most.
 const GATEWAYS_PER_DIAL_PLAN: u32 = 200;
+
+/// One of so many of the others is an auto attendant.
+const ATTENDED: u32 = 100;
 
 /// Objects of each kind that somebody may change: the first ones.
 const EDITED: u32 = 100;
@@ -22,6 +27,7 @@ pub(crate) struct ApiServer {
     mailboxes: u32,
     /// Gateways, and as many hunt groups.
     gateways: u32,
+    attendants: u32,
     /// Dial plans, and as many policies.
     plans: u32,
     version: u64,
@@ -37,9 +43,10 @@ impl ApiServer {
     pub(crate) fn new(mailboxes: u32, others: u32) -> ApiServer {
         // Half of the others are gateways, but for their dial plans, and each has a hunt group.
         let plans = (others / 2).div_ceil(GATEWAYS_PER_DIAL_PLAN);
-        let gateways = others / 2 - plans;
+        let attendants = (others / ATTENDED).max(1);
+        let gateways = (others - attendants) / 2 - plans;
         let (edits, statuses) = (BTreeMap::new(), BTreeMap::new());
-        ApiServer { mailboxes, gateways, plans, version: 0, edits, statuses, written: [0; 2] }
+        ApiServer { mailboxes, gateways, attendants, plans, version: 0, edits, statuses, written: [0; 2] }
     }
 
     pub(crate) fn spare_key(&self) -> TokenKey {
@@ -53,7 +60,7 @@ impl ApiServer {
 
     /// How many objects there are.
     pub(crate) fn count(&self) -> u32 {
-        2 + 2 * self.plans + 2 * self.gateways + self.mailboxes
+        2 + 2 * self.plans + 2 * self.gateways + self.attendants + self.mailboxes
     }
 
     /// One of them.
@@ -65,6 +72,7 @@ impl ApiServer {
             ("UMMailboxPolicy", self.plans),
             ("UMIPGateway", self.gateways),
             ("UMHuntGroup", self.gateways),
+            ("UMAutoAttendant", self.attendants),
             ("UMMailbox", self.mailboxes),
         ];
         let mut left = number;
@@ -84,6 +92,7 @@ impl ApiServer {
             "UMMailboxPolicy" => format!("staff-{number:06}"),
             "UMIPGateway" => format!("gateway-{number:06}"),
             "UMHuntGroup" => format!("group-{number:06}"),
+            "UMAutoAttendant" => format!("reception-{number:06}"),
             _ => format!("user-{number:06}"),
         }
     }
@@ -94,9 +103,10 @@ impl ApiServer {
             "UMCallRouter" | "UMService" => json!({}),
             "UMDialPlan" => json!({ "numberOfDigitsInExtension": 6, "generateUMMailboxPolicy": false }),
             "UMMailboxPolicy" => json!({ "umDialPlan": plan(number) }),
-            "UMIPGateway" => {
-                let [_, high, middle, low] = number.to_be_bytes();
-                json!({ "address": format!("10.{high}.{middle}.{low}") })
+            "UMIPGateway" if ApiServer::is_named(number) => json!({ "address": ApiServer::fqdn(number) }),
+            "UMIPGateway" => json!({ "address": ApiServer::address(number).to_string() }),
+            "UMAutoAttendant" => {
+                json!({ "umDialPlan": plan(number), "pilotIdentifierList": [ApiServer::pilot(number)] })
             }
             "UMHuntGroup" => {
                 json!({ "umIPGateway": ApiServer::name("UMIPGateway", number), "umDialPlan": plan(number) })
@@ -108,6 +118,37 @@ impl ApiServer {
                 "primarySmtpAddress": format!("user-{number}@contoso.example"),
             }),
         }
+    }
+
+    /// Whether a gateway is known by a name.
+    const fn is_named(gateway: u32) -> bool {
+        gateway % 2 == 1
+    }
+
+    fn fqdn(gateway: u32) -> String {
+        format!("{}.contoso.example", ApiServer::name("UMIPGateway", gateway))
+    }
+
+    fn address(gateway: u32) -> IpAddr {
+        let [_, high, middle, low] = gateway.to_be_bytes();
+        IpAddr::from([10, high, middle, low])
+    }
+
+    /// What is called to reach an auto attendant; nobody has it as an extension.
+    fn pilot(attendant: u32) -> String {
+        format!("7{attendant:05}")
+    }
+
+    /// What the names of gateways lead to; those of `moved` lead elsewhere than in the beginning.
+    pub(crate) fn answers(&self, moved: Range<u32>) -> Answers {
+        let named = (0..self.gateways).filter(|gateway| ApiServer::is_named(*gateway));
+        let answer = |gateway: u32| {
+            let elsewhere = IpAddr::from([172, 16, 0, u8::try_from(gateway % 250).unwrap()]);
+            let address = if moved.contains(&gateway) { elsewhere } else { ApiServer::address(gateway) };
+            let question = Question { name: ApiServer::fqdn(gateway), family: Family::V4 };
+            (question, Answer { addresses: BTreeSet::from([address]), trouble: None })
+        };
+        named.map(answer).collect()
     }
 
     /// What every object has.

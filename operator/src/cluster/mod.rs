@@ -41,6 +41,7 @@ use crate::names::Wanted;
 use crate::plan::{Plan, Write};
 use crate::problem::Problem;
 use crate::resolver::Resolver;
+use crate::shared::Shared;
 use crate::site::{AdminPeers, Image};
 use crate::token_key::NoChance;
 use crate::world::{ObjectRef, World};
@@ -173,7 +174,7 @@ struct Shell<'a> {
     resync: Resync,
     resolver: Resolver,
     /// The names that gateways of each namespace are known by.
-    names: BTreeMap<String, Wanted>,
+    names: BTreeMap<String, Shared<Wanted>>,
     /// The problems of each namespace, as they were told last: how many, and which.
     problems: BTreeMap<String, (usize, String)>,
 }
@@ -237,7 +238,7 @@ impl<'a> Shell<'a> {
             tokio::select! {
                 change = coming.recv() => self.take_burst(change, &mut coming).await,
                 () = self.resolver.news() => {
-                    self.picture.names = self.resolver.answers();
+                    self.picture.found_out(self.resolver.answers());
                     self.changed.extend(self.names.keys().cloned());
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {}
@@ -378,14 +379,17 @@ impl<'a> Shell<'a> {
     }
 
     /// Asks for the names of a namespace, beside those of the others.
-    fn ask_for(&mut self, namespace: &str, names: Wanted) {
+    fn ask_for(&mut self, namespace: &str, names: Shared<Wanted>) {
+        if self.names.get(namespace).is_some_and(|known| known.is(&names)) {
+            return;
+        }
         if names.is_empty() {
             self.names.remove(namespace);
         } else {
             self.names.insert(namespace.into(), names);
         }
         let mut wanted = Wanted::new();
-        for (question, askers) in self.names.values().flatten() {
+        for (question, askers) in self.names.values().flat_map(|names| names.iter()) {
             wanted.entry(question.clone()).or_default().extend(askers.iter().cloned());
         }
         self.resolver.want(wanted);

@@ -32,7 +32,7 @@ pub struct Picture {
     /// What is remembered of each namespace with servers.
     reconcilers: BTreeMap<String, Reconciler>,
     /// What is known of the names that gateways are known by.
-    pub(super) names: Arc<Answers>,
+    names: Arc<Answers>,
     /// Who may ask servers how they are; with `None` nobody is kept from anything.
     admin_peers: Option<AdminPeers>,
     /// The keys of the redirect token of each namespace, as they were when they could be read.
@@ -62,6 +62,11 @@ impl Picture {
     /// Takes up that the server in `pod` says that it serves this generation.
     pub fn heard(&mut self, pod: &Json, generation: u64) {
         self.pods.answered(pod, generation);
+    }
+
+    /// Takes up what was found out about the names that gateways are known by.
+    pub fn found_out(&mut self, names: Arc<Answers>) {
+        self.names = names;
     }
 
     /// What is known of a namespace now, and what should be written there. A `spare_key` is one that

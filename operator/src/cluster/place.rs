@@ -20,6 +20,7 @@ use super::populate::owners;
 use crate::problem::Problem;
 use crate::shared::PerObject;
 use crate::status::ObjectStatus;
+use crate::told::Told;
 use crate::workloads::{Role, part_name};
 use crate::world::{Key, Object, ObjectRef, PartName, PartRef, World, WrittenPart};
 
@@ -156,7 +157,7 @@ impl Place {
         let bytes = map.and_then(|map| binary(map, &name.file()));
         if name == PartName::Site {
             let site = bytes.as_ref().and_then(|bytes| SitePart::from_bytes(bytes).ok());
-            set(&mut observed.sites, &key.namespace, site.map(Arc::new));
+            set(&mut observed.sites, &key.namespace, site.map(|site| Arc::new(Told::of(&site))));
         }
         let owners: BTreeSet<String> = map.into_iter().flat_map(owners).collect();
         let written = bytes.map(|bytes| {

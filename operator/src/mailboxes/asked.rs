@@ -10,7 +10,7 @@ use config::{Code, UriType};
 use crds::{Kind, SecondaryAddress, UMMailboxSpec};
 
 use super::Slice;
-use super::policies::{Named, Plan, Policies, Policy};
+use super::policies::{Named, Plan, Policies, Policy, Reserved};
 use crate::dereference::Reference;
 use crate::problem::Problem;
 use crate::world::{Key, ObjectRef};
@@ -145,31 +145,17 @@ pub(super) fn asking<'d>(
     for (index, address) in spec.secondary_addresses.iter().enumerate() {
         asked.extend(secondary_address(key, index, address, names, problems));
     }
-    problems.extend(asked.iter().filter_map(|name| reserved(key, spec, name, policy, names)));
     (!asked.is_empty()).then_some(Asking { key, spec, policy, names: asked })
 }
 
 /// That calls for this name go elsewhere, if they do. Calls that the user diverted still find the mailbox by
 /// it, and so it stays.
-fn reserved(
-    key: &Key,
-    spec: &UMMailboxSpec,
-    name: &Name<'_>,
-    policy: &Policy,
-    names: &Names,
-) -> Option<Problem> {
-    let plan = match name.place {
-        Place::Extension(_) | Place::SipResourceIdentifier => &policy.plan,
-        Place::Secondary(_) => match names.dial_plans.get(name.dial_plan.as_ref())? {
-            Named::Usable(plan) => plan,
-            Named::Not(_) => return None,
-        },
-    };
-    let keeper = plan.reserved.get(name.normal.as_ref())?;
-    let value = name.place.text(spec).to_owned();
+pub(super) fn goes_elsewhere(asking: &Asking<'_>, name: &Name<'_>, reserved: &Reserved) -> Option<Problem> {
+    let keeper = reserved.get(name.dial_plan.as_ref())?.get(name.normal.as_ref())?;
+    let value = name.place.text(asking.spec).to_owned();
     Some(Problem {
         code: Code::NumberTaken,
-        object: Some(named(key)),
+        object: Some(named(asking.key)),
         field: name.place.field(),
         rule: format!(
             "one place for each number of UMDialPlan {}; {keeper} has it already, and only calls that were \

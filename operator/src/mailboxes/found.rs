@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::parts::{DatabasePart, Part, Piece};
 use config::{Code, Mailbox, Owner, UserAddress};
 
-use super::asked::{Asked, Asking, Name, Place, named};
+use super::asked::{Asked, Asking, Name, Place, goes_elsewhere, named};
+use super::policies::Reserved;
 use super::taken::Lost;
 use super::{Parts, Slice};
 use crate::problem::Problem;
@@ -28,8 +29,8 @@ pub(crate) struct Found {
     pub(crate) pieces: BTreeMap<String, Option<Piece>>,
 }
 
-/// What follows from what is `asked` where `lost` goes to others.
-pub(super) fn found(slice: &Slice, asked: Asked<'_>, lost: &Lost) -> Found {
+/// What follows from what is `asked` where `lost` goes to others, and calls for what is `reserved` too.
+pub(super) fn found(slice: &Slice, asked: Asked<'_>, lost: &Lost, reserved: &Reserved) -> Found {
     let mut contents: BTreeMap<&str, DatabasePart> = BTreeMap::new();
     let mut found = Found { problems: asked.problems, ..Found::default() };
     let mut reached = BTreeSet::new();
@@ -37,6 +38,7 @@ pub(super) fn found(slice: &Slice, asked: Asked<'_>, lost: &Lost) -> Found {
         let (key, policy) = (asking.key, asking.policy);
         let (mut extensions, mut addresses) = (Vec::with_capacity(asking.names.len()), Vec::new());
         for name in &asking.names {
+            found.problems.extend(goes_elsewhere(asking, name, reserved));
             let keeper = if lost.is_empty() { None } else { lost.get(&(key.clone(), name.place)) };
             if let Some((_, keeper)) = keeper {
                 found.problems.push(taken(asking, name, keeper));

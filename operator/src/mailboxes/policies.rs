@@ -42,9 +42,11 @@ pub(crate) struct Policy {
 pub(crate) struct Plan {
     /// How they are named.
     pub(crate) naming: Naming,
-    /// What is called for something else, in normal form, and of which object it is.
-    pub(crate) reserved: Arc<BTreeMap<String, ObjectRef>>,
 }
+
+/// What is called for something else than a mailbox: by dial plan, and by number or address in normal form,
+/// of which object it is.
+pub(crate) type Reserved = BTreeMap<Key, BTreeMap<String, ObjectRef>>;
 
 /// What the name of a policy or dial plan leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +58,7 @@ pub(crate) enum Named<T> {
 impl Policies {
     /// The policies and dial plans of `linked`.
     pub(crate) fn of(objects: &RoutingObjects, linked: &Linked<'_>) -> Policies {
-        let mut reserved = reserved(linked);
-        let plan = |(key, spec): (&&Key, &&UMDialPlanSpec)| {
-            let reserved = Arc::new(reserved.remove(*key).unwrap_or_default());
-            ((*key).clone(), Plan { naming: naming(spec), reserved })
-        };
+        let plan = |(key, spec): (&&Key, &&UMDialPlanSpec)| ((*key).clone(), Plan { naming: naming(spec) });
         let plans: BTreeMap<Key, Plan> = linked.dial_plans.iter().map(plan).collect();
         let usable = linked.policies.iter().filter_map(|(key, spec)| {
             let dial_plan = key.beside(&spec.um_dial_plan);
@@ -106,11 +104,11 @@ impl Policies {
 }
 
 /// The numbers and addresses of each dial plan that lead to no mailbox when they are called.
-fn reserved<'l>(linked: &'l Linked<'_>) -> BTreeMap<&'l Key, BTreeMap<String, ObjectRef>> {
-    let mut reserved: BTreeMap<&Key, BTreeMap<String, ObjectRef>> = BTreeMap::new();
-    let mut reserve = |plan: &'l Key, number: &str, by: ObjectRef| {
+pub(crate) fn reserved(linked: &Linked<'_>) -> Reserved {
+    let mut reserved = Reserved::new();
+    let mut reserve = |plan: &Key, number: &str, by: ObjectRef| {
         let normal = Party::from(number).normal().into_owned();
-        reserved.entry(plan).or_default().insert(normal, by);
+        reserved.entry(plan.clone()).or_default().insert(normal, by);
     };
     for (key, lists) in &linked.plan_lists {
         for number in &lists.access_numbers {

@@ -69,6 +69,11 @@ impl Claims {
         }
     }
 
+    /// The slices that ask for an extension of this hash.
+    pub(super) fn slices(&self, hash: u64) -> impl Iterator<Item = usize> {
+        self.0.range((hash, 0)..=(hash, usize::MAX)).map(|((_, slice), _)| *slice)
+    }
+
     /// The slices that ask for an extension of this hash, if it is asked for more than once.
     pub(super) fn contested(&self, hash: u64) -> Vec<usize> {
         let all = self.0.range((hash, 0)..=(hash, usize::MAX));
@@ -93,7 +98,7 @@ fn hashes(key: &Key, spec: &UMMailboxSpec, names: &Names) -> Vec<u64> {
     names.map(|name| hash(&name.dial_plan, &name.normal)).collect()
 }
 
-fn hash(dial_plan: &Key, extension: &str) -> u64 {
+pub(super) fn hash(dial_plan: &Key, extension: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (dial_plan, extension).hash(&mut hasher);
     hasher.finish()

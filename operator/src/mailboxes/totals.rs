@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::Kind;
 
 use super::Slice;
-use crate::guards::Users;
+use crate::guards::{Referred, Users};
 use crate::world::Key;
 
 /// What the mailboxes of all slices come to.
@@ -22,49 +22,15 @@ pub(crate) struct Totals {
     reached: BTreeMap<Key, i64>,
 }
 
-/// Who refers to each object of a kind.
-#[derive(Debug, Default)]
-struct Referred {
-    /// Those of each slice.
-    users_in: BTreeMap<usize, BTreeMap<Key, Users>>,
-    /// All of them, as they were summed up.
-    users: BTreeMap<Key, Users>,
-    /// To what others refer since then.
-    news: BTreeSet<Key>,
-}
-
-impl Referred {
-    /// Takes up who refers to what in a slice that changed.
-    fn refer(&mut self, number: usize, now: BTreeMap<Key, Users>) {
-        let before = self.users_in.insert(number, now).unwrap_or_default();
-        let now = &self.users_in[&number];
-        let both = before.keys().chain(now.keys());
-        self.news.extend(both.filter(|object| before.get(*object) != now.get(*object)).cloned());
-    }
-
-    /// Sums up what is new.
-    fn sum_up(&mut self) {
-        for object in std::mem::take(&mut self.news) {
-            let mut all = Users::default();
-            self.users_in.values().filter_map(|users| users.get(&object)).for_each(|users| all.merge(users));
-            if all.count() == 0 {
-                self.users.remove(&object);
-            } else {
-                self.users.insert(object, all);
-            }
-        }
-    }
-}
-
 impl Totals {
     /// Who refers to each policy.
     pub(crate) fn users(&self) -> &BTreeMap<Key, Users> {
-        &self.policies.users
+        self.policies.users()
     }
 
     /// Who refers to each dial plan by an address in it.
     pub(crate) fn users_of_dial_plans(&self) -> &BTreeMap<Key, Users> {
-        &self.dial_plans.users
+        self.dial_plans.users()
     }
 
     /// How many mailboxes calls reach in the dial plan `key`.

@@ -2,18 +2,17 @@
 //!
 //! Decides whose call it is where two of them claim it, and how many gateways lead to a dial plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use config::{Code, Party, Prefix};
+use config::{Code, Gateway, Prefix};
 use crds::Kind;
 
-use crate::dereference::Linked;
+use crate::hunt_groups::{HuntGroupObjects, LinkedHuntGroup};
 use crate::problem::Problem;
-use crate::routing::RoutingObjects;
 use crate::world::{Key, ObjectRef};
 
 /// Gateways that may lead to one dial plan (spec 1.2, decision 15).
-const MAX_GATEWAYS_PER_DIAL_PLAN: usize = 200;
+pub(crate) const MAX_GATEWAYS_PER_DIAL_PLAN: usize = 200;
 
 /// Objects that one problem names.
 const MAX_NAMED: usize = 3;
@@ -21,9 +20,9 @@ const MAX_NAMED: usize = 3;
 /// Two gateways with one address, one prefix or one name: nobody can tell whose call it is. Both are told, and
 /// the first by name keeps it; what is written goes before what a name leads to, so that no name server takes
 /// an address away from anybody. Prefixes of different lengths may overlap, for the longest counts.
-pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    gateway_names(linked, problems);
-    let claims = linked.gateways.iter().flat_map(|(key, gateway)| {
+pub(crate) fn gateway_addresses(gateways: &mut BTreeMap<&Key, Gateway>, problems: &mut Vec<Problem>) {
+    gateway_names(gateways, problems);
+    let claims = gateways.iter().flat_map(|(key, gateway)| {
         gateway.addresses.iter().map(|address| Claim { key, address: *address, name: gateway.fqdn.clone() })
     });
     let mut claims: Vec<Claim<'_>> = claims.collect();
@@ -47,14 +46,13 @@ pub(super) fn gateway_addresses(linked: &mut Linked<'_>, problems: &mut Vec<Prob
             problems.push(taken(claim.key, value, "address", &keys, &keeps));
         }
         for claim in &claims[1..] {
-            if let Some(gateway) = linked.gateways.get_mut(claim.key) {
+            if let Some(gateway) = gateways.get_mut(claim.key) {
                 gateway.addresses.retain(|address| *address != claim.address);
             }
         }
     }
     // A name may still be proved by a certificate.
-    linked.gateways.retain(|_, gateway| gateway.fqdn.is_some() || !gateway.addresses.is_empty());
-    hunt_groups_of_lost_gateways(linked, problems);
+    gateways.retain(|_, gateway| gateway.fqdn.is_some() || !gateway.addresses.is_empty());
 }
 
 /// What a gateway claims.
@@ -72,9 +70,9 @@ impl Claim<'_> {
 }
 
 /// Two gateways with one name: the first by name keeps it.
-fn gateway_names(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+fn gateway_names(gateways: &mut BTreeMap<&Key, Gateway>, problems: &mut Vec<Problem>) {
     let mut named: BTreeMap<(&str, &str), Vec<&Key>> = BTreeMap::new();
-    for (key, gateway) in &linked.gateways {
+    for (key, gateway) in &*gateways {
         if let Some(name) = &gateway.fqdn {
             named.entry((&key.namespace, name)).or_default().push(key);
         }
@@ -86,7 +84,7 @@ fn gateway_names(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
         lost.extend(keys[1..].iter().map(|key| (*key).clone()));
     }
     lost.iter().for_each(|key| {
-        linked.gateways.remove(key);
+        gateways.remove(key);
     });
 }
 
@@ -107,29 +105,6 @@ fn taken(key: &Key, value: String, what: &str, keys: &[&Key], keeps: &str) -> Pr
     }
 }
 
-/// Hunt groups whose gateway has lost all that it is known by.
-fn hunt_groups_of_lost_gateways(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
-    let gateways = &linked.gateways;
-    linked.hunt_groups.retain(|key, hunt_group| {
-        let kept = gateways.contains_key(hunt_group.gateway);
-        if !kept {
-            problems.push(Problem {
-                code: Code::DanglingReference,
-                object: Some(ObjectRef::new(Kind::UMHuntGroup, key)),
-                field: "spec.umIPGateway".into(),
-                value: hunt_group.gateway.name.clone(),
-                rule: format!(
-                    "a UMIPGateway that is ready; UMIPGateway {} exists but is not",
-                    hunt_group.gateway
-                ),
-                fix: format!("repair UMIPGateway {}", hunt_group.gateway),
-                waits_for: Some(ObjectRef::new(Kind::UMIPGateway, hunt_group.gateway)),
-            });
-        }
-        kept
-    });
-}
-
 /// The other claimants, as many as a person would read.
 fn others(key: &Key, keys: &[&Key]) -> String {
     let others = keys.iter().filter(|other| **other != key);
@@ -141,12 +116,12 @@ fn others(key: &Key, keys: &[&Key]) -> String {
 }
 
 /// Two hunt groups of one gateway with one pilot, or both with none: the first keeps the calls.
-pub(super) fn pilots(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(crate) fn pilots(hunt_groups: &mut BTreeMap<&Key, &LinkedHuntGroup>, problems: &mut Vec<Problem>) {
     let mut keepers: BTreeMap<(&Key, Option<String>), &Key> = BTreeMap::new();
-    linked.hunt_groups.retain(|key, hunt_group| {
-        let pilot = hunt_group.spec.pilot_identifier.as_deref();
-        let normal = pilot.map(|pilot| Party::from(pilot).normal().into_owned());
-        let keeper = *keepers.entry((hunt_group.gateway, normal)).or_insert(key);
+    hunt_groups.retain(|key, hunt_group| {
+        let hunt_group: &LinkedHuntGroup = hunt_group;
+        let pilot = hunt_group.pilot.as_deref();
+        let keeper = *keepers.entry((&hunt_group.gateway, hunt_group.normal_pilot())).or_insert(key);
         if keeper == *key {
             return true;
         }
@@ -168,12 +143,15 @@ pub(super) fn pilots(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
 }
 
 /// More gateways than a dial plan may have: the first 200 lead to it, the rest do not.
-pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec<Problem>) {
+pub(crate) fn gateways_per_dial_plan(
+    hunt_groups: &mut BTreeMap<&Key, &LinkedHuntGroup>,
+    problems: &mut Vec<Problem>,
+) {
     let mut gateways: BTreeMap<&Key, Vec<&Key>> = BTreeMap::new();
-    for hunt_group in linked.hunt_groups.values() {
-        let known = gateways.entry(hunt_group.dial_plan).or_default();
-        if let Err(place) = known.binary_search(&hunt_group.gateway) {
-            known.insert(place, hunt_group.gateway);
+    for hunt_group in hunt_groups.values() {
+        let known = gateways.entry(&hunt_group.dial_plan).or_default();
+        if let Err(place) = known.binary_search(&&hunt_group.gateway) {
+            known.insert(place, &hunt_group.gateway);
         }
     }
     gateways.retain(|_, gateways| gateways.len() > MAX_GATEWAYS_PER_DIAL_PLAN);
@@ -189,9 +167,9 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
             waits_for: None,
         });
     }
-    linked.hunt_groups.retain(|key, hunt_group| {
-        let Some(gateways) = gateways.get(hunt_group.dial_plan) else { return true };
-        if gateways[..MAX_GATEWAYS_PER_DIAL_PLAN].binary_search(&hunt_group.gateway).is_ok() {
+    hunt_groups.retain(|key, hunt_group| {
+        let Some(gateways) = gateways.get(&hunt_group.dial_plan) else { return true };
+        if gateways[..MAX_GATEWAYS_PER_DIAL_PLAN].binary_search(&&hunt_group.gateway).is_ok() {
             return true;
         }
         problems.push(Problem {
@@ -210,14 +188,13 @@ pub(super) fn gateways_per_dial_plan(linked: &mut Linked<'_>, problems: &mut Vec
 }
 
 /// A gateway that no hunt group leads on from cannot deliver a call (spec 1.10 rule 4).
-pub(super) fn gateways_without_hunt_group(
-    objects: &RoutingObjects,
-    linked: &Linked<'_>,
+pub(crate) fn gateways_without_hunt_group(
+    objects: &HuntGroupObjects,
+    is_led: impl Fn(&Key) -> bool,
     problems: &mut Vec<Problem>,
 ) {
-    let led: BTreeSet<&Key> = linked.hunt_groups.values().map(|hunt_group| hunt_group.gateway).collect();
-    for key in linked.gateways.keys().filter(|key| !led.contains(*key)) {
-        let broken = objects.hunt_groups.iter().find(|(hunt_group, object)| {
+    for key in objects.ends.gateways.keys().filter(|key| !is_led(key)) {
+        let broken = objects.objects.iter().find(|(hunt_group, object)| {
             hunt_group.namespace == key.namespace && object.spec.um_ip_gateway == key.name
         });
         problems.push(Problem {
