@@ -5,11 +5,10 @@
 //! media and what happens in the call.
 
 use config::token::{self, CallKind, DivertReason};
-use config::{
-    CallSettings, Code, Decision, DialPlan, Gateway, OfferedAudio, Party, Rule, Transport, VoIPSecurity,
-};
+use config::{CallSettings, Code, Decision, Gateway, OfferedAudio, Party, Rule, Transport, VoIPSecurity};
 use runtime::Source;
 use runtime::log::Number;
+use sip::sdp::Profile;
 use sip::{Message, Peer};
 
 use crate::caller::{Caller, caller};
@@ -40,6 +39,8 @@ pub(crate) struct Admitted {
     pub(crate) settings: CallSettings,
     /// What the caller hears first.
     pub(crate) greeting: Utterance,
+    /// How its audio travels.
+    pub(crate) profile: Profile,
 }
 
 /// A call that is refused.
@@ -106,9 +107,10 @@ pub(crate) fn admit<S: Surroundings>(
         None => by_table(&served, invite, from, (transport, audio))?,
     };
     // A token says whose call it is, not that it came protected.
+    let mut profile = Profile::Avp;
     if let Some(dial_plan) = served.table.dial_plan(&target.dial_plan) {
         config::check_security(&served.table, dial_plan, (transport, from.names), audio)?;
-        check_encryption(dial_plan)?;
+        profile = profile_of(dial_plan.voip_security);
     }
     let Target { dial_plan, purpose } = target;
     let (mailbox, extension, diverted) = match purpose {
@@ -130,6 +132,7 @@ pub(crate) fn admit<S: Surroundings>(
         slot,
         gateway: gateway.name.clone(),
         greeting: Utterance { language: settings.language, sentence: Sentence::Greeting { name } },
+        profile,
         mailbox,
         extension,
         diverted,
@@ -150,18 +153,11 @@ enum Purpose {
     AutoAttendant,
 }
 
-/// This server speaks no SRTP, so that a plan that asks for it is served by none of its calls.
-fn check_encryption(dial_plan: &DialPlan) -> Result<(), Refused> {
-    match dial_plan.voip_security {
-        VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => Ok(()),
-        VoIPSecurity::Secured => {
-            let text = format!(
-                "dial plan {name} asks for SRTP, which this server does not speak; \
-                 set spec.voIPSecurity of UMDialPlan {name} to SIPSecured",
-                name = dial_plan.name
-            );
-            Err(Refused::because(Code::EncryptionUnavailable, text))
-        }
+/// How audio travels in calls of a dial plan (spec 2.6).
+const fn profile_of(security: VoIPSecurity) -> Profile {
+    match security {
+        VoIPSecurity::Unsecured | VoIPSecurity::SIPSecured => Profile::Avp,
+        VoIPSecurity::Secured => Profile::Savp,
     }
 }
 

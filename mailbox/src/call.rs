@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runtime::{Now, Outbox};
+use sip::sdp::Profile;
 
 use crate::call_facts::CallFacts;
 use crate::dtmf::Key;
@@ -36,6 +37,7 @@ use crate::receiver::{Heard, PacketCounts, Receiver};
 use crate::recording::{Recording, StorageFailed, Taken};
 use crate::rtp::Stream;
 use crate::speech::Spoken;
+use crate::srtp::{Keys, Srtp};
 use crate::surroundings::Surroundings;
 use crate::tone::beep;
 
@@ -128,6 +130,8 @@ pub(crate) struct Call {
     stream: Stream,
     receiver: Receiver,
     meter: Meter,
+    /// Where audio is encrypted.
+    srtp: Option<Srtp>,
     first_word: FirstWord,
     heard: bool,
     began: Instant,
@@ -167,7 +171,7 @@ impl Call {
     /// A call that rings. Without `media` our answer will make the offer.
     pub(crate) fn ringing(
         facts: CallFacts,
-        media: Option<Media>,
+        (media, profile): (Option<Media>, Profile),
         stream: Stream,
         first_word: FirstWord,
         now: Instant,
@@ -183,6 +187,7 @@ impl Call {
             stream,
             receiver,
             meter: Meter::default(),
+            srtp: (profile == Profile::Savp).then(Srtp::default),
             first_word,
             heard: false,
             began: now,
@@ -259,13 +264,30 @@ impl Call {
         self.media = Some(media);
     }
 
+    /// Keys were agreed on.
+    pub(crate) fn agree(&mut self, keys: Keys) {
+        if let Some(srtp) = &mut self.srtp {
+            srtp.agree(keys);
+        }
+    }
+
     /// A packet came from the negotiated address.
     pub(crate) fn hear<S: Surroundings>(&mut self, bytes: &[u8], cx: &mut Context<'_, S>) -> Next {
         if matches!(self.state, State::Over | State::Ringing { .. }) {
             return Next::Stay;
         }
+        let opened = match &mut self.srtp {
+            None => None,
+            Some(srtp) => match srtp.open(bytes) {
+                Some(opened) => Some(opened),
+                None => {
+                    self.receiver.reject();
+                    return Next::Stay;
+                }
+            },
+        };
         self.heard = true;
-        self.receiver.push(bytes, cx.now.instant);
+        self.receiver.push(opened.as_deref().unwrap_or(bytes), cx.now.instant);
         if matches!(self.state, State::Awaiting) {
             return self.greet(cx);
         }
@@ -337,7 +359,14 @@ impl Call {
                 let now = cx.now.instant;
                 self.packet.clear();
                 while player.next(media.codec, media.audio_number, &mut self.stream, now, &mut self.packet) {
-                    cx.out.media(media.remote, &self.packet);
+                    match &mut self.srtp {
+                        None => cx.out.media(media.remote, &self.packet),
+                        Some(srtp) => {
+                            srtp.seal(&self.packet)
+                                .iter()
+                                .for_each(|sealed| cx.out.media(media.remote, sealed));
+                        }
+                    }
                     self.packet.clear();
                 }
                 player.is_done()

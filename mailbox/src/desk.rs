@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use config::Language;
 use runtime::Notifier;
+use sip::sdp::MAX_KEY_BYTES;
 
 use crate::message::SpoolCommand;
 use crate::prompt::{Sentence, Utterance};
@@ -27,6 +28,7 @@ pub(crate) struct Desk {
     current: Arc<ArcSwap<Served>>,
     spool: SpoolHandle,
     speech: Speech,
+    secret: fn() -> Option<[u8; MAX_KEY_BYTES]>,
     draining: AtomicBool,
     /// The last configuration whose prompts were all rendered, or had turned out not to be possible.
     prompted: Mutex<Option<Arc<Served>>>,
@@ -39,9 +41,10 @@ impl Desk {
         current: Arc<ArcSwap<Served>>,
         spool: SpoolHandle,
         speech: Speech,
+        secret: fn() -> Option<[u8; MAX_KEY_BYTES]>,
     ) -> Self {
         let draining = AtomicBool::new(false);
-        let desk = Desk { name, current, spool, speech, draining, prompted: Mutex::default() };
+        let desk = Desk { name, current, spool, speech, secret, draining, prompted: Mutex::default() };
         desk.order_prompts(&desk.current.load());
         desk
     }
@@ -111,6 +114,10 @@ impl Surroundings for Arc<Desk> {
 
     fn spool(&self, command: SpoolCommand) -> Result<(), SpoolBusy> {
         self.spool.try_send(command)
+    }
+
+    fn secret(&self) -> Option<[u8; MAX_KEY_BYTES]> {
+        (self.secret)()
     }
 
     fn speak(&self, utterance: &Utterance) -> Spoken {

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use config::Code;
-use sip::sdp::{AudioCodec, AudioOffer, Payload, SdpError, SessionId, parse_offer};
+use sip::sdp::{AudioCodec, AudioOffer, Payload, Profile, SdpError, parse_offer};
 use sip::{Message, Name};
 
 use crate::admission::Refused;
@@ -16,12 +16,12 @@ use crate::message::Codec;
 /// The only body type that is taken, and what 415 says in `Accept`.
 pub(crate) const SDP: &str = "application/sdp";
 
-/// The offer in an INVITE; `None` if it has none, so that our answer makes it
+/// The offer in an INVITE, of audio that travels so; `None` if it has none, so that our answer makes it
 /// (RFC 3261 section 13.2.1).
 ///
 /// # Errors
 /// When there is a body that is no session description, or one that cannot be used.
-pub(crate) fn offer_in(invite: &Message<'_>) -> Result<Option<AudioOffer>, Refused> {
+pub(crate) fn offer_in(invite: &Message<'_>, profile: Profile) -> Result<Option<AudioOffer>, Refused> {
     if invite.body().is_empty() {
         return Ok(None);
     }
@@ -31,7 +31,7 @@ pub(crate) fn offer_in(invite: &Message<'_>) -> Result<Option<AudioOffer>, Refus
         let text = format!("the body is not {SDP}; send the session description as the only body");
         return Err(Refused::because(Code::UnsupportedMediaType, text));
     }
-    parse_offer(invite.body()).map(Some).map_err(|error| unusable(&error))
+    parse_offer(invite.body(), profile).map(Some).map_err(|error| unusable(&error))
 }
 
 /// What an offer comes to. With `codec`, only that one will do: a call has one codec for life.
@@ -55,20 +55,16 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The description that changes nothing but its version.
-pub(crate) fn next_version(session: SessionId) -> SessionId {
-    SessionId { id: session.id, version: session.version + 1 }
-}
-
 /// A refusal in the words of the session description's reader.
 pub(crate) fn unusable(error: &SdpError) -> Refused {
     let code = match error {
         SdpError::Malformed(_) => Code::MalformedRequest,
         SdpError::TooManyMedia(_)
         | SdpError::NoAudio
-        | SdpError::Profile(_)
+        | SdpError::Profile { .. }
         | SdpError::Address(_)
         | SdpError::NoCodec => Code::MediaNotAcceptable,
+        SdpError::NoCrypto => Code::EncryptionUnavailable,
     };
     // The reader quotes the peer, and the words go into a quoted string.
     let harmless =

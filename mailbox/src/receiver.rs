@@ -114,6 +114,11 @@ impl Receiver {
         }
     }
 
+    /// A datagram that is not heard came from the call's far end.
+    pub(crate) fn reject(&mut self) {
+        self.counts.strange += 1;
+    }
+
     /// Stops waiting for what has not come by now.
     pub(crate) fn release(&mut self, now: Instant) {
         while let Some(released) = self.window.pop(now) {

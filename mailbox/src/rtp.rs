@@ -115,14 +115,16 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A stream whose source, first sequence number and first timestamp follow from `random`
-    /// (RFC 3550 section 5.1 asks for chance in all three).
+    /// (RFC 3550 section 5.1 asks for chance in all three). The first sequence number is one of the lower
+    /// half, so that whoever misses the first packets of an encrypted stream takes none for one of the
+    /// next round (RFC 3711 section 3.3.1).
     #[must_use]
     pub(crate) fn new(random: [u64; 2]) -> Self {
         let [a0, a1, a2, a3, s0, s1, _, _] = random[0].to_le_bytes();
         let [t0, t1, t2, t3, ..] = random[1].to_le_bytes();
         Stream {
             ssrc: u32::from_le_bytes([a0, a1, a2, a3]),
-            sequence: u16::from_le_bytes([s0, s1]),
+            sequence: u16::from_le_bytes([s0, s1]) >> 1,
             first_timestamp: u32::from_le_bytes([t0, t1, t2, t3]),
             began: None,
         }
@@ -214,6 +216,8 @@ mod tests {
     fn the_clock_of_a_stream_goes_on_while_nothing_is_sent() {
         let start = Instant::now();
         let mut stream = Stream::new([0xffff_0000_0001, u64::from(u32::MAX)]);
+        assert_eq!(stream.sequence, 0x7fff, "the highest that a stream begins with");
+        stream.sequence = u16::MAX;
         let mut sent = Vec::new();
         for (offset_ms, marker) in [(0, true), (20, false), (540, true)] {
             let mut out = Vec::new();

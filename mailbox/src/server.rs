@@ -19,6 +19,7 @@ use runtime::metrics::{Registry, ServeMetrics};
 use runtime::tls::TlsError;
 use runtime::watch::{Beside, WatchError, Watched};
 use runtime::{Addresses, KnownPeers, Listen, Pem, ServeError, ServeSettings, Showing, WorkerPlace, serve};
+use sip::sdp::MAX_KEY_BYTES;
 use sip::{Endpoint, EndpointSettings};
 
 use crate::delivery::{Deliverer, DeliveryStatus, StartError as StorageError};
@@ -151,7 +152,7 @@ impl Server {
         let deliverer = Deliverer::start(&paths.state, of_delivery, paths.address)?;
         let notes = Arc::<Notes>::default();
         let speech = start_speech(&paths.state, speech_program, &notes).map_err(StartError::Prompts)?;
-        let desk = Arc::new(Desk::new(paths.name.clone(), current, deliverer.spool(), speech));
+        let desk = Arc::new(Desk::new(paths.name.clone(), current, deliverer.spool(), speech, secret));
         let serve_metrics = ServeMetrics::new();
         let listening = Listening {
             generation: first.config.generation,
@@ -382,6 +383,12 @@ fn start_speech(state: &Path, program: &str, notes: &Arc<Notes>) -> std::io::Res
     let notes = Arc::clone(notes);
     let tell = Arc::new(move |utterance: &_| notes.tell(&Note::Spoken(Clone::clone(utterance))));
     Speech::start(&state.join("prompts"), program, tell)
+}
+
+/// Bytes for a key that nobody can guess.
+fn secret() -> Option<[u8; MAX_KEY_BYTES]> {
+    let mut secret = [0; MAX_KEY_BYTES];
+    getrandom::fill(&mut secret).ok().map(|()| secret)
 }
 
 /// One worker's switchboard: at the start, and again after a panic.

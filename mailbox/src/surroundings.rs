@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
+use sip::sdp::MAX_KEY_BYTES;
 
 use crate::message::SpoolCommand;
 use crate::prompt::Utterance;
@@ -33,6 +34,9 @@ pub(crate) trait Surroundings: 'static {
     /// # Errors
     /// When the spool cannot keep up.
     fn spool(&self, command: SpoolCommand) -> Result<(), SpoolBusy>;
+
+    /// Bytes for a key that nobody can guess; `None` if the machine has none.
+    fn secret(&self) -> Option<[u8; MAX_KEY_BYTES]>;
 
     /// The audio of a sentence, which is ordered if it is not there yet.
     fn speak(&self, utterance: &Utterance) -> Spoken;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use config::{Code, MailboxServer, RETRY_AFTER_S, ServerStatus};
 use runtime::{Core, Now, Outbox, Source, WorkerPlace};
-use sip::sdp::{self, AudioOffer, SessionId};
+use sip::sdp::{self, SdpError};
 use sip::{CallKey, Ended, Endpoint, Event, Message, Service};
 use siphasher::sip::SipHasher13;
 
@@ -21,11 +21,13 @@ use crate::call_facts::CallFacts;
 use crate::chance::Chance;
 use crate::message::MessageId;
 use crate::metrics::CallMetrics;
-use crate::negotiation::{canonical, choose, next_version, offer_in, unusable};
+use crate::negotiation::{canonical, choose, offer_in, unusable};
 use crate::prompt::Utterance;
 use crate::refusal::{reason_header, with_headers};
 use crate::rtp::Stream;
+use crate::session::Session;
 use crate::speech::Spoken;
+use crate::srtp::Keys;
 use crate::surroundings::{CallSlot, Surroundings};
 
 /// What other threads tell a switchboard.
@@ -57,9 +59,9 @@ pub(crate) struct Switchboard<S: Surroundings> {
 /// One call and what belongs to its signalling.
 struct Line {
     call: Call,
-    session: SessionId,
-    /// What the caller offered, until it is answered.
-    offer: Option<AudioOffer>,
+    session: Session,
+    /// What its 200 will say.
+    description: String,
     due: Option<Instant>,
     _slot: CallSlot,
 }
@@ -170,15 +172,20 @@ impl<S: Surroundings> Switchboard<S> {
         self.set_service();
         let invite = scan(request)?;
         let admitted = admit(&self.surroundings, self.metrics.slots(), &invite, from, now.unix_ms / 1_000)?;
-        let offer = offer_in(&invite)?;
-        let media = match &offer {
-            None => None,
+        let offer = offer_in(&invite, admitted.profile)?;
+        // RFC 8866 section 5.2 asks for numbers that fit 63 bits in practice.
+        let mut session = Session::new(self.chance.next() >> 2, admitted.profile);
+        let secret = || self.surroundings.secret();
+        let (media, described) = match &offer {
+            None => (None, session.offer(self.local, &secret)?),
             Some(offer) => {
-                let (_, media) = choose(offer, None).ok_or_else(|| unusable(&sdp::SdpError::NoCodec))?;
-                self.claim(media.remote, key)?;
-                Some(media)
+                let (codec, media) = choose(offer, None).ok_or_else(|| unusable(&SdpError::NoCodec))?;
+                (Some(media), session.answer(offer, codec, self.local, &secret)?)
             }
         };
+        if let Some(media) = media {
+            self.claim(media.remote, key)?;
+        }
         let facts = CallFacts {
             id: MessageId::new(now.unix_ms, self.chance.bytes()),
             call_id: invite.call_id().unwrap_or_default().to_owned(),
@@ -192,14 +199,12 @@ impl<S: Surroundings> Switchboard<S> {
         };
         let waits = matches!(self.surroundings.speak(&facts.greeting), Spoken::Coming);
         let stream = Stream::new([self.chance.next(), self.chance.next()]);
-        let line = Line {
-            call: Call::ringing(facts, media, stream, self.first_word(), now.instant),
-            // RFC 8866 section 5.2 asks for numbers that fit 63 bits in practice.
-            session: SessionId { id: self.chance.next() >> 2, version: 1 },
-            offer,
-            due: None,
-            _slot: admitted.slot,
-        };
+        let first_word = self.first_word();
+        let mut call = Call::ringing(facts, (media, admitted.profile), stream, first_word, now.instant);
+        if let Some(keys) = described.keys {
+            call.agree(keys);
+        }
+        let line = Line { call, session, description: described.text, due: None, _slot: admitted.slot };
         self.calls.insert(key, line);
         self.endpoint.ring(key, now.instant);
         if waits {
@@ -213,12 +218,7 @@ impl<S: Surroundings> Switchboard<S> {
     /// Sends the 200. If the INVITE is gone meanwhile, its own event follows.
     fn answer(&mut self, key: CallKey, now: Now) {
         let Some(line) = self.calls.get_mut(&key) else { return };
-        let chosen = line.offer.take().and_then(|offer| Some((choose(&offer, None)?.0, offer)));
-        let description = match &chosen {
-            Some((codec, offer)) => sdp::answer(offer, *codec, self.local, line.session),
-            None => sdp::write_offer(self.local, line.session),
-        };
-        if self.endpoint.answer(key, &description, now.instant).is_ok() {
+        if self.endpoint.answer(key, &line.description, now.instant).is_ok() {
             line.call.answered(now.instant);
         }
         self.schedule(key);
@@ -226,24 +226,25 @@ impl<S: Surroundings> Switchboard<S> {
 
     fn on_reinvite(&mut self, key: CallKey, request: &[u8], now: Now) -> Result<(), Refused> {
         let invite = scan(request)?;
-        let offer = offer_in(&invite)?;
-        let Some(line) = self.calls.get_mut(&key) else {
+        let Some(line) = self.calls.get(&key) else {
             let text = "the call is over; nothing of it can be changed".to_owned();
             return Err(Refused::because(Code::NoSuchDialog, text));
         };
-        let (session, codec) = (next_version(line.session), line.call.media().map(|media| media.codec));
-        let description = match offer {
-            None => sdp::write_offer(self.local, session),
+        let (mut session, codec) = (line.session.clone(), line.call.media().map(|media| media.codec));
+        let secret = || self.surroundings.secret();
+        let described = match offer_in(&invite, session.profile())? {
+            None => session.offer(self.local, &secret)?,
             Some(offer) => {
                 let (chosen, media) = choose(&offer, codec).ok_or_else(|| {
                     let text = "the codec of a call stays what it was; offer it again".to_owned();
                     Refused::because(Code::MediaNotAcceptable, text)
                 })?;
-                self.change_media(key, media, now)?;
-                sdp::answer(&offer, chosen, self.local, session)
+                let described = session.answer(&offer, chosen, self.local, &secret)?;
+                self.change_media(key, media, described.keys, now)?;
+                described
             }
         };
-        if self.endpoint.answer_reinvite(key, &description, now.instant).is_ok()
+        if self.endpoint.answer_reinvite(key, &described.text, now.instant).is_ok()
             && let Some(line) = self.calls.get_mut(&key)
         {
             line.session = session;
@@ -255,12 +256,21 @@ impl<S: Surroundings> Switchboard<S> {
     fn on_answer(&mut self, key: CallKey, body: &[u8], now: Now) -> bool {
         let Some(line) = self.calls.get(&key) else { return true };
         let codec = line.call.media().map(|media| media.codec);
-        let media = sdp::parse_offer(body).ok().and_then(|answer| choose(&answer, codec));
-        media.is_some_and(|(_, media)| self.change_media(key, media, now).is_ok())
+        let Ok(answer) = sdp::parse_offer(body, line.session.profile()) else { return false };
+        let (Some((_, media)), Some(keys)) = (choose(&answer, codec), line.session.agreed(&answer)) else {
+            return false;
+        };
+        self.change_media(key, media, keys, now).is_ok()
     }
 
-    /// Moves a call's media to where it was negotiated to be.
-    fn change_media(&mut self, key: CallKey, mut media: Media, now: Now) -> Result<(), Refused> {
+    /// Moves a call's media to where it was negotiated to be, and to these keys.
+    fn change_media(
+        &mut self,
+        key: CallKey,
+        mut media: Media,
+        keys: Option<Keys>,
+        now: Now,
+    ) -> Result<(), Refused> {
         let before = self.calls.get(&key).and_then(|line| line.call.media()).map(|media| media.remote);
         if media.remote.ip().is_unspecified() {
             // Hold as before RFC 3264 names no address: the old one is kept.
@@ -274,6 +284,9 @@ impl<S: Surroundings> Switchboard<S> {
         }
         if let Some(line) = self.calls.get_mut(&key) {
             line.call.change_media(media, now.instant);
+            if let Some(keys) = keys {
+                line.call.agree(keys);
+            }
         }
         Ok(())
     }

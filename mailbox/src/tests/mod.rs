@@ -4,6 +4,7 @@ mod advertised;
 mod caller;
 mod complete;
 mod crossings;
+mod encrypted;
 mod endings;
 mod lines;
 mod readiness;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use config::MailboxConfig;
 use runtime::{Core, Now, Outbox, WorkerPlace};
+use sip::sdp::MAX_KEY_BYTES;
 use sip::{Endpoint, EndpointSettings, Peer, Transport};
 
 use crate::message::{EndedBy, MessageId, RecordingFacts, SpoolCommand};
@@ -78,6 +79,9 @@ pub(super) struct Props {
     pub(super) draining: Cell<bool>,
     pub(super) storage: Cell<SpoolHealth>,
     pub(super) spool_takes: Cell<bool>,
+    /// Whether there are random numbers. A key is one byte many times, and none is made twice.
+    pub(super) has_chance: Cell<bool>,
+    secrets: Cell<u8>,
     pub(super) commands: RefCell<Vec<SpoolCommand>>,
     pub(super) prompts: RefCell<HashMap<Sentence, Spoken>>,
 }
@@ -110,6 +114,11 @@ impl Surroundings for Desk {
         Ok(())
     }
 
+    fn secret(&self) -> Option<[u8; MAX_KEY_BYTES]> {
+        self.0.secrets.set(self.0.secrets.get() + 1);
+        self.0.has_chance.get().then_some([self.0.secrets.get(); MAX_KEY_BYTES])
+    }
+
     fn speak(&self, utterance: &Utterance) -> Spoken {
         self.0.prompts.borrow().get(&utterance.sentence).cloned().unwrap_or(Spoken::Unavailable)
     }
@@ -124,6 +133,8 @@ pub(super) struct Sent {
     pub(super) payload_type: u8,
     pub(super) timestamp: u32,
     pub(super) payload: Vec<u8>,
+    /// All of it.
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Where the directory says that callers send media, and where it is bound if nobody translates.
@@ -136,6 +147,8 @@ pub(super) struct Stage {
     pub(super) metrics: CallMetrics,
     pub(super) sip: Vec<(u64, String)>,
     pub(super) media: Vec<Sent>,
+    /// By what messages of the gateway arrive.
+    by: Transport,
     start: Instant,
     now_ms: u64,
 }
@@ -168,6 +181,16 @@ impl Stage {
         Self::with(&config, ADVERTISED_MEDIA)
     }
 
+    /// The server of a dial plan with this security, which the gateway calls over TLS.
+    pub(super) fn protected(security: &str) -> Self {
+        let stage = Self::but_all(&[
+            ("voipSecurity: Unsecured", &format!("voipSecurity: {security}")),
+            ("startupMode: TCP", "startupMode: Dual"),
+            ("listeners: {udp: 5062, tcp: 5062}, mediaPorts", "listeners: {tls: 5063}, mediaPorts"),
+        ]);
+        Stage { by: Transport::Tls, ..stage }
+    }
+
     fn with(config: &str, bound: &str) -> Self {
         let prompt = |packets: usize, level: i16| {
             Spoken::Ready(Arc::new(Prompt::from_samples(&vec![level; packets * 160])))
@@ -185,6 +208,8 @@ impl Stage {
             draining: Cell::new(false),
             storage: Cell::new(SpoolHealth::Ready),
             spool_takes: Cell::new(true),
+            has_chance: Cell::new(true),
+            secrets: Cell::new(0),
             commands: RefCell::default(),
             prompts: RefCell::new(prompts),
         });
@@ -205,7 +230,16 @@ impl Stage {
         let place = WorkerPlace { index: 0, workers: 1, media: Some(bound.parse().unwrap()) };
         let board = Switchboard::new(endpoint, Desk(Rc::clone(&props)), metrics.clone(), place, 2);
         let start = Instant::now();
-        Stage { board, props, metrics, sip: Vec::new(), media: Vec::new(), start, now_ms: 0 }
+        Stage {
+            board,
+            props,
+            metrics,
+            sip: Vec::new(),
+            media: Vec::new(),
+            by: Transport::Udp,
+            start,
+            now_ms: 0,
+        }
     }
 
     pub(super) fn now(&self) -> Now {
@@ -232,13 +266,17 @@ impl Stage {
                 payload_type: packet.payload_type,
                 timestamp: packet.timestamp,
                 payload: packet.payload.to_vec(),
+                bytes: bytes.to_vec(),
             });
         }
     }
 
-    /// A SIP message arrives from the gateway by UDP.
+    /// A SIP message arrives from the gateway, by UDP unless its dial plan is protected.
     pub(super) fn hears(&mut self, message: &str) {
-        self.hears_from(GATEWAY, message);
+        match self.by {
+            Transport::Udp => self.hears_from(GATEWAY, message),
+            transport @ (Transport::Tcp | Transport::Tls) => self.hears_by(transport, message),
+        }
     }
 
     /// A SIP message arrives from somewhere by UDP.

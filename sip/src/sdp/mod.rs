@@ -3,13 +3,15 @@
 //! Decides which audio line of an offer is taken, where its media goes, and what the answer says.
 //! Refuses to know packets, sockets and what a mailbox does with the audio.
 
+mod crypto;
 mod profile;
 mod read;
 mod write;
 
 use std::net::SocketAddr;
 
-pub use profile::{OfferedAudio, offered_audio};
+pub use crypto::{Crypto, MAX_CRYPTOS, MAX_KEY_BYTES, Suite};
+pub use profile::{OfferedAudio, Profile, offered_audio};
 pub use write::{answer, write_offer};
 
 /// Most media lines that a session description may have.
@@ -20,7 +22,7 @@ pub const DEFAULT_PTIME_MS: u16 = 20;
 pub const MAX_PTIME_MS: u16 = 200;
 
 /// The audio that a far end offers, reduced to what is taken: the first audio line with a port, a
-/// unicast IP address, profile RTP/AVP, and PCMU or PCMA.
+/// unicast IP address, the profile that is asked for, PCMU or PCMA, and if it is encrypted a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioOffer {
     /// Where the far end receives media. The address is unspecified (`0.0.0.0`, `::`) when the far
@@ -34,6 +36,10 @@ pub struct AudioOffer {
     pub ptime_ms: u16,
     /// What the far end does: [`Direction::SendOnly`] means that it does not listen.
     pub direction: Direction,
+    /// Whether the audio is encrypted.
+    pub profile: Profile,
+    /// The keys that the far end may send by, in its order. Empty if and only if nothing is encrypted.
+    pub cryptos: Vec<Crypto>,
     /// Every media line of the offer, because an answer repeats them all (RFC 3264 section 6).
     lines: Vec<MediaLine>,
     /// Which of `lines` is taken.
@@ -103,23 +109,31 @@ pub enum SdpError {
     /// No audio line, or only ones with port 0.
     #[error("no audio is offered, or only with port 0")]
     NoAudio,
-    /// Audio by another profile, such as RTP/SAVP.
-    #[error("audio is offered as {0}, and only RTP/AVP is taken")]
-    Profile(String),
+    /// Audio by another profile than the one that is asked for.
+    #[error("audio is offered as {offered}, and only {taken} is taken", taken = taken.name())]
+    Profile {
+        /// The one of the offer.
+        offered: String,
+        /// The one that is asked for.
+        taken: Profile,
+    },
     /// A host name, a multicast group, or no address at all.
     #[error("the audio's address is not a unicast IP address: {0}")]
     Address(String),
     /// Neither PCMU nor PCMA.
     #[error("neither PCMU nor PCMA is offered")]
     NoCodec,
+    /// Encrypted audio without a key that is taken.
+    #[error("encrypted audio is offered without a crypto attribute that is taken")]
+    NoCrypto,
 }
 
-/// Reads an offer, or the answer to an offer of ours, which has the same form.
+/// Reads an offer, or the answer to an offer of ours, which has the same form: the audio of this profile.
 ///
 /// # Errors
 /// [`SdpError`] if no audio line can be taken, for the reason that the first of them fails.
-pub fn parse_offer(body: &[u8]) -> Result<AudioOffer, SdpError> {
-    read::offer(body)
+pub fn parse_offer(body: &[u8], profile: Profile) -> Result<AudioOffer, SdpError> {
+    read::offer(body, profile)
 }
 
 impl AudioOffer {

@@ -1,4 +1,5 @@
-//! Whether audio is offered in the clear or encrypted, for whoever decides on nothing else of an offer.
+//! Whether audio travels in the clear or encrypted, and how it is offered, for whoever decides on nothing
+//! else of an offer.
 //!
 //! Decides that by the profiles of the audio lines alone, and copies nothing. Refuses to read the rest,
 //! and to find fault with it.
@@ -12,6 +13,26 @@ const AUDIO: &[u8; 8] = b"m=audio ";
 
 /// Finds [`AUDIO`] in all lines but the first. To make it takes longer than to find.
 static NEXT_AUDIO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\nm=audio "));
+
+/// How audio travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// In the clear: RTP/AVP (RFC 3551).
+    Avp,
+    /// Encrypted: RTP/SAVP (RFC 3711).
+    Savp,
+}
+
+impl Profile {
+    /// As media lines have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Avp => "RTP/AVP",
+            Profile::Savp => "RTP/SAVP",
+        }
+    }
+}
 
 /// How audio is offered. Neither, where no audio is: an offer may still follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,21 +7,21 @@ use std::net::{IpAddr, SocketAddr};
 use sdp_types::{Attribute, Connection, Media, RtpMap, Session};
 
 use super::{
-    AudioCodec, AudioOffer, DEFAULT_PTIME_MS, Direction, MAX_MEDIA_LINES, MAX_PTIME_MS, MediaLine, Payload,
-    SdpError,
+    AudioCodec, AudioOffer, Crypto, DEFAULT_PTIME_MS, Direction, MAX_CRYPTOS, MAX_MEDIA_LINES, MAX_PTIME_MS,
+    MediaLine, Payload, Profile, SdpError,
 };
 
 /// Clock of G.711 and of the telephone events beside it (RFC 3551, RFC 4733).
 const CLOCK_HZ: u32 = 8_000;
 
-pub(super) fn offer(body: &[u8]) -> Result<AudioOffer, SdpError> {
+pub(super) fn offer(body: &[u8], profile: Profile) -> Result<AudioOffer, SdpError> {
     let session = Session::parse(body).map_err(|error| SdpError::Malformed(error.to_string()))?;
     if session.medias.len() > MAX_MEDIA_LINES {
         return Err(SdpError::TooManyMedia(session.medias.len()));
     }
     let mut refused = SdpError::NoAudio;
     for (index, media) in session.medias.iter().enumerate() {
-        match audio(&session, media, index) {
+        match audio(&session, media, index, profile) {
             Ok(offer) => return Ok(offer),
             // The first line that is audio at all says best what is wrong.
             Err(error) if refused == SdpError::NoAudio => refused = error,
@@ -31,12 +31,19 @@ pub(super) fn offer(body: &[u8]) -> Result<AudioOffer, SdpError> {
     Err(refused)
 }
 
-fn audio(session: &Session, media: &Media, index: usize) -> Result<AudioOffer, SdpError> {
+fn audio(session: &Session, media: &Media, index: usize, profile: Profile) -> Result<AudioOffer, SdpError> {
     if !media.media.eq_ignore_ascii_case("audio") || media.port == 0 {
         return Err(SdpError::NoAudio);
     }
-    if !media.proto.eq_ignore_ascii_case("RTP/AVP") {
-        return Err(SdpError::Profile(media.proto.clone()));
+    if !media.proto.eq_ignore_ascii_case(profile.name()) {
+        return Err(SdpError::Profile { offered: media.proto.clone(), taken: profile });
+    }
+    let cryptos = match profile {
+        Profile::Avp => Vec::new(),
+        Profile::Savp => cryptos(media),
+    };
+    if profile == Profile::Savp && cryptos.is_empty() {
+        return Err(SdpError::NoCrypto);
     }
     let ip = address(session, media)?;
     let (codecs, telephone_event) = formats(media);
@@ -52,6 +59,8 @@ fn audio(session: &Session, media: &Media, index: usize) -> Result<AudioOffer, S
         ptime_ms: ptime_ms(media),
         // An unspecified address asks for no media: hold as before RFC 3264 (section 8.4).
         direction: Direction::of(said.sends(), said.receives() && !ip.is_unspecified()),
+        profile,
+        cryptos,
         lines: session.medias.iter().map(line).collect(),
         taken: index,
         times: session.times.iter().map(|time| (time.start_time, time.stop_time)).collect(),
@@ -95,6 +104,14 @@ fn formats(media: &Media) -> (Vec<Payload>, Option<u8>) {
         }
     }
     (codecs, telephone_event)
+}
+
+/// The keys of a line that are taken, in its order. Those of the session are none of a line (RFC 4568
+/// section 4).
+fn cryptos(media: &Media) -> Vec<Crypto> {
+    let all = media.attributes.iter().filter(|attribute| attribute.attribute.eq_ignore_ascii_case("crypto"));
+    let values = all.take(MAX_CRYPTOS).filter_map(|attribute| attribute.value.as_deref());
+    values.filter_map(Crypto::read).collect()
 }
 
 fn named(map: &RtpMap) -> Option<AudioCodec> {

@@ -3,7 +3,7 @@
 //! Decides what a reader has to keep besides not panicking. Which bytes are tried is decided by
 //! `robust`, by `fuzz`, and by the programs below `fuzz/`, which all run these.
 
-use umbriel_sip::sdp::{SessionId, answer, parse_offer};
+use umbriel_sip::sdp::{Crypto, MAX_KEY_BYTES, Profile, SessionId, answer, parse_offer};
 use umbriel_sip::{
     Frame, Framer, Message, Method, NameAddr, Peer, Response, Transport, Uri, Via, called, caller, diverter,
     scan, scan_head, unfold,
@@ -27,14 +27,20 @@ pub(crate) fn scanner(bytes: &[u8]) {
 
 /// A session description: what was understood can be answered, and the answer is understood.
 pub(crate) fn sdp(bytes: &[u8]) {
-    let Ok(offer) = parse_offer(bytes) else { return };
-    assert!(offer.codecs.iter().all(|codec| codec.number < 128), "RFC 3551 section 6");
-    let codec = offer.preferred().expect("an offer that is taken has a codec");
-    let local = "192.0.2.9:4000".parse().expect("an address");
-    let text = answer(&offer, codec, local, SessionId { id: 1, version: 1 });
-    let understood = parse_offer(text.as_bytes()).expect("an answer of ours");
-    assert_eq!((understood.address, understood.codecs), (local, vec![codec]));
-    assert_eq!(understood.telephone_event, offer.telephone_event);
+    for profile in [Profile::Avp, Profile::Savp] {
+        let Ok(offer) = parse_offer(bytes, profile) else { continue };
+        assert!(offer.codecs.iter().all(|codec| codec.number < 128), "RFC 3551 section 6");
+        assert_eq!(offer.cryptos.is_empty(), profile == Profile::Avp, "keys, if and only if it is encrypted");
+        let codec = offer.preferred().expect("an offer that is taken has a codec");
+        let ours =
+            offer.cryptos.first().map(|theirs| Crypto::new(theirs.tag, theirs.suite, [7; MAX_KEY_BYTES]));
+        let local = "192.0.2.9:4000".parse().expect("an address");
+        let text = answer(&offer, codec, ours, local, SessionId { id: 1, version: 1 });
+        let understood = parse_offer(text.as_bytes(), profile).expect("an answer of ours");
+        assert_eq!((understood.address, understood.codecs), (local, vec![codec]));
+        assert_eq!(understood.telephone_event, offer.telephone_event);
+        assert_eq!(understood.cryptos, Vec::from_iter(ours));
+    }
 }
 
 /// A URI, and the same within angle brackets.
