@@ -141,6 +141,10 @@ impl ClientCertVerifier for Peers {
             Err(Error::InvalidCertificate(
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
             )) => self.verify_as_server(end_entity, intermediates, now),
+            // An authority of that name has another key: it was renewed, or somebody else goes by its name.
+            Err(Error::InvalidCertificate(CertificateError::BadSignature)) => {
+                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+            }
             verified => verified,
         };
         verified.map_err(|error| say_if_self_signed(end_entity, error))

@@ -69,12 +69,12 @@ fn self_signed(params: &CertificateParams) -> Held {
     Held { chain: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 
-/// A server that asks its peers for certificates which `peers` has signed, a peer's way in that trusts
+/// A server that asks its peers for certificates which one of `peers` has signed, a peer's way in that trusts
 /// the server, and the counters.
-fn server(peers: &Authority) -> (Server<Note>, RootCertStore, impl Fn() -> String + use<>) {
+fn server(peers: &str) -> (Server<Note>, RootCertStore, impl Fn() -> String + use<>) {
     let own = Authority::new("ours");
     let Held { chain, key } = own.signs(&of("127.0.0.1"));
-    let shown = Shown::new(server_config(&chain, &key, Some(&peers.pem())).unwrap());
+    let shown = Shown::new(server_config(&chain, &key, Some(peers)).unwrap());
     let (mut settings, counters) = counted(Limits::default());
     settings.tls = Some((loopback(), shown));
     (start(&settings), trusting(&own.pem()), counters)
@@ -131,7 +131,7 @@ fn refused(counters: &impl Fn() -> String, reason: &str) -> bool {
 #[test]
 fn a_peer_is_known_by_the_names_in_its_certificate_whichever_worker_hears_it() {
     let peers = Authority::new("theirs");
-    let (server, trusts, _) = server(&peers);
+    let (server, trusts, _) = server(&peers.pem());
     let mut params = of("SBC1.contoso.example");
     params.subject_alt_names.push(SanType::URI("sip:contoso.example".try_into().unwrap()));
     // Public authorities make certificates for servers alone.
@@ -146,7 +146,7 @@ fn a_peer_is_known_by_the_names_in_its_certificate_whichever_worker_hears_it() {
 
 #[test]
 fn a_peer_that_shows_no_certificate_is_heard_and_known_by_none() {
-    let (server, trusts, _) = server(&Authority::new("theirs"));
+    let (server, trusts, _) = server(&Authority::new("theirs").pem());
     let told = heard(server.addresses().tls.unwrap(), &trusts, None).unwrap();
     assert_eq!(told, "worker=0 life=1 length=66 heard=w0 hello");
 }
@@ -154,7 +154,7 @@ fn a_peer_that_shows_no_certificate_is_heard_and_known_by_none() {
 #[test]
 fn each_fault_of_a_peers_certificate_ends_the_handshake_and_is_counted_as_what_it_is() {
     let peers = Authority::new("theirs");
-    let (server, trusts, counters) = server(&peers);
+    let (server, trusts, counters) = server(&peers.pem());
     let mut unfit = of("sbc.contoso.example");
     unfit.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
     let mut own_authority = of("sbc.contoso.example");
@@ -177,8 +177,27 @@ fn each_fault_of_a_peers_certificate_ends_the_handshake_and_is_counted_as_what_i
 }
 
 #[test]
+fn an_authority_that_was_renewed_under_its_name_is_trusted_beside_the_one_before_and_alone_does_not_make_unfit()
+ {
+    let [before, renewed] = [(); 2].map(|()| Authority::new("theirs"));
+    let [signed_before, signed_since] =
+        [&before, &renewed].map(|authority| authority.signs(&of("sbc.contoso.example")));
+    for both in [before.pem() + &renewed.pem(), renewed.pem() + &before.pem()] {
+        let (server, trusts, _) = server(&both);
+        for held in [&signed_before, &signed_since] {
+            heard(server.addresses().tls.unwrap(), &trusts, Some(held)).unwrap();
+        }
+    }
+    let (server, trusts, counters) = server(&renewed.pem());
+    heard(server.addresses().tls.unwrap(), &trusts, Some(&signed_since)).unwrap();
+    heard(server.addresses().tls.unwrap(), &trusts, Some(&signed_before)).unwrap_err();
+    wait_until(|| refused(&counters, "not_trusted"), &counters);
+    assert!(!counters().contains("unfit"), "{}", counters());
+}
+
+#[test]
 fn a_peer_that_does_not_accept_our_certificate_is_counted() {
-    let (server, _, counters) = server(&Authority::new("theirs"));
+    let (server, _, counters) = server(&Authority::new("theirs").pem());
     let stranger = trusting(&Authority::new("somebody").pem());
     let error = heard(server.addresses().tls.unwrap(), &stranger, None).unwrap_err();
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
@@ -198,7 +217,7 @@ fn speaks(server: SocketAddr, version: &str) -> bool {
 
 #[test]
 fn tls_is_spoken_in_its_versions_1_2_and_1_3_and_in_no_other() {
-    let (server, ..) = server(&Authority::new("theirs"));
+    let (server, ..) = server(&Authority::new("theirs").pem());
     let spoken = ["-tls1", "-tls1_1", "-tls1_2", "-tls1_3"];
     let spoken = spoken.map(|version| speaks(server.addresses().tls.unwrap(), version));
     assert_eq!(spoken, [false, false, true, true]);
