@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run image test check lint generate soak bench bench-operator bench-router fuzz cluster clean
+.PHONY: help run image test check lint generate soak bench bench-operator bench-router bench-hostile fuzz cluster clean
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.1
@@ -51,10 +51,11 @@ cluster: ## Start a Kubernetes cluster of two nodes on this machine (DO=down end
 	@tests/need cluster
 	@tests/cluster/cluster $(or $(DO),up)
 
-bench: ## Measure (ONLY=router, ONLY=route, ONLY=operator): the router beside Kamailio and a bare echo; a decision; plans
+bench: ## Measure (ONLY=router, hostile, route, operator): the router beside others, under attack; a decision; plans
 	@$(if $(filter-out router,$(ONLY)),,$(MAKE) --no-print-directory bench-router)
 	@$(if $(filter-out route,$(ONLY)),,cargo bench -p umbriel-config --bench route)
 	@$(if $(filter-out operator,$(ONLY)),,$(MAKE) --no-print-directory bench-operator)
+	@$(if $(filter-out hostile,$(ONLY)),,$(MAKE) --no-print-directory bench-hostile)
 
 bench-operator:
 	@cargo build --release --bin umbriel
@@ -67,6 +68,12 @@ bench-router:
 	@cargo build --release --bin umbriel-bench
 	@mkdir -p target/bench
 	@target/release/umbriel-bench router target/release/umbriel $(or $(SECONDS),1.5) $(or $(ROUNDS),5) target/bench/router.jsonl
+
+bench-hostile:
+	@cargo build --release --bin umbriel
+	@cargo build --release --bin umbriel-bench
+	@mkdir -p target/bench
+	@target/release/umbriel-bench hostile target/release/umbriel $(or $(SECONDS),5) $(or $(ROUNDS),3) target/bench/hostile.jsonl
 
 fuzz: ## Look for inputs that break the readers of SIP, 10 minutes each (ONLY=uri, MINUTES=60)
 	@tests/need fuzz $(CARGO_FUZZ) $(TOOLS)

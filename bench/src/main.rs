@@ -11,6 +11,7 @@ mod core;
 mod drive;
 mod echo;
 mod histogram;
+mod hostile;
 mod load;
 mod report;
 mod rows;
@@ -19,7 +20,7 @@ mod setting;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,13 +30,14 @@ use crate::call::{Call, FIRST_EXTENSION, Template, Transport};
 use crate::echo::Lengths;
 use crate::load::{Kind, Pace};
 use crate::report::{
-    AT_REST, ECHO, HALF, IDLE_TCP, IDLE_TLS, KAMAILIO, LARGE, Report, SIZES, SMALL, UMBRIEL,
+    AT_REST, ECHO, HALF, IDLE_TCP, IDLE_TLS, KAMAILIO, LARGE, Report, Requirement, SIZES, SMALL, UMBRIEL,
 };
 use crate::rows::{Contender, FEW_USERS, UDP, USERS, WAYS};
 use crate::servers::{Place, Server, Size};
 use crate::setting::Setting;
 
-const USAGE: &str = "usage: umbriel-bench router UMBRIEL SECONDS ROUNDS JSON_LINES | core MAILBOXES BATCHES";
+const USAGE: &str =
+    "usage: umbriel-bench router|hostile UMBRIEL SECONDS ROUNDS JSON_LINES | core MAILBOXES BATCHES";
 
 /// The organisation of the speed rows.
 const TYPICAL: Size = Size { mailboxes: USERS, hunt_groups: 10, gateways: 10 };
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["router", umbriel, seconds, rounds, lines] => router(umbriel, seconds, rounds, lines),
         ["core", mailboxes, batches] => core(mailboxes, batches).map(|()| true),
+        ["hostile", umbriel, seconds, rounds, lines] => hostile(umbriel, seconds, rounds, lines),
         ["echo", way, port, reply, invite, ack] => echo(way, [port, reply, invite, ack]).map(|()| true),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, USAGE)),
     };
@@ -94,8 +97,12 @@ struct Servers {
     reply_bytes: usize,
 }
 
-fn router(umbriel: &str, seconds: &str, rounds: &str, lines: &str) -> io::Result<bool> {
-    let folder = tempfile::tempdir()?;
+/// Where it is measured, and the report of so many steps before the rounds and in each.
+fn prepare(
+    folder: &Path,
+    [umbriel, seconds, rounds, lines]: [&str; 4],
+    steps: (usize, usize),
+) -> io::Result<(Setting, Place, Report)> {
     let (chain, key) =
         runtime::tls::self_signed("bench", Ipv4Addr::LOCALHOST.into()).map_err(io::Error::other)?;
     let certificate = Certificate { chain, key, authorities: None };
@@ -105,11 +112,33 @@ fn router(umbriel: &str, seconds: &str, rounds: &str, lines: &str) -> io::Result
         rounds,
         tls: setting::trust(&certificate)?,
     };
-    let place = Place { folder: folder.path().to_owned(), umbriel: PathBuf::from(umbriel), certificate };
-    let steps = STEPS_ONCE + STEPS_OF_A_ROUND * rounds as usize;
-    let mut report = Report::new(lines.as_ref(), steps)?;
+    let place = Place { folder: folder.to_owned(), umbriel: PathBuf::from(umbriel), certificate };
+    let mut report = Report::new(lines.as_ref(), steps.0 + steps.1 * rounds as usize)?;
     setting::move_to_generator_core()?;
     report.progress("starting servers");
+    Ok((setting, place, report))
+}
+
+fn conclude(mut report: Report, requirements: &[Requirement], lines: &str) -> bool {
+    let reached = report.print(requirements);
+    println!("\n{lines} has each run as a line of JSON");
+    reached
+}
+
+/// Umbriel alone, among peers that mean no good.
+fn hostile(umbriel: &str, seconds: &str, rounds: &str, lines: &str) -> io::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let (setting, place, mut report) = prepare(folder.path(), [umbriel, seconds, rounds, lines], (2, 3))?;
+    let (server, _) = servers::umbriel(&place, "umbriel", TYPICAL)?;
+    hostile::flood(&setting, &mut report, contender(UMBRIEL, &server))?;
+    hostile::slow(&setting, &mut report, &server)?;
+    Ok(conclude(report, &report::among_hostile_peers(), lines))
+}
+
+fn router(umbriel: &str, seconds: &str, rounds: &str, lines: &str) -> io::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let steps = (STEPS_ONCE, STEPS_OF_A_ROUND);
+    let (setting, place, mut report) = prepare(folder.path(), [umbriel, seconds, rounds, lines], steps)?;
     let servers = start(&place)?;
     if servers.kamailio.is_none() {
         eprintln!("\nKamailio is not installed: what is measured against it is skipped");
@@ -122,9 +151,7 @@ fn router(umbriel: &str, seconds: &str, rounds: &str, lines: &str) -> io::Result
     speed(&setting, &mut report, &servers)?;
     drop(servers);
     size(&setting, &place, &mut report)?;
-    let reached = report.print();
-    println!("\n{lines} has each run as a line of JSON");
-    Ok(reached)
+    Ok(conclude(report, &report::beside_others(), lines))
 }
 
 fn contender<'a>(name: &'static str, server: &'a Server) -> Contender<'a> {

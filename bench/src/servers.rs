@@ -41,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) udp: SocketAddr,
     tcp: SocketAddr,
     tls: SocketAddr,
+    log: PathBuf,
     child: Child,
 }
 
@@ -269,7 +270,8 @@ fn start(mut command: Command, log: &Path, clear: u16, tls: u16) -> io::Result<S
     let log = log.with_extension("log");
     let output = fs::File::create(&log)?;
     let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()?;
-    let mut server = Server { udp: local(clear), tcp: local(clear), tls: local(tls), child };
+    let mut server =
+        Server { udp: local(clear), tcp: local(clear), tls: local(tls), log: log.clone(), child };
     let patience = Instant::now() + START_PATIENCE;
     while TcpStream::connect(server.tcp).is_err() {
         if Instant::now() > patience || server.child.try_wait()?.is_some() {
@@ -315,6 +317,11 @@ impl Server {
             }
         }
         Duration::from_nanos(nanoseconds)
+    }
+
+    /// Lines of its log so far.
+    pub(crate) fn lines(&self) -> usize {
+        fs::read(&self.log).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
     }
 
     /// Memory of all its processes, what they share counted once, KiB.
