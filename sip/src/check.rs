@@ -90,7 +90,7 @@ impl<'a> Message<'a> {
             return Err(Fault::Line);
         }
         let uri = self.read_uri().ok_or(Fault::Kind)?.map_err(Fault::RequestUri)?;
-        if uri.headers().next().is_some() {
+        if uri.has_headers() {
             return Err(Fault::RequestUriHeaders);
         }
         let cseq = self.check_common()?;
@@ -144,10 +144,7 @@ impl<'a> Message<'a> {
         self.to()?;
         self.call_id()?;
         let cseq = self.cseq()?;
-        self.each(Name::Contact, |value| match value {
-            "*" => Ok(()),
-            _ => NameAddr::parse(value).map(|_| ()),
-        })?;
+        self.check_contacts()?;
         for name in SINGLE {
             if self.is_repeated(name) {
                 return Err(HeaderError::Repeated(name));
@@ -156,11 +153,15 @@ impl<'a> Message<'a> {
         Ok(cseq.method_text)
     }
 
-    fn each(&self, name: Name, read: impl Fn(&'a str) -> Result<(), Flaw>) -> Result<(), HeaderError> {
-        let mut values = self.headers(name).map(|value| Split::new(value, b','));
-        values
-            .try_for_each(|mut parts| parts.try_for_each(&read))
-            .map_err(|flaw| HeaderError::Malformed(name, flaw))
+    fn check_contacts(&self) -> Result<(), HeaderError> {
+        let check = |value| match value {
+            "*" => Ok(()),
+            _ => NameAddr::parse(value).map(|_| ()),
+        };
+        // A plain one has no comma that separates.
+        let mut hard = self.headers(Name::Contact).filter(|line| !NameAddr::is_plain(line));
+        hard.try_for_each(|line| Split::new(line, b',').try_for_each(check))
+            .map_err(|flaw| HeaderError::Malformed(Name::Contact, flaw))
     }
 
     /// How many hops further the request may go, a number from 0 to 255 (RFC 3261 section 20.22).

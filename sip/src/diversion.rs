@@ -11,9 +11,10 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use crate::lex::{Split, cut, find_open, position, quoted_end, trim};
+use crate::lex::{Split, cut, find_open, kind, position, quoted_end, run, trim};
 use crate::message::Message;
 use crate::name::Name;
+use crate::name_addr::read_bracketed;
 use crate::params::unquote;
 use crate::party::Party;
 use crate::uri::{Uri, unescape};
@@ -43,11 +44,9 @@ pub enum DivertReason {
 /// Who diverted the call to us. `None` if nobody did, or nobody who can be read.
 #[must_use]
 pub fn diverter<'a>(message: &Message<'a>) -> Option<Diverter<'a>> {
-    let topmost = message.headers(Name::Diversion).next().and_then(|line| {
-        let mut first = None;
-        for_each_entry(line, |entry| first = first.take().or(Some(entry)));
-        first.flatten()
-    });
+    let topmost = message
+        .header(Name::Diversion)
+        .and_then(|line| Entry::parse_plain(line).or_else(|| first_entry(line)));
     topmost.map(|entry| entry.diverter(None)).or_else(|| of_history(message))
 }
 
@@ -89,6 +88,29 @@ impl<'a> Entry<'a> {
         Entry { party: self.party.into_owned(), reason: self.reason, cause: self.cause }
     }
 
+    /// What nearly all of them are, read in one go: `["name"] <URI>[;parameters]`, the parameters being tokens.
+    /// `None` for all others.
+    fn parse_plain(text: &'a str) -> Option<Entry<'a>> {
+        let (_, uri, mut rest) = read_bracketed(text)?;
+        let mut reason = None;
+        while let Some(param) = rest.strip_prefix(';') {
+            let (name, behind) = param.split_at(run(param, kind::TOKEN));
+            rest = behind;
+            if let Some(behind) = behind.strip_prefix('=') {
+                let (value, behind) = behind.split_at(run(behind, kind::TOKEN));
+                if reason.is_none() && name.eq_ignore_ascii_case("reason") {
+                    reason = Some(reason_of_word(value));
+                }
+                rest = behind;
+            }
+        }
+        // A plain one has no comma that separates, and no comment.
+        if !rest.is_empty() || uri.has_params() || position(uri.text.as_bytes(), b'?').is_some() {
+            return None;
+        }
+        Some(Entry { party: Party::of(&uri)?, reason, cause: None })
+    }
+
     /// `["name"] <URI>;parameters`, or without brackets. `None` if no user can be read in it.
     fn parse(text: &'a str) -> Option<Entry<'a>> {
         let (uri, params) = match find_open(text, b'<') {
@@ -125,6 +147,13 @@ fn split_headers(uri: &str) -> (&str, &str) {
         Some(at) => (&uri[..at], &uri[at + 1..]),
         None => uri.split_once('?').filter(|(address, _)| !address.contains('@')).unwrap_or((uri, "")),
     }
+}
+
+/// The first entry of a header line, if it can be read.
+fn first_entry(line: &str) -> Option<Entry<'_>> {
+    let mut first = None;
+    for_each_entry(line, |entry| first = first.take().or(Some(entry)));
+    first.flatten()
 }
 
 /// Gives every entry of a header line to `take`, one that cannot be read as `None`.

@@ -1,6 +1,8 @@
 //! Diversion and History-Info as peers write them: all the forms of which somebody has said that they
 //! are in use.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::scan::scan;
 
@@ -132,4 +134,19 @@ fn the_domain_of_a_user_is_kept() {
 fn a_diversion_below_one_that_names_nobody_is_not_asked() {
     assert_eq!(diverted("Diversion: <sip:pbx>;reason=unknown, <sip:102@pbx>"), None);
     assert_eq!(diverted("Diversion: \r\nDiversion: <sip:102@pbx>"), None);
+}
+
+proptest! {
+    #[test]
+    fn a_plain_entry_is_read_as_any_other_is(
+        name in "(\"[a,(]{0,3}\" ?)?", user in "[a1?(%,]{0,4}", params in "(;(reason|a)?=?[a1(,\" ]{0,4}){0,3}",
+    ) {
+        let text = format!("{name}<sip:{user}@pbx>{params}");
+        if let Some(plain) = Entry::parse_plain(&text) {
+            prop_assert_eq!(Some(plain.diverter(None)), first_entry(&text).map(|entry| entry.diverter(None)));
+        }
+        let plain = Entry::parse_plain("\"A\" <sip:101@192.0.2.1>;reason=no-answer;privacy=off;counter=1");
+        let reason = DivertReason::NoAnswer;
+        prop_assert_eq!(plain.map(|entry| entry.diverter(None).reason), Some(reason));
+    }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::lex::{are_all, cut, decimal, kind};
+use crate::lex::{are_all, cut, decimal, kind, run};
 use crate::uri::UriError;
 
 /// The host of a URI or of a `Via`'s sent-by.
@@ -59,14 +59,25 @@ pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriE
     Ok((host, port))
 }
 
+/// The host and the port in front of `text`, and what is behind them: a name or an IPv4 address.
+pub(crate) fn split_hostport(text: &str) -> Option<(Host<'_>, Option<u16>, &str)> {
+    let (host, mut rest) = text.split_at(run(text, kind::HOST_NAME));
+    let mut port = None;
+    if let Some(behind) = rest.strip_prefix(':') {
+        let (digits, behind) = behind.split_at(run(behind, kind::HOST_NAME));
+        (port, rest) = (Some(parse_port(digits).ok()?), behind);
+    }
+    Some((parse_name_or_v4(host).ok()?, port, rest))
+}
+
 pub(crate) fn parse_port(text: &str) -> Result<u16, UriError> {
     decimal(text).and_then(|port| u16::try_from(port).ok()).ok_or(UriError::Port)
 }
 
 pub(crate) fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
     // A name ends in a letter (RFC 3261 section 25.1, toplabel), but not all do.
-    if text.ends_with(|last: char| last.is_ascii_digit())
-        && let Some(address) = parse_v4(text)
+    if text.as_bytes().last().is_some_and(u8::is_ascii_digit)
+        && let Some(address) = parse_v4(text.as_bytes())
     {
         return Ok(Host::V4(address));
     }
@@ -79,31 +90,27 @@ pub(crate) fn parse_name_or_v4(text: &str) -> Result<Host<'_>, UriError> {
 /// Reads four numbers with dots between them, as the standard library does: none has a leading zero,
 /// which some read as octal. Every message has half a dozen of them, and a reader of every form of address
 /// takes its time.
-fn parse_v4(text: &str) -> Option<Ipv4Addr> {
-    let (mut address, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
-    let fits = |octet, digits| (1..=3).contains(&digits) && octet <= 255 && digits == decimal_digits(octet);
-    // The longest has 15 characters.
-    for byte in text.bytes().take(16) {
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit <= 9 {
-            (octet, digits) = (octet.wrapping_mul(10).wrapping_add(digit), digits + 1);
-        } else if byte == b'.' && fits(octet, digits) {
-            address = address << 8 | octet;
-            (octet, digits, dots) = (0, 0, dots + 1);
-        } else {
-            return None;
+fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut address, mut rest) = (0, text);
+    for number in 0..4 {
+        if number > 0 {
+            rest = rest.strip_prefix(b".")?;
         }
+        let (octet, digits) = octet(rest)?;
+        (address, rest) = (address << 8 | octet, &rest[digits..]);
     }
-    (dots == 3 && fits(octet, digits)).then(|| Ipv4Addr::from(address << 8 | octet))
+    rest.is_empty().then(|| Ipv4Addr::from(address))
 }
 
-/// How many digits an octet is written with.
-const fn decimal_digits(octet: u32) -> u32 {
-    match octet {
-        0..=9 => 1,
-        10..=99 => 2,
-        _ => 3,
-    }
+/// The octet in front, and how many digits it is written with.
+fn octet(text: &[u8]) -> Option<(u32, usize)> {
+    let digit =
+        |at: usize| text.get(at).map(|byte| u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
+    let first = digit(0)?;
+    // Behind a zero no digit may stand.
+    let Some(second) = digit(1).filter(|_| first > 0) else { return Some((first, 1)) };
+    let Some(third) = digit(2) else { return Some((first * 10 + second, 2)) };
+    Some((first * 100 + second * 10 + third, 3)).filter(|(octet, _)| *octet <= 255)
 }
 
 /// Reads an IPv6 address without brackets. `:::` in front of an IPv4 address is taken for `::`, because
@@ -134,7 +141,7 @@ mod tests {
         for (text, address) in
             [("0.0.0.0", [0; 4]), ("255.255.255.255", [255; 4]), ("10.0.200.9", [10, 0, 200, 9])]
         {
-            assert_eq!(parse_v4(text), Some(Ipv4Addr::from(address)));
+            assert_eq!(parse_v4(text.as_bytes()), Some(Ipv4Addr::from(address)));
         }
         for text in [
             "",
@@ -152,16 +159,16 @@ mod tests {
             "1.2.3.-4",
             "1.2.3.4 ",
         ] {
-            assert_eq!(parse_v4(text), None, "{text}");
+            assert_eq!(parse_v4(text.as_bytes()), None, "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn it_is_read_as_the_standard_library_reads_it(text in "[0-9.]{0,16}", octets in any::<[u8; 4]>()) {
-            prop_assert_eq!(parse_v4(&text), text.parse().ok());
+            prop_assert_eq!(parse_v4(text.as_bytes()), text.parse().ok());
             let address = Ipv4Addr::from(octets);
-            prop_assert_eq!(parse_v4(&address.to_string()), Some(address));
+            prop_assert_eq!(parse_v4(address.to_string().as_bytes()), Some(address));
         }
     }
 }

@@ -66,6 +66,16 @@ pub(crate) fn are_all(text: &str, kind: u8) -> bool {
     text.bytes().all(|byte| kinds_of(byte) & kind != 0)
 }
 
+/// How many bytes in front of `text` are of one kind.
+pub(crate) fn run(text: &str, kind: u8) -> usize {
+    run_of(text, |kinds| kinds & kind != 0)
+}
+
+/// How many bytes in front of `text` are of kinds that are right.
+pub(crate) fn run_of(text: &str, are_right: impl Fn(u8) -> bool) -> usize {
+    text.as_bytes().iter().position(|byte| !are_right(kinds_of(*byte))).unwrap_or(text.len())
+}
+
 /// Whether `byte` may stand in a token (RFC 3261 section 25.1).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     kinds_of(byte) & kind::TOKEN != 0
@@ -105,6 +115,30 @@ pub(crate) fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
 /// Where `wanted` first stands in a short text: for those it is quicker than the search of long ones.
 pub(crate) fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
     bytes.iter().position(|byte| *byte == wanted)
+}
+
+/// Where the first CR or LF stands from `start` on. Lines of a head are short: eight bytes are looked at at once, and
+/// nothing is prepared for it.
+pub(crate) fn line_break(bytes: &[u8], start: usize) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let mut at = start;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*eight);
+        // The high bit of each byte that is below 14, as are CR and LF; behind the first there may be others.
+        let mut low = word.wrapping_sub(14 * EACH) & !word & (0x80 * EACH);
+        while low != 0 {
+            // At most 7.
+            let place = at + (low.trailing_zeros() / 8) as usize;
+            if is_break(&bytes[place]) {
+                return Some(place);
+            }
+            low &= low - 1;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..)?;
+    rest.iter().position(is_break).map(|place| at + place)
 }
 
 /// `bytes` without linear white space at its ends.
@@ -241,6 +275,8 @@ impl<'a> Iterator for Split<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn split(text: &str) -> Vec<&str> {
@@ -258,6 +294,17 @@ mod tests {
     fn an_open_quote_hides_the_rest() {
         assert_eq!(split(r#"a, "b, c"#), ["a", r#""b, c"#]);
         assert_eq!(split(r#"a, <b, c"#), ["a", "<b, c"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_line_break_is_found(text in "[\\x00-\\x20é\\x7f]{0,30}", start in 0..40_usize) {
+            let found = text.bytes().enumerate().skip(start).find(|(_, byte)| matches!(byte, b'\r' | b'\n'));
+            prop_assert_eq!(line_break(text.as_bytes(), start), found.map(|(at, _)| at));
+            let long = format!("{}{text}", "a\tb".repeat(start));
+            let first = text.find(['\r', '\n']).map(|at| at + 3 * start);
+            prop_assert_eq!(line_break(long.as_bytes(), 0), first);
+        }
     }
 
     #[test]

@@ -47,11 +47,12 @@ struct Read<'a> {
 }
 
 impl<'a> Message<'a> {
-    pub(crate) const fn new(bytes: &'a [u8], start: StartLine<'a>) -> Self {
+    /// One of which the first line is read; the next one begins at `next`.
+    pub(crate) const fn new(bytes: &'a [u8], start: StartLine<'a>, is_plain: bool, next: usize) -> Self {
         let headers = [Header::EMPTY; MAX_HEADERS];
         Message {
             bytes,
-            body_start: 0,
+            body_start: next,
             text: None,
             start,
             headers,
@@ -59,7 +60,7 @@ impl<'a> Message<'a> {
             first: [0; Name::COUNT],
             repeated: 0,
             too_many_headers: false,
-            malformed_line: false,
+            malformed_line: !is_plain,
             read: Read {
                 via: OnceCell::new(),
                 from: OnceCell::new(),
@@ -186,6 +187,21 @@ impl<'a> Message<'a> {
         self.named(name).map(move |header| &bytes[header.value()])
     }
 
+    /// The values of all header lines of this name as bytes, and the whole line, with its line end, of each that is
+    /// `name: value` as [`Name::as_str`] has it.
+    pub(crate) fn lines(&self, name: Name) -> impl Iterator<Item = (Option<&'a [u8]>, &'a [u8])> {
+        let (bytes, written) = (self.bytes, name.as_str().as_bytes());
+        self.named(name).map(move |header| {
+            let value = header.value();
+            let line = &bytes[usize::from(header.name_start)..value.end + 2];
+            let is_plain = line.starts_with(written)
+                && line[written.len()..].starts_with(b": ")
+                && line.len() == written.len() + 2 + value.len() + 2
+                && line.ends_with(b"\r\n");
+            (is_plain.then_some(line), &bytes[value])
+        })
+    }
+
     /// All header lines of this name.
     fn named(&self, name: Name) -> impl Iterator<Item = &Header> {
         let from_first = match usize::from(self.first[name as usize]) {
@@ -239,6 +255,10 @@ impl<'a> Message<'a> {
     pub fn top_via(&self) -> Result<Via<'a>, HeaderError> {
         *self.read.via.get_or_init(|| {
             let value = self.first(Name::Via)?;
+            // A plain one has no comma in it.
+            if let Some(only) = Via::parse_plain(value) {
+                return Ok(only);
+            }
             let top = Split::new(value, b',').next().unwrap_or(value);
             Via::parse(top).map_err(|flaw| HeaderError::Malformed(Name::Via, flaw))
         })
@@ -290,7 +310,8 @@ impl<'a> Message<'a> {
         NameAddr::parse(self.single(name)?).map_err(|flaw| HeaderError::Malformed(name, flaw))
     }
 
-    fn first(&self, name: Name) -> Result<&'a str, HeaderError> {
+    /// The value of the first header of this name.
+    pub(crate) fn first(&self, name: Name) -> Result<&'a str, HeaderError> {
         let header = self.named(name).next().ok_or(HeaderError::Missing(name))?;
         self.value(header).ok_or(HeaderError::NotUtf8(name))
     }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 use crate::header::{Flaw, unfold};
 use crate::lex::{cut, find_open, is_space, is_token, is_token_byte, position, quoted_end, trim};
 use crate::params::{Params, unquote};
@@ -30,6 +32,28 @@ impl<'a> NameAddr<'a> {
     /// [`Flaw`] says which part does not follow the grammar. Letters outside of ASCII are let pass in
     /// a display name without quotes, because peers write them so and nothing hangs on them.
     pub fn parse(text: &'a str) -> Result<NameAddr<'a>, Flaw> {
+        Self::parse_plain(text).map_or_else(|| Self::parse_any(text), Ok)
+    }
+
+    /// What nearly all of them are in calls, read in one go: `["name"] <URI>[;tag=token]`. `None` for all others,
+    /// be they right or not.
+    fn parse_plain(text: &'a str) -> Option<NameAddr<'a>> {
+        let (display, uri, params) = read_bracketed(text)?;
+        let mut tag = None;
+        if !params.is_empty() {
+            let (value, rest) = Params::read_token(params, "tag")?;
+            tag = Some(value).filter(|_| rest.is_empty());
+            tag?;
+        }
+        Some(NameAddr { display, uri, params: Params::known(params), tag })
+    }
+
+    /// Whether that is what `text` is: one value, and right.
+    pub(crate) fn is_plain(text: &str) -> bool {
+        NameAddr::parse_plain(text).is_some()
+    }
+
+    fn parse_any(text: &'a str) -> Result<NameAddr<'a>, Flaw> {
         let text = trim(text);
         let (display, rest) = if text.starts_with('"') {
             let end = quoted_end(text).ok_or(Flaw::Quote)?;
@@ -95,9 +119,41 @@ impl<'a> NameAddr<'a> {
     }
 }
 
+/// A display name in quotes, if there is one, a plain URI in angle brackets, and what is behind those.
+pub(crate) fn read_bracketed(text: &str) -> Option<(&str, Uri<'_>, &str)> {
+    let (mut display, mut rest) = ("", text);
+    if let Some(quoted) = text.strip_prefix('"') {
+        let end = memchr2(b'"', b'\\', quoted.as_bytes())?;
+        display = &quoted[..end];
+        rest = quoted[end..].strip_prefix('"')?;
+        rest = rest.strip_prefix(' ').unwrap_or(rest);
+    }
+    let (uri, rest) = Uri::read_plain(rest.strip_prefix('<')?)?;
+    Some((display, uri, rest.strip_prefix('>')?))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_one_is_read_as_any_other_is(
+            name in "(\"[a;<,\\\\é ]{0,4}\"? ?)?", uri in "<?sip:[a1;,]{0,3}@[a1.]{0,9}(;[a=;]{0,3})?>?",
+            params in "(;[tag]{0,3}=?[a1;=\" ]{0,4}){0,2}", tag in "[a-z0-9]{1,4}",
+        ) {
+            let text = format!("{name}{uri}{params}");
+            if let Some(plain) = NameAddr::parse_plain(&text) {
+                prop_assert_eq!(Ok(plain), NameAddr::parse_any(&text));
+            }
+            let text = format!("\"A; <b>\" <sip:{tag}@192.0.2.1:5070>;tag={tag}");
+            let plain = NameAddr::parse_plain(&text);
+            prop_assert!(plain.is_some());
+            prop_assert_eq!(plain, NameAddr::parse_any(&text).ok());
+        }
+    }
 
     #[test]
     fn brackets_say_whose_a_parameter_is() {

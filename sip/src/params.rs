@@ -4,7 +4,7 @@
 //! header has.
 
 use crate::header::Flaw;
-use crate::lex::{Split, are_all, are_distinct, cut, is_token, kind, position, quoted_end, trim};
+use crate::lex::{Split, are_all, are_distinct, cut, is_token, kind, position, quoted_end, run, trim};
 
 /// `;name=value` pairs behind a header's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,18 @@ impl<'a> Params<'a> {
             }
         };
         if fits { Ok(params) } else { Err(Flaw::Parameter) }
+    }
+
+    /// What nearly all parameters are: the value of the one in front of `text`, `;name=token`, and what is behind it.
+    pub(crate) fn read_token(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+        let rest = text.strip_prefix(';')?.strip_prefix(name)?.strip_prefix('=')?;
+        let (value, rest) = rest.split_at(run(rest, kind::TOKEN));
+        (!value.is_empty()).then_some((value, rest))
+    }
+
+    /// Takes `text`, which its reader knows to be right.
+    pub(crate) const fn known(text: &'a str) -> Params<'a> {
+        Params { text }
     }
 
     /// The parts between the semicolons as written, trimmed.

@@ -18,9 +18,8 @@ pub(crate) fn push_top_via(out: &mut Vec<u8>, value: &str, via: Option<Via<'_>>,
     // A socket that serves both families gives IPv4 peers mapped addresses, which nobody wrote.
     let address = peer.address.ip().to_canonical();
     let asked = via.rport == Rport::Asked;
-    let told = via.params.get("received").is_some();
     let needed = asked || via.host.ip() != Some(address);
-    if !told && !needed {
+    if !via.has_received && !needed {
         out.extend_from_slice(value.as_bytes());
         return;
     }

@@ -11,10 +11,9 @@
 
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr2};
 use thiserror::Error;
 
-use crate::lex::{decimal, is_token_byte, position, trim_bytes_end, trim_bytes_start};
+use crate::lex::{decimal, is_token_byte, line_break, position, trim_bytes_end, trim_bytes_start};
 use crate::message::Message;
 use crate::name::Name;
 use crate::start_line::StartLine;
@@ -113,14 +112,22 @@ impl Header {
 ///
 /// [`ScanError`]; its [`status`](ScanError::status) tells whether and how a request is answered.
 pub fn scan(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
-    let (bytes, start) = begin(bytes)?;
-    let mut message = Message::new(bytes, start.line);
-    let head_end = read_headers(&mut message, &start)?;
+    let mut scanned = begin(bytes);
+    if let Ok(message) = &mut scanned
+        && let Err(error) = read_whole(message)
+    {
+        scanned = Err(error);
+    }
+    scanned
+}
+
+fn read_whole(message: &mut Message<'_>) -> Result<(), ScanError> {
+    let head_end = read_headers(message)?;
     if message.too_many_headers {
         return Err(ScanError::TooManyHeaders);
     }
     let present = message.bytes.len() - head_end;
-    let body = match content_length(&message)? {
+    let body = match content_length(message)? {
         None => present,
         Some(stated) => usize::try_from(stated)
             .ok()
@@ -128,7 +135,7 @@ pub fn scan(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
             .ok_or(ScanError::BodyCutShort { stated, present })?,
     };
     message.bytes = &message.bytes[..head_end + body];
-    Ok(message)
+    Ok(())
 }
 
 /// Reads the start line and headers alone, so that a request whose length is at fault can still be
@@ -139,9 +146,8 @@ pub fn scan(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
 ///
 /// Those [`ScanError`]s whose [`status`](ScanError::status) is `None`.
 pub fn scan_head(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
-    let (bytes, start) = begin(bytes)?;
-    let mut message = Message::new(bytes, start.line);
-    let head_end = read_headers(&mut message, &start)?;
+    let mut message = begin(bytes)?;
+    let head_end = read_headers(&mut message)?;
     message.bytes = &message.bytes[..head_end];
     Ok(message)
 }
@@ -152,22 +158,21 @@ pub fn scan_head(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
 pub(crate) fn stated_bytes(head: &[u8]) -> Result<Option<u64>, ScanError> {
     let (start, next) = line(head, 0)?;
     StartLine::parse(start).ok_or(ScanError::StartLine)?;
-    let pairs = head.iter().zip(head.iter().skip(1));
-    if pairs.fold(false, |bare, (one, other)| bare | ((*one == b'\r') != (*other == b'\n'))) {
-        return Err(ScanError::BareLineEnd);
-    }
-    let ends = memchr_iter(b'\n', &head[next..]).map(|end| next + end + 1);
-    let mut stated = None;
-    for at in std::iter::once(next).chain(ends).filter(|at| may_be_content_length(&head[*at..])) {
-        let (end, _) = line_with_folds(head, at)?;
-        if let Some(header) = header(head, at, end).filter(|header| header.name == Name::ContentLength) {
-            if stated.is_some() {
-                return Err(ScanError::RepeatedContentLength);
-            }
+    let (mut stated, mut is_repeated, mut at) = (None, false, next);
+    loop {
+        let (end, next) = line_with_folds(head, at)?;
+        if end == at {
+            break;
+        }
+        if may_be_content_length(&head[at..])
+            && let Some(header) = header(head, at, end).filter(|header| header.name == Name::ContentLength)
+        {
+            is_repeated |= stated.is_some();
             stated = Some(&head[header.value()]);
         }
+        at = next;
     }
-    stated.map(length).transpose()
+    if is_repeated { Err(ScanError::RepeatedContentLength) } else { stated.map(length).transpose() }
 }
 
 /// Whether a line may be a Content-Length; of the other headers none is taken for one.
@@ -194,17 +199,8 @@ fn length(value: &[u8]) -> Result<u64, ScanError> {
     decimal(text).ok_or(ScanError::ContentLength)
 }
 
-/// The first line of a message.
-struct Start<'a> {
-    line: StartLine<'a>,
-    /// Whether it is as the grammar wants it.
-    plain: bool,
-    /// Where the next line begins.
-    next: usize,
-}
-
-/// The message without the line ends in front of it, and its first line.
-fn begin(bytes: &[u8]) -> Result<(&[u8], Start<'_>), ScanError> {
+/// A message of which the first line is read; its body is what the rest is.
+fn begin(bytes: &[u8]) -> Result<Message<'_>, ScanError> {
     let mut bytes = bytes;
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;
@@ -217,20 +213,19 @@ fn begin(bytes: &[u8]) -> Result<(&[u8], Start<'_>), ScanError> {
     }
     let (text, next) = line(bytes, 0)?;
     let (line, plain) = StartLine::parse(text).ok_or(ScanError::StartLine)?;
-    Ok((bytes, Start { line, plain, next }))
+    Ok(Message::new(bytes, line, plain, next))
 }
 
 /// Fills in the headers, in place because a message is large, and gives where the header section ends.
-fn read_headers(message: &mut Message<'_>, start: &Start<'_>) -> Result<usize, ScanError> {
-    let (bytes, mut at) = (message.bytes, start.next);
-    message.malformed_line = !start.plain;
+fn read_headers(message: &mut Message<'_>) -> Result<usize, ScanError> {
+    let (bytes, mut at) = (message.bytes, message.body_start);
     loop {
-        let (text, next) = line_with_folds(bytes, at)?;
-        if text == at {
+        let (end, next) = line_with_folds(bytes, at)?;
+        if end == at {
             message.end_head(next);
             return Ok(next);
         }
-        match header(bytes, at, text) {
+        match header(bytes, at, end) {
             Some(header) => message.push(header),
             None => message.malformed_line = true,
         }
@@ -246,10 +241,9 @@ fn line(bytes: &[u8], start: usize) -> Result<(&[u8], usize), ScanError> {
 
 /// Where the CRLF of the line stands that begins at `start`.
 fn line_end(bytes: &[u8], start: usize) -> Result<usize, ScanError> {
-    let rest = bytes.get(start..).unwrap_or_default();
-    let length = memchr2(b'\r', b'\n', rest).ok_or(ScanError::Unterminated)?;
-    match &rest[length..] {
-        [b'\r', b'\n', ..] => Ok(start + length),
+    let end = line_break(bytes, start).ok_or(ScanError::Unterminated)?;
+    match &bytes[end..] {
+        [b'\r', b'\n', ..] => Ok(end),
         [b'\r'] => Err(ScanError::Unterminated),
         _ => Err(ScanError::BareLineEnd),
     }

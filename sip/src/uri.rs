@@ -9,8 +9,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::host::{Host, parse_hostport, parse_name_or_v4, parse_port};
-use crate::lex::{are_all, are_distinct, cut, kind, kinds_of, position};
+use crate::host::{Host, parse_hostport, split_hostport};
+use crate::lex::{are_all, are_distinct, cut, kind, kinds_of, position, run_of};
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,31 +107,31 @@ impl<'a> Uri<'a> {
         Ok(Uri { text, scheme: Scheme::Other, user, host, port, params: "", headers: "" })
     }
 
-    /// What nearly all URIs of calls are, read in one go: `sip:user@host[:port][;parameter]` without
-    /// escapes. `None` for all others, be they URIs or not.
+    /// What nearly all URIs of calls are, read in one go. `None` for all others, be they URIs or not.
     fn parse_plain(text: &'a str) -> Option<Uri<'a>> {
+        let (uri, rest) = Self::read_plain(text)?;
+        rest.is_empty().then_some(uri)
+    }
+
+    /// The URI in front of `text`, and what is behind it: `sip:user@host[:port][;parameter]` without escapes, as
+    /// far as it goes.
+    pub(crate) fn read_plain(text: &'a str) -> Option<(Uri<'a>, &'a str)> {
         let rest = text.strip_prefix("sip:")?;
         let (user, rest) =
-            rest.split_at(run(rest, |kinds| kinds & (kind::USER | kind::ESCAPE) == kind::USER));
+            rest.split_at(run_of(rest, |kinds| kinds & (kind::USER | kind::ESCAPE) == kind::USER));
         let rest = rest.strip_prefix('@').filter(|_| !user.is_empty())?;
-        let (host, mut rest) = rest.split_at(run(rest, |kinds| kinds & kind::HOST_NAME != 0));
-        let mut port = None;
-        if let Some(behind) = rest.strip_prefix(':') {
-            let (digits, behind) = behind.split_at(run(behind, |kinds| kinds & kind::HOST_NAME != 0));
-            (port, rest) = (Some(parse_port(digits).ok()?), behind);
-        }
+        let (host, port, mut rest) = split_hostport(rest)?;
         let mut params = "";
-        if !rest.is_empty() {
-            params = rest.strip_prefix(';').filter(|params| !matches!(params.as_bytes(), [] | [b'=', ..]))?;
+        if let Some(behind) = rest.strip_prefix(';') {
             let hard = kind::NO_URI | kind::ESCAPE | kind::QUESTION_MARK | kind::SEMICOLON;
-            if run(params, |kinds| kinds & hard == 0) < params.len()
-                || position(params.as_bytes(), b'@').is_some()
-            {
+            (params, rest) = behind.split_at(run_of(behind, |kinds| kinds & hard == 0));
+            if matches!(params.as_bytes(), [] | [b'=', ..]) || position(params.as_bytes(), b'@').is_some() {
                 return None;
             }
         }
-        let host = Some(parse_name_or_v4(host).ok()?);
-        Some(Uri { text, scheme: Scheme::Sip, user: Some(user), host, port, params, headers: "" })
+        let (host, scheme) = (Some(host), Scheme::Sip);
+        let text = &text[..text.len() - rest.len()];
+        Some((Uri { text, scheme, user: Some(user), host, port, params, headers: "" }, rest))
     }
 
     /// `[user[:password]@]host[:port][;parameters][?headers]`; `kinds` are those of all its characters.
@@ -193,7 +193,21 @@ impl<'a> Uri<'a> {
     /// stands without a value.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&'a str> {
+        // Most have none.
+        if self.params.is_empty() {
+            return None;
+        }
         self.params().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Whether there are any headers behind a `?`.
+    pub(crate) const fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
+    /// Whether there are any parameters.
+    pub(crate) const fn has_params(&self) -> bool {
+        !self.params.is_empty()
     }
 
     /// The parameters in order, still escaped, with an empty value where none is written.
@@ -211,11 +225,6 @@ impl fmt::Display for Uri<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text)
     }
-}
-
-/// How many bytes in front are of such kinds.
-fn run(text: &str, are_right: impl Fn(u8) -> bool) -> usize {
-    text.as_bytes().iter().position(|byte| !are_right(kinds_of(*byte))).unwrap_or(text.len())
 }
 
 fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use crate::header::Flaw;
-use crate::host::{Host, parse_hostport, parse_port, parse_v6};
-use crate::lex::{cut, is_space, is_token, position, trim};
+use crate::host::{Host, parse_hostport, parse_port, parse_v6, split_hostport};
+use crate::lex::{cut, is_space, is_token, kind, position, run, trim};
 use crate::params::Params;
 use crate::uri::UriError;
 
@@ -40,6 +40,8 @@ pub struct Via<'a> {
     pub rport: Rport,
     /// All parameters.
     pub params: Params<'a>,
+    /// Whether `received` is one of them, an address or not.
+    pub(crate) has_received: bool,
 }
 
 impl<'a> Via<'a> {
@@ -49,6 +51,29 @@ impl<'a> Via<'a> {
     ///
     /// [`Flaw`] says which part does not follow the grammar.
     pub fn parse(text: &'a str) -> Result<Via<'a>, Flaw> {
+        Self::parse_plain(text).map_or_else(|| Self::parse_any(text), Ok)
+    }
+
+    /// What nearly all of them are, read in one go: `SIP/2.0/transport host[:port][;rport];branch=token[;rport]`.
+    /// `None` for all others, be they right or not.
+    pub(crate) fn parse_plain(text: &'a str) -> Option<Via<'a>> {
+        let rest = text.strip_prefix("SIP/2.0/")?;
+        let (transport, rest) = rest.split_at(run(rest, kind::TOKEN));
+        let rest = rest.strip_prefix(' ').filter(|_| !transport.is_empty())?;
+        let (host, port, params) = split_hostport(rest)?;
+        let behind = params.strip_prefix(";rport").filter(|rest| rest.starts_with(';'));
+        let (branch, rest) = Params::read_token(behind.unwrap_or(params), "branch")?;
+        let rport = match (behind, rest) {
+            (None, "") => Rport::Absent,
+            (Some(_), "") | (None, ";rport") => Rport::Asked,
+            (_, _) => return None,
+        };
+        let (branch, params) = (Some(branch), Params::known(params));
+        let (received, has_received) = (None, false);
+        Some(Via { transport, host, port, branch, received, rport, params, has_received })
+    }
+
+    fn parse_any(text: &'a str) -> Result<Via<'a>, Flaw> {
         let rest = match text.strip_prefix("SIP/2.0/") {
             Some(rest) => trim(rest),
             None => behind_protocol(text).ok_or(Flaw::Protocol)?,
@@ -60,7 +85,7 @@ impl<'a> Via<'a> {
         let (sent_by, params) = rest.split_at(position(rest.as_bytes(), b';').unwrap_or(rest.len()));
         let (host, port) = parse_sent_by(trim(sent_by))?;
         let params = Params::parse(params)?;
-        let (mut rport, mut branch, mut received) = (Rport::Absent, None, None);
+        let (mut rport, mut branch, mut received, mut has_received) = (Rport::Absent, None, None, false);
         // No name stands twice in parameters that could be read.
         for (name, value) in params.iter() {
             if name.eq_ignore_ascii_case("branch") {
@@ -72,10 +97,10 @@ impl<'a> Via<'a> {
                     port => Rport::Port(parse_port(port).map_err(|_| Flaw::Parameter)?),
                 };
             } else if name.eq_ignore_ascii_case("received") {
-                received = value.and_then(parse_received);
+                (received, has_received) = (value.and_then(parse_received), true);
             }
         }
-        Ok(Via { transport, host, port, branch, received, rport, params })
+        Ok(Via { transport, host, port, branch, received, rport, params, has_received })
     }
 }
 
@@ -110,7 +135,27 @@ fn parse_received(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_hop_is_read_as_any_other_is(
+            host in "[ a1.\\[]{0,9}(:[0-9a]{0,5})?", params in "(;(branch|rport|received)?=?[a1;=, ]{0,4}){0,3}",
+            rport in 0..3_usize,
+        ) {
+            let text = format!("SIP/2.0/UDP {host}{params}");
+            if let Some(plain) = Via::parse_plain(&text) {
+                prop_assert_eq!(Ok(plain), Via::parse_any(&text));
+            }
+            let rport = ["", ";rport", ""].get(rport..rport + 2).unwrap_or(&["", ""]).join(";branch=z9hG4bK1");
+            let text = format!("SIP/2.0/TCP 192.0.2.1:5070{rport}");
+            let plain = Via::parse_plain(&text);
+            prop_assert_eq!(plain.is_some(), !rport.is_empty());
+            prop_assert!(plain.is_none() || plain == Via::parse_any(&text).ok());
+        }
+    }
 
     #[test]
     fn every_part_of_a_hop_is_found() {

@@ -45,7 +45,7 @@ impl<'m, 'a, 'o> Response<'m, 'a, 'o> {
         out.extend_from_slice(b"\r\n");
         for (index, value) in request.raw_values(Name::Via).enumerate() {
             out.extend_from_slice(b"Via: ");
-            match std::str::from_utf8(value) {
+            match request.first(Name::Via) {
                 Ok(value) if index == 0 => push_top_via(out, value, request.top_via().ok(), peer),
                 Ok(_) | Err(_) => out.extend_from_slice(value),
             }
@@ -200,7 +200,12 @@ fn push_header_args(out: &mut Vec<u8>, name: &str, value: fmt::Arguments<'_>) {
 }
 
 fn push_copies(out: &mut Vec<u8>, request: &Message<'_>, name: Name) {
-    for value in request.raw_values(name) {
+    for (line, value) in request.lines(name) {
+        // Most are written as we write them.
+        if let Some(line) = line {
+            out.extend_from_slice(line);
+            continue;
+        }
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value);
