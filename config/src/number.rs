@@ -28,6 +28,14 @@ impl Number {
     /// [`MAX_DIGITS`] digits. Allocates nothing.
     pub fn parse(text: &str) -> Option<Number> {
         let mut number = Number { digits: [0; MAX_DIGITS], length: 0 };
+        // Most are digits alone.
+        if let Some(place) = number.digits.get_mut(..text.len()).filter(|place| !place.is_empty())
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            place.copy_from_slice(text.as_bytes());
+            number.length = u8::try_from(text.len()).ok()?;
+            return Some(number);
+        }
         let text = text.split(';').next().unwrap_or(text).trim();
         for byte in text.strip_prefix('+').unwrap_or(text).bytes() {
             match byte {

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -100,20 +101,23 @@ impl<'de> Deserialize<'de> for Prefix {
 /// more for each length of prefix that any gateway has.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    by_address: HashMap<IpAddr, Arc<Gateway>>,
+    by_address: Map<IpAddr, Arc<Gateway>>,
     v4: Prefixes<u32>,
     v6: Prefixes<u128>,
     /// By name, in small letters.
-    by_name: HashMap<String, Arc<Gateway>>,
+    by_name: Map<String, Arc<Gateway>>,
     /// Addresses of the cluster itself; empty where there is none.
-    cluster: HashSet<IpAddr>,
+    cluster: HashSet<IpAddr, RandomState>,
     /// Addresses of servers of ours.
-    servers: HashSet<IpAddr>,
+    servers: HashSet<IpAddr, RandomState>,
 }
 
 /// Prefixes by their mask, the longest first; each by the bits under it.
 #[derive(Debug)]
-struct Prefixes<B>(Vec<(B, HashMap<B, Arc<Gateway>>)>);
+struct Prefixes<B>(Vec<(B, Map<B, Arc<Gateway>>)>);
+
+/// Keys come from the configuration and from nobody who calls, so that a quick hash is good enough.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 impl<B> Default for Prefixes<B> {
     fn default() -> Self {
@@ -127,7 +131,7 @@ impl<B: Copy + Eq + Ord + Hash + std::ops::BitAnd<Output = B>> Prefixes<B> {
         let place = match self.0.binary_search_by(|(other, _)| mask.cmp(other)) {
             Ok(place) => place,
             Err(place) => {
-                self.0.insert(place, (mask, HashMap::new()));
+                self.0.insert(place, (mask, Map::default()));
                 place
             }
         };

@@ -5,6 +5,7 @@
 //! to something that does not exist never matches, and of two entries that claim one key the first
 //! one has it; whoever writes a directory reports both to the person who wrote them.
 
+use std::cell::OnceCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -203,12 +204,13 @@ impl Table {
         let host = mailbox
             .and_then(|mailbox| self.host_of(mailbox.database))
             .filter(|server| server.in_service && can_take(server));
-        let call_hash = stable_hash(call_id);
+        let call_hash = OnceCell::new();
         let mut best: [Option<(u64, &MailboxServer)>; 2] = [None; 2];
         for candidate in self.in_service.iter().filter(|candidate| can_take(&candidate.server)) {
             if host.is_some_and(|host| std::ptr::eq(host, candidate.server.as_ref())) {
                 continue;
             }
+            let call_hash = call_hash.get_or_init(|| stable_hash(call_id));
             let rank = (mix(candidate.name_hash ^ call_hash), candidate.server.as_ref());
             if best[0].is_none_or(|first| outranks(rank, first)) {
                 best = [Some(rank), best[0]];

@@ -2,15 +2,15 @@
 //! company.
 //!
 //! Decides how it lies in memory. A call names one user of very many, and none that the processor's caches
-//! still know, so that what counts is how many places are looked at: one, a small entry in which what the
-//! user is called and the name of the mailbox stand; and one more where those are long. Refuses to know dial
+//! still know, so that what counts is how many cache lines are looked at: one, in which the entry that the hash
+//! points to holds what the user is called and the name of the mailbox, or the one behind it; and one more where
+//! those are long. Refuses to know dial
 //! plans, and how users are named in them.
 
 use std::fmt;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use crate::database_of;
 
@@ -25,7 +25,10 @@ pub struct MailboxRef<'a> {
 
 /// Users by what they are called.
 pub(crate) struct Users {
-    entries: HashTable<Entry>,
+    /// A power of two of places, of which a fifth at least is free. A user stands where the hash points to, or in the
+    /// next place behind that was free.
+    places: Box<[Entry]>,
+    count: usize,
     /// The texts of entries that are too long for them.
     texts: Vec<u8>,
     /// Keyed anew in each table. Callers put nothing into it, and who writes mailboxes does not know the
@@ -36,29 +39,34 @@ pub(crate) struct Users {
 /// Bytes of the texts of most entries: an extension and a name such as `alice.archer`.
 const SHORT_BYTES: usize = 26;
 
-/// Half a cache line.
+/// Half a cache line, and never of two.
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 struct Entry {
     /// The normal form of what names the user, and behind it the name of the mailbox. If that is more than
     /// fits, where it stands in [`Users::texts`], in the first four bytes.
     text: [u8; SHORT_BYTES],
     name_bytes: u16,
+    /// The number of the dial plan; [`FREE`] where nobody stands.
     plan: u16,
     /// The longest is [`MAX_ADDRESS_BYTES`](crate::MAX_ADDRESS_BYTES).
     normal_bytes: u8,
     database: u8,
 }
 
+/// No dial plan has this number.
+const FREE: u16 = u16::MAX;
+
 impl Users {
     /// Room for so many.
     pub(crate) fn with_capacity(users: usize) -> Self {
-        let (entries, hasher) = (HashTable::with_capacity(users), RandomState::default());
-        Users { entries, texts: Vec::new(), hasher }
+        let (places, hasher) = (free_places(users), RandomState::default());
+        Users { places, count: 0, texts: Vec::new(), hasher }
     }
 
     /// Adds a user of the dial plan of this number, unless somebody is called so already.
     pub(crate) fn add(&mut self, plan: u16, normal: &str, mailbox: &str) {
-        if self.get(plan, normal).is_some() {
+        if plan == FREE || self.get(plan, normal).is_some() {
             return;
         }
         // What is larger than can be counted is not found.
@@ -79,9 +87,31 @@ impl Users {
             entry.text[..4].copy_from_slice(&start.to_ne_bytes());
             self.texts.extend([normal, mailbox].concat().bytes());
         }
-        let Users { entries, texts, hasher } = self;
-        let hash = |entry: &Entry| hash(hasher, entry.plan, entry.texts(texts).0);
-        entries.insert_unique(hash(&entry), entry, hash);
+        if needed_places(self.count + 1) > self.places.len() {
+            let grown = free_places(self.count + 1);
+            let before = std::mem::replace(&mut self.places, grown);
+            before.iter().filter(|entry| entry.plan != FREE).for_each(|entry| self.put(*entry));
+        }
+        self.put(entry);
+        self.count += 1;
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let mut at = self.first_place(entry.plan, entry.texts(&self.texts).0);
+        while self.places[at].plan != FREE {
+            at = self.next_place(at);
+        }
+        self.places[at] = entry;
+    }
+
+    fn first_place(&self, plan: u16, normal: &[u8]) -> usize {
+        let hash = self.hasher.hash_one((plan, normal));
+        // A place is a usize.
+        usize::try_from(hash & (self.places.len() as u64 - 1)).unwrap_or_default()
+    }
+
+    fn next_place(&self, at: usize) -> usize {
+        (at + 1) & (self.places.len() - 1)
     }
 
     /// Gives back what is left over when all are there.
@@ -92,8 +122,17 @@ impl Users {
     /// The mailbox of whom is called so in the dial plan of this number, and what they are called.
     pub(crate) fn get(&self, plan: u16, normal: &str) -> Option<(MailboxRef<'_>, &str)> {
         let normal = normal.as_bytes();
-        let is_it = |entry: &Entry| entry.plan == plan && entry.texts(&self.texts).0 == normal;
-        let entry = self.entries.find(hash(&self.hasher, plan, normal), is_it)?;
+        let mut at = self.first_place(plan, normal);
+        let entry = loop {
+            let entry = &self.places[at];
+            if entry.plan == plan && entry.texts(&self.texts).0 == normal {
+                break entry;
+            }
+            if entry.plan == FREE {
+                return None;
+            }
+            at = self.next_place(at);
+        };
         let (normal, name) = entry.texts(&self.texts);
         let (normal, name) = (std::str::from_utf8(normal).ok()?, std::str::from_utf8(name).ok()?);
         Some((MailboxRef { name, database: usize::from(entry.database) }, normal))
@@ -114,13 +153,19 @@ impl Entry {
     }
 }
 
-fn hash(hasher: &RandomState, plan: u16, normal: &[u8]) -> u64 {
-    hasher.hash_one((plan, normal))
+/// How many places so many users need, one of five being left free.
+fn needed_places(users: usize) -> usize {
+    (users + users / 4 + 1).next_power_of_two()
+}
+
+fn free_places(users: usize) -> Box<[Entry]> {
+    let free = Entry { text: [0; SHORT_BYTES], name_bytes: 0, plan: FREE, normal_bytes: 0, database: 0 };
+    vec![free; needed_places(users)].into_boxed_slice()
 }
 
 impl fmt::Debug for Users {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Users({})", self.entries.len())
+        write!(formatter, "Users({})", self.count)
     }
 }
 
@@ -163,7 +208,21 @@ mod tests {
 
     #[test]
     fn an_entry_is_half_a_cache_line() {
-        assert_eq!(size_of::<Entry>(), 32);
+        assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (32, 32));
+    }
+
+    #[test]
+    fn a_table_that_was_made_for_fewer_grows_and_always_has_a_free_place() {
+        let mut users = Users::with_capacity(0);
+        for number in 0..5_000_u32 {
+            users.add(7, &number.to_string(), "user");
+            assert!(users.places.len() * 4 >= users.count * 5 && users.places.len() > users.count);
+            assert_eq!(users.get(7, "nobody"), None);
+        }
+        assert_eq!(users.count, 5_000);
+        users.add(FREE, "101", "nobody");
+        assert!((0..5_000).all(|number| users.get(7, &number.to_string()).is_some()));
+        assert_eq!(users.get(FREE, "101"), None);
     }
 
     #[test]

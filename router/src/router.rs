@@ -133,8 +133,9 @@ impl Router {
         if is_stranger && self.state.strangers.is_done_with(snapshot.unknown_peers, address, now_unix_s) {
             return self.counters.count_dropped(Dropped::UnknownPeer);
         }
-        let (scanned, head) = (sip::scan(bytes), OnceCell::new());
         // A message is large, and stays where it is.
+        let scanned = sip::scan(bytes);
+        let head = OnceCell::new();
         let (request, fault) = match &scanned {
             Ok(request) => (request, None),
             Err(ScanError::Empty) => return self.counters.count_dropped(Dropped::KeepAlive),
