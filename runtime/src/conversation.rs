@@ -6,7 +6,7 @@
 
 use std::cell::RefMut;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use sip::{ConnectionId, Frame, Framer, Peer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -164,22 +164,28 @@ impl Ticket {
         let desk = self.connections.desk.get().and_then(Weak::upgrade)?;
         let mut framer = Framer::new();
         let mut patience = Patience::new(self.connections.limits);
+        // It goes on waiting through all reads: to begin anew costs more than some of them.
+        let outgoing = Arc::clone(&self.outgoing);
+        let mut others = pin!(outgoing.take());
         loop {
             let went_on = tokio::select! {
                 biased;
-                batch = self.outgoing.take() => self.write_out(&mut stream, batch).await,
-                read = timeout_at(patience.until, self.read(&*desk, &mut stream, &mut framer)) => match read {
-                    Err(_) => Err(Some(patience.lost())),
-                    Ok(read) => {
-                        let waiting = framer.waiting_bytes();
-                        patience.after_read(read.messages, waiting > HALF_A_PING);
-                        (self.turn, self.has_more) = (read.turn, read.has_more);
-                        self.answer(&*desk, &mut stream, read, waiting).await
-                    }
-                },
+                batch = others.as_mut() => {
+                    others.set(outgoing.take());
+                    self.write_out(&mut stream, batch).await
+                }
+                read = self.read(&*desk, &mut stream, &mut framer) => {
+                    let waiting = framer.waiting_bytes();
+                    patience.after_read(read.messages, waiting > HALF_A_PING);
+                    (self.turn, self.has_more) = (read.turn, read.has_more);
+                    self.answer(&*desk, &mut stream, read, waiting).await
+                }
+                lost = patience.lost() => Err(Some(lost)),
             };
             if let Err(closed) = went_on {
                 if closed == Some(Closed::Malformed) {
+                    // What is pushed wakes the one that waits first.
+                    others.set(outgoing.take());
                     let _in_time = timeout(LAST_ANSWERS, self.answer_the_rest(&mut stream)).await;
                 }
                 return closed;

@@ -3,8 +3,11 @@
 //! Decides that it is kept as bytes in a row, so that all of it leaves in one write, and how much may
 //! wait: a reader that falls behind loses messages. Any worker may add to it; one connection takes.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -114,11 +117,16 @@ pub(crate) async fn write<S>(stream: &mut S, bytes: &[u8], patience: Duration) -
 where
     S: AsyncWrite + Unpin,
 {
-    let all = async {
+    let mut all = pin!(async {
         stream.write_all(bytes).await?;
         stream.flush().await
+    });
+    // Most are written at once, and need no clock.
+    let written = match poll_fn(|context| Poll::Ready(all.as_mut().poll(context))).await {
+        Poll::Ready(written) => Ok(written),
+        Poll::Pending => timeout(patience, all).await,
     };
-    match timeout(patience, all).await {
+    match written {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(None),
         Err(_) => Err(Some(Closed::SlowReader)),

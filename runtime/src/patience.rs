@@ -2,7 +2,9 @@
 //!
 //! Decides that from what the connection has said so far: nothing yet, whole messages, or a part of one.
 
-use tokio::time::Instant;
+use std::pin::Pin;
+
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::Limits;
 use crate::metrics::Closed;
@@ -10,7 +12,10 @@ use crate::metrics::Closed;
 /// Until when the far end may be silent.
 pub(crate) struct Patience {
     limits: Limits,
-    pub(crate) until: Instant,
+    until: Instant,
+    /// Set anew when it is due, and where it must be due earlier: the end moves on with each read, and a timer that
+    /// follows costs more than some of the reads.
+    timer: Pin<Box<Sleep>>,
     has_spoken: bool,
     in_message: bool,
 }
@@ -18,7 +23,8 @@ pub(crate) struct Patience {
 impl Patience {
     pub(crate) fn new(limits: Limits) -> Self {
         let until = Instant::now() + limits.first_message_timeout;
-        Patience { limits, until, has_spoken: false, in_message: false }
+        let timer = Box::pin(sleep_until(until));
+        Patience { limits, until, timer, has_spoken: false, in_message: false }
     }
 
     /// A message's time runs from its first byte, so that no drip of bytes can stretch it.
@@ -30,9 +36,18 @@ impl Patience {
             self.until = Instant::now() + self.limits.idle_timeout;
         }
         self.in_message = in_message;
+        if self.until < self.timer.deadline() {
+            self.timer.as_mut().reset(self.until);
+        }
     }
 
-    pub(crate) fn lost(&self) -> Closed {
+    /// Waits until it is over, and says why.
+    pub(crate) async fn lost(&mut self) -> Closed {
+        self.timer.as_mut().await;
+        while self.timer.deadline() < self.until {
+            self.timer.as_mut().reset(self.until);
+            self.timer.as_mut().await;
+        }
         if self.in_message { Closed::SlowMessage } else { Closed::Idle }
     }
 }

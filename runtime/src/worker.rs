@@ -318,6 +318,9 @@ impl<C: Core> Station<C> {
 
     /// Sends what is in the outbox and leaves by no stream, and empties it.
     fn send_datagrams(&self, outbox: &mut Outbox, udp: Option<&UdpSocket>) {
+        if outbox.datagrams().next().is_none() {
+            return self.send_media(outbox);
+        }
         let Some(udp) = udp else {
             outbox.datagrams().for_each(|_| self.metrics.count_lost(Lost::NoSocket));
             return self.send_media(outbox);
@@ -347,6 +350,10 @@ impl<C: Core> Desk for Station<C> {
         let mut guarded = self.guarded.borrow_mut();
         guarded.with(|core, out| core.handle(bytes, from, now, out));
         let mut answered = 0;
+        // As behind an ACK.
+        if guarded.outbox.is_empty() {
+            return answered;
+        }
         for (to, message) in guarded.outbox.stream_messages() {
             if is_same(to.connection, from.peer.connection) {
                 answers.extend_from_slice(message);
