@@ -238,6 +238,7 @@ impl Report {
                 median(&|run| run.tally.p99_us),
             );
         }
+        self.print_ceilings();
         println!("\n| on one core | must | aim | median | spread | |");
         println!("|---|---:|---:|---:|---:|---|");
         let mut all_reached = true;
@@ -249,6 +250,21 @@ impl Report {
             println!("\n{bad} replies were wrong");
         }
         all_reached && bad == 0
+    }
+
+    /// How many calls the generator can place itself: against the echo, which mostly waits for it. Where a server comes
+    /// near, its figure for each second of its processor is the one to go by.
+    fn print_ceilings(&self) {
+        let of_echo = self.order.iter().filter(|(row, server)| server == ECHO && row != HALF);
+        let each = of_echo.map(|(row, server)| {
+            let rate = self.rate(row, server);
+            let (own, row) = (self.rate(row, UMBRIEL), row.as_str());
+            format!("{row}: {rate:.0} ({UMBRIEL} had {:.0} %)", 100.0 * own / rate.max(1e-9))
+        });
+        let all: Vec<_> = each.collect();
+        if !all.is_empty() {
+            println!("\nthe generator's ceiling, calls/s against the echo: {}", all.join("; "));
+        }
     }
 
     /// Prints one row of requirements; false if what must be reached was missed.
