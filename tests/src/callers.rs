@@ -1,77 +1,59 @@
-//! Callers that are not ours: Debian's sipp and baresip.
+//! Callers that are not ours: Debian's sipp, baresip and linphone.
+//!
+//! Decides what one call of each looks like: where it goes, what is said from the answer on, and how long after
+//! the answer it is hung up. Starting such a program takes as long as the machine is busy, so no time of a call
+//! begins with it.
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod baresip;
+mod linphone;
+mod sipp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::audio::{self, Law};
+pub use baresip::Baresip;
+pub use linphone::{LINPHONE, Linphone};
+pub use sipp::{Running, Sipp};
+
 use crate::site::Site;
 use crate::wait_until;
 
-/// One run of sipp: a call through the router that leaves a message and hangs up.
-#[derive(Debug)]
-pub struct Sipp {
+/// How long a call may take until it is answered or refused.
+const ANSWERED: Duration = Duration::from_secs(60);
+/// How long a telephone may take to hang up and to end.
+const ENDED: Duration = Duration::from_secs(30);
+
+/// Whom a telephone calls, as who, and where from.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialled<'a> {
+    /// Where the call goes first.
+    pub to: SocketAddr,
     /// The extension that is called.
-    pub called: &'static str,
-    /// The caller's number; sipp's own, so that messages can be told apart.
-    pub caller: String,
-    /// `udp` or `tcp`.
-    pub transport: &'static str,
-    /// The codec that is offered and spoken.
-    pub law: Law,
-    /// The code words that are sent, from the moment when the call is answered.
-    pub sound: Vec<u8>,
-    /// How long the call lasts after it was answered.
-    pub hang_up_after: Duration,
+    pub called: &'a str,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: &'a str,
+    /// The number that calls.
+    pub caller: &'a str,
+    /// The address that it calls from.
+    pub from: IpAddr,
 }
 
-impl Sipp {
-    /// Starts the call.
-    ///
-    /// # Panics
-    /// If sipp cannot be started.
+impl<'a> Dialled<'a> {
+    /// A call by 200 from gateway `pbx`, over UDP, to the router of `site`.
     #[must_use]
-    pub fn start(&self, site: &dyn Site) -> Running {
-        let folder = site.scratch().join(format!("sipp-{}", self.caller));
-        let from = site.caller().to_string();
-        std::fs::create_dir(&folder).expect("a folder for sipp");
-        std::fs::write(folder.join("sound.raw"), &self.sound).expect("the sound");
-        std::fs::write(folder.join("leave.xml"), self.scenario()).expect("the scenario");
-        let child = Command::new("sipp")
-            .current_dir(&folder)
-            .args([&site.router().to_string(), "-sf", "leave.xml", "-s", self.called, "-m", "1", "-nostdin"])
-            .args(["-i", &from, "-mi", &from])
-            .args(["-t", if self.transport == "udp" { "u1" } else { "tn" }, "-max_socket", "64"])
-            .args(["-mp", &media_port(&self.caller).to_string(), "-p", &signalling_port().to_string()])
-            .args(["-timeout", "60"])
-            .args(["-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sipp starts");
-        Running { child, folder }
+    pub fn to(site: &dyn Site, called: &'a str) -> Dialled<'a> {
+        Dialled { to: site.router(), called, transport: "udp", caller: "200", from: site.caller() }
     }
 
-    fn scenario(&self) -> String {
-        let (payload_type, name) = match self.law {
-            Law::Mu => (0, "PCMU"),
-            Law::A => (8, "PCMA"),
-        };
-        include_str!("leave.xml")
-            .replace("@CALLER@", &self.caller)
-            .replace("@PT@", &payload_type.to_string())
-            .replace("@CODEC@", name)
-            .replace("@PAUSE_MS@", &self.hang_up_after.as_millis().to_string())
+    /// The host of its own address, as URIs have it.
+    fn host(&self) -> String {
+        match self.from {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        }
     }
-}
-
-/// Media ports that no two callers of one test share; sipp takes one in four for itself.
-fn media_port(caller: &str) -> u16 {
-    let number: u16 = caller.parse().expect("callers are numbers");
-    20_000 + (number % 1000) * 8
 }
 
 /// A signalling port that no other caller of this process has: left to itself, sipp binds to the first
@@ -81,76 +63,7 @@ fn signalling_port() -> u16 {
     28_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 4_000
 }
 
-/// A caller that is under way.
-#[derive(Debug)]
-pub struct Running {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Running {
-    /// Waits until the call is over.
-    ///
-    /// # Panics
-    /// With what sipp reported, if the call did not go as the scenario says.
-    pub fn finish(mut self) {
-        let status = wait_until("the caller is done", Duration::from_secs(70), || {
-            self.child.try_wait().ok().flatten()
-        });
-        let report = |name: &str| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
-        assert!(
-            status.success(),
-            "sipp ended with {status}\n{}\n{}",
-            report("errors.log"),
-            report("messages.log")
-        );
-    }
-}
-
-/// A call by baresip, which speaks a WAV file from the moment when the call is answered.
-///
-/// # Panics
-/// If it cannot be started.
-#[must_use]
-pub fn baresip(
-    site: &dyn Site,
-    called: &str,
-    transport: &str,
-    law: Law,
-    sound: &[u8],
-    hang_up_after: Duration,
-) -> Output {
-    let folder = site.scratch().join(format!("baresip-{called}-{transport}"));
-    std::fs::create_dir(&folder).expect("a folder for baresip");
-    let wav = folder.join("sound.wav");
-    std::fs::write(&wav, audio::pcm_wav(law, sound)).expect("the sound");
-    std::fs::write(folder.join("config"), baresip_config(site.caller(), &wav)).expect("the configuration");
-    let codec = match law {
-        Law::Mu => "pcmu",
-        Law::A => "pcma",
-    };
-    let from = site.caller();
-    let account = format!("<sip:200@{from};transport={transport}>;regint=0;audio_codecs={codec}/8000/1\n");
-    std::fs::write(folder.join("accounts"), account).expect("the account");
-    std::fs::write(folder.join("contacts"), "").expect("the contacts");
-    Command::new("baresip")
-        .arg("-f")
-        .arg(&folder)
-        .args(["-t", &hang_up_after.as_secs().to_string()])
-        .args(["-e", &format!("/dial sip:{called}@{}", site.router())])
-        .stdin(Stdio::null())
-        .output()
-        .expect("baresip runs")
-}
-
-fn baresip_config(from: IpAddr, sound: &Path) -> String {
-    let heard = sound.with_file_name("heard.wav");
-    format!(
-        "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\n\
-         module_tmp account.so\nmodule_app menu.so\n\
-         sip_listen {from}:0\nnet_interface {from}\naudio_source aufile,{}\naudio_player aufile,{}\n\
-         audio_alert aufile,/dev/null\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\n",
-        sound.display(),
-        heard.display()
-    )
+/// Waits until a program that was asked to end has ended. One that does not is ended, and its call with it.
+fn end_of(child: &mut Child) -> ExitStatus {
+    wait_until("the telephone ends", ENDED, || child.try_wait().ok().flatten())
 }

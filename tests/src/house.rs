@@ -39,9 +39,17 @@ pub struct HouseBuilder {
     extra: Vec<(String, String)>,
     environment: Vec<(&'static str, OsString)>,
     name_server: Option<SocketAddr>,
+    address: Option<IpAddr>,
 }
 
 impl HouseBuilder {
+    /// It listens on this address, and gateway `pbx` calls from it too. Of IPv6 loopback addresses there is one only.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> HouseBuilder {
+        self.address = Some(address);
+        self
+    }
+
     /// Names of gateways are asked for there.
     #[must_use]
     pub fn name_server(mut self, address: SocketAddr) -> HouseBuilder {
@@ -84,7 +92,7 @@ impl HouseBuilder {
     #[must_use]
     pub fn start(self) -> House {
         let room = tempfile::Builder::new().prefix("umbriel-").tempdir().expect("a temporary folder");
-        let address = own_address();
+        let (address, pbx) = self.address.map_or_else(|| (own_address(), PBX), |address| (address, address));
         let folder = room.path().join("site");
         std::fs::create_dir(&folder).expect("the folder");
         let mail = self
@@ -93,8 +101,9 @@ impl HouseBuilder {
         let state = self.state.unwrap_or_else(|| room.path().join("run"));
         let environment = self.environment;
         let name_server = self.name_server;
-        let mut house = House { room, folder, state, address, mail, environment, name_server, child: None };
-        for (name, yaml) in office(PBX, house.mail.as_ref().map(|mail| mail.address)) {
+        let mut house =
+            House { room, folder, state, address, pbx, mail, environment, name_server, child: None };
+        for (name, yaml) in office(pbx, house.mail.as_ref().map(|mail| mail.address)) {
             house.write(name, &yaml);
         }
         for (name, yaml) in &self.extra {
@@ -113,6 +122,7 @@ pub struct House {
     state: PathBuf,
     /// The address that it listens on.
     pub address: IpAddr,
+    pbx: IpAddr,
     /// Its mail server, if it has one.
     pub mail: Option<MailServer>,
     environment: Vec<(&'static str, OsString)>,
@@ -237,7 +247,7 @@ impl House {
 
 impl Site for House {
     fn caller(&self) -> IpAddr {
-        PBX
+        self.pbx
     }
 
     fn stranger(&self) -> IpAddr {

@@ -14,6 +14,7 @@ pub mod exposed;
 pub mod house;
 pub mod image;
 pub mod installed;
+pub mod kamailio;
 pub mod load;
 pub mod mail;
 pub mod monitor;

@@ -1,10 +1,12 @@
-//! A TLS client that takes whatever certificate it is shown.
+//! A TLS client that takes whatever certificate it is shown, and certificates to show.
 //!
 //! Decides nothing about trust: servers under test make their own certificates, and what a test wants
 //! to know is what they say behind the handshake.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +53,23 @@ pub fn shown_by(server: SocketAddr) -> io::Result<Vec<u8>> {
     stream.conn.complete_io(&mut stream.sock)?;
     let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
     shown.map(|certificate| certificate.to_vec()).ok_or_else(|| io::Error::other("no certificate"))
+}
+
+/// Makes a certificate that signs itself: the files `chain` and `key` of `folder`, PEM. Gives it as DER.
+///
+/// # Panics
+/// If openssl does not make one.
+pub fn make_certificate(folder: &Path) -> Vec<u8> {
+    let run = |arguments: &str| {
+        let command = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+        let output = command.expect("openssl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    run(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=sip -keyout key -out chain",
+    );
+    run("x509 -in chain -outform DER")
 }
 
 /// Believes every certificate, and still checks that its owner holds the key.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use umbriel_tests::audio::{self, Law};
 use umbriel_tests::audit::{Audit, Request, Right, denied_to, granted, used_by};
-use umbriel_tests::callers::{Sipp, baresip};
+use umbriel_tests::callers::{Baresip, Dialled, Sipp};
 use umbriel_tests::cluster::{Namespace, root};
 use umbriel_tests::installed::{
     Tenant, Volume, checkout, commands_of_readme, helm, let_strangers_in, type_in,
@@ -209,12 +209,13 @@ fn messages_arrive(site: &Tenant<'_>, other: &str) {
         transport: "tcp",
         law: Law::Mu,
         sound: sound.clone(),
-        hang_up_after: Duration::from_secs(13),
+        hang_up_after: Duration::from_secs(15),
     };
     let spoken = audio::noise(Law::A, 8, 8000 * 30);
     let sipp = sipp.start(site);
-    let output = baresip(site, "101", "udp", Law::A, &spoken, Duration::from_secs(12));
-    assert!(output.status.success(), "baresip: {}", String::from_utf8_lossy(&output.stdout));
+    let baresip = Baresip { law: Law::A, ..Baresip::of(Dialled::to(site, "101")) };
+    let text = baresip.call(site, &spoken, Duration::from_secs(12));
+    assert!(text.contains("Call established"), "baresip: {text}");
     sipp.finish();
     let mails = wait_until("both messages arrive", Duration::from_secs(30), || {
         let mut mails = site.mails();

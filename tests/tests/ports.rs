@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,21 +16,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A new certificate as a Secret, and as DER.
 fn certificate(folder: &Path) -> (String, Vec<u8>) {
-    let run = |arguments: &str| {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    };
-    let _made = run(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=sip -keyout key -out chain",
-    );
+    let der = tls::make_certificate(folder);
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap().replace('\n', "\n    ");
     let (chain, key) = (text("chain"), text("key"));
     let secret = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: sip}}\ntype: kubernetes.io/tls\nstringData:\n  \
          tls.crt: |\n    {chain}\n  tls.key: |\n    {key}\n"
     );
-    (secret, run("x509 -in chain -outform DER"))
+    (secret, der)
 }
 
 /// The mailbox server, with UDP and TCP on one port and TLS on the next.

@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -43,16 +42,9 @@ fn write_certificate(namespace: &Namespace<'_>, chain: &str, key: &str) {
 
 /// A new certificate: PEM, its key, and DER.
 fn certificate(folder: &Path) -> (String, String, Vec<u8>) {
-    let run = |arguments: &str| {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    };
-    let _made = run(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=sip -keyout key -out chain",
-    );
+    let der = tls::make_certificate(folder);
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    (text("chain"), text("key"), run("x509 -in chain -outform DER"))
+    (text("chain"), text("key"), der)
 }
 
 #[test]
