@@ -220,10 +220,17 @@ fn protected(security: &str) -> House {
 }
 
 /// What baresip prints of a call for 101 that it makes by TLS.
-fn call_by_tls(house: &House, sound: &[u8]) -> String {
+fn call_by_tls(house: &House, encrypts: bool, sound: &[u8]) -> String {
     let to = router(house, "tls");
     let dialled = Dialled { to, transport: "tls", ..Dialled::to(house, "101") };
-    Baresip::of(dialled).call(house, sound, CALL)
+    Baresip { encrypts, ..Baresip::of(dialled) }.call(house, sound, CALL)
+}
+
+/// The only message is one piece of what was said.
+fn the_only_message_is(house: &House, sound: &[u8], text: &str) {
+    let mails = house.wait_for_mails(1);
+    assert!(mails[0].audio.data.len() >= 8000, "{} samples\n{text}", mails[0].audio.data.len());
+    assert!(audio::find(sound, &mails[0].audio.data).is_some(), "it is one piece of what was said\n{text}");
 }
 
 #[test]
@@ -234,11 +241,9 @@ fn a_call_by_tls_leaves_a_message_where_the_dial_plan_asks_for_it() {
     }
     let house = protected("SIPSecured");
     let sound = audio::noise(Law::Mu, 31, 8000 * 30);
-    let text = call_by_tls(&house, &sound);
+    let text = call_by_tls(&house, false, &sound);
     assert!(text.contains("Call established"), "{text}");
-    let mails = house.wait_for_mails(1);
-    assert!(mails[0].audio.data.len() >= 8000, "{} samples\n{text}", mails[0].audio.data.len());
-    assert!(audio::find(&sound, &mails[0].audio.data).is_some(), "it is one piece of what was said\n{text}");
+    the_only_message_is(&house, &sound, &text);
     // It came by the protected port of each server, and in the clear it does not come at all.
     let log = house.logged();
     assert!(log.contains(r#""event":"redirected""#) && log.contains(r#""mailbox":"alice""#), "{log}");
@@ -248,14 +253,17 @@ fn a_call_by_tls_leaves_a_message_where_the_dial_plan_asks_for_it() {
 }
 
 #[test]
-fn audio_in_the_clear_is_refused_where_the_dial_plan_asks_for_encrypted_audio() {
-    let test = "audio_in_the_clear_is_refused_where_the_dial_plan_asks_for_encrypted_audio";
+fn where_the_dial_plan_asks_for_it_audio_is_encrypted_and_in_the_clear_it_is_refused() {
+    let test = "where_the_dial_plan_asks_for_it_audio_is_encrypted_and_in_the_clear_it_is_refused";
     if !has("baresip", test) {
         return;
     }
     let house = protected("Secured");
-    let sound = audio::noise(Law::Mu, 32, 8000 * 4);
-    let text = call_by_tls(&house, &sound);
+    let sound = audio::noise(Law::Mu, 32, 8000 * 30);
+    let text = call_by_tls(&house, true, &sound);
+    assert!(text.contains("Call established"), "{text}");
+    the_only_message_is(&house, &sound, &text);
+    let text = call_by_tls(&house, false, &sound);
     assert!(text.contains("session closed: 488 Not Acceptable Here"), "{text}");
     assert!(house.logged().contains(r#""code":"UM1130""#), "{}", house.logged());
 }

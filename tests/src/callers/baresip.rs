@@ -20,13 +20,15 @@ pub struct Baresip<'a> {
     pub dialled: Dialled<'a>,
     /// The codec that is offered and spoken.
     pub law: Law,
+    /// Whether it offers encrypted audio, and no other.
+    pub encrypts: bool,
 }
 
 impl<'a> Baresip<'a> {
-    /// A call with µ-law.
+    /// A call with µ-law in the clear.
     #[must_use]
     pub const fn of(dialled: Dialled<'a>) -> Baresip<'a> {
-        Baresip { dialled, law: Law::Mu }
+        Baresip { dialled, law: Law::Mu, encrypts: false }
     }
 
     /// Calls, and hangs up so long after the answer. Gives what baresip has said once the call is over, which says
@@ -78,8 +80,10 @@ impl<'a> Baresip<'a> {
             Law::A => "pcma",
         };
         let (Dialled { transport, caller, .. }, host) = (self.dialled, self.dialled.host());
-        let account =
-            format!("<sip:{caller}@{host};transport={transport}>;regint=0;audio_codecs={codec}/8000/1\n");
+        let encryption = if self.encrypts { ";mediaenc=srtp-mand" } else { "" };
+        let account = format!(
+            "<sip:{caller}@{host};transport={transport}>;regint=0;audio_codecs={codec}/8000/1{encryption}\n"
+        );
         std::fs::write(folder.join("accounts"), account).expect("the account");
         std::fs::write(folder.join("contacts"), "").expect("the contacts");
     }
@@ -88,7 +92,7 @@ impl<'a> Baresip<'a> {
         let (from, host) = (self.dialled.from, self.dialled.host());
         let family = if from.is_ipv6() { "ipv6" } else { "ipv4" };
         format!(
-            "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\n\
+            "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\nmodule srtp.so\n\
              module_tmp account.so\nmodule_app menu.so\n\
              sip_listen {host}:0\nnet_interface {from}\nnet_af {family}\naudio_source aufile,{}\n\
              audio_player aufile,{}\naudio_alert aufile,/dev/null\n\
