@@ -75,6 +75,19 @@ impl Api {
         let path = format!("/apis/umbriel.dev/v1alpha1/namespaces/{namespace}/ummailboxes");
         assert_eq!(self.send("POST", &path, "application/json", &object), 201);
     }
+
+    /// Edits the office's dial plan: 300 + NUMBER becomes an access number, and those from FIRST on stay as far
+    /// as a dial plan has room: it has at most 32.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn add_access_number(&self, namespace: &str, first: usize, number: usize) {
+        let numbers = first.max(number.saturating_sub(31))..=number;
+        let numbers: Vec<_> = numbers.map(|number| (300 + number).to_string()).collect();
+        let patch = json!({ "spec": { "accessTelephoneNumbers": numbers } });
+        let path = format!("/apis/umbriel.dev/v1alpha1/namespaces/{namespace}/umdialplans/contoso");
+        assert_eq!(self.send("PATCH", &path, "application/merge-patch+json", &patch), 200);
+    }
 }
 
 impl Drop for Api {
