@@ -175,7 +175,7 @@ codes! {
     TranslatedPeer = 1125, Call, 403;
     /// The offered audio is not protected as the dial plan asks, or encrypted where it asks for none.
     AudioMismatch = 1130, Call, 488;
-    /// The dial plan asks for encrypted audio, which this mailbox server does not speak.
+    /// The dial plan asks for encrypted audio, and the call offers it without a key that the mailbox server can use.
     EncryptionUnavailable = 1131, Call, 488;
     /// An access number was called, and this mailbox server does not let users in by telephone.
     AccessUnavailable = 1132, Call, 480;
