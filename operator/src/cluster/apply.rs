@@ -87,6 +87,8 @@ pub(super) struct Outcome {
     pub(super) has_tried: bool,
     /// Whether something was not tried, because nobody answers or has time.
     pub(super) is_cut_short: bool,
+    /// Whether an answer told of a change that no plan has looked at yet.
+    pub(super) is_overtaken: bool,
 }
 
 /// What became of a write that was not refused.
@@ -94,6 +96,9 @@ pub(super) struct Outcome {
 enum Sent {
     /// It is as it should be.
     Written,
+    /// The same, and the answer tells of a change by somebody else. Its watch will have nothing to say that
+    /// is not known, so that nobody else says so.
+    Overtaken,
     /// There is nothing to write to any more, or somebody else was first.
     Left,
 }
@@ -135,7 +140,8 @@ impl Desk<'_> {
             let sent = self.send(world, &write).await;
             self.health.count_write(sent.is_ok());
             let error = match sent {
-                Ok(Sent::Written) => {
+                Ok(written @ (Sent::Written | Sent::Overtaken)) => {
+                    outcome.is_overtaken |= written == Sent::Overtaken;
                     for event in events(world, &write) {
                         if !(is_configuration && outcome.events.contains(&event)) {
                             outcome.events.push(event);
@@ -353,13 +359,19 @@ async fn write_status(
     let api = api(client, source, &object.key.namespace);
     match api.patch_status(&object.key.name, &ours(), &Patch::Apply(&manifest)).await {
         Ok(answer) => {
+            let sent = if is_overtaken(status, &answer) { Sent::Overtaken } else { Sent::Written };
             watch::kept(&answer).and_then(|answer| objects.put(source, answer));
-            Ok(Sent::Written)
+            Ok(sent)
         }
         // Gone in the meantime; its watch says so in a moment.
         Err(kube::Error::Api(answer)) if answer.code == NOT_FOUND => Ok(Sent::Left),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the object in the answer is not the one any more that the status is about.
+fn is_overtaken(status: &ObjectStatus, answer: &DynamicObject) -> bool {
+    answer.metadata.generation.unwrap_or(1) != status.observed_generation
 }
 
 fn api(client: &Client, source: Source, namespace: &str) -> Api<DynamicObject> {
@@ -400,8 +412,14 @@ mod tests {
             owner: "contoso".into(),
             spec: DefaultSpec::Policy(spec),
         };
+        carry_out(status, answer, Write::Default(Box::new(default)))
+    }
+
+    /// Carries out a write about the dial plan `contoso` or for it.
+    fn carry_out(status: u16, answer: &Json, write: Write) -> (Outcome, Retries) {
         let mut world = World::empty(IpAddr::V4(Ipv4Addr::UNSPECIFIED), jiff::Timestamp::UNIX_EPOCH);
-        let uids = BTreeMap::from([(default.made_for(), "1".to_owned())]);
+        let dial_plan = ObjectRef::new(Kind::UMDialPlan, &Key::new("a", "contoso"));
+        let uids = BTreeMap::from([(dial_plan, "1".to_owned())]);
         world.cluster = Some(Cluster { uids, ..Cluster::default() });
         let (mut outcome, mut retries) = (Outcome::default(), Retries::default());
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -410,9 +428,24 @@ mod tests {
                 (answering(status, answer.clone()), Objects::default(), Health::default());
             let mut desk =
                 Desk { client: &client, objects: &mut objects, retries: &mut retries, health: &health };
-            desk.carry_out("a", &world, vec![Write::Default(Box::new(default))], &mut outcome).await;
+            desk.carry_out("a", &world, vec![write], &mut outcome).await;
         });
         (outcome, retries)
+    }
+
+    #[test]
+    fn an_edit_that_an_answer_tells_of_before_its_watch_does_is_looked_at() {
+        for (generation, is_overtaken) in [(3, false), (4, true)] {
+            let answer = json!({
+                "apiVersion": "umbriel.dev/v1alpha1", "kind": "UMDialPlan",
+                "spec": { "numberOfDigitsInExtension": 3 },
+                "metadata": { "namespace": "a", "name": "contoso", "uid": "1", "generation": generation },
+            });
+            let status = ObjectStatus { observed_generation: 3, ..ObjectStatus::default() };
+            let object = ObjectRef::new(Kind::UMDialPlan, &Key::new("a", "contoso"));
+            let (outcome, _) = carry_out(200, &answer, Write::Status(object, status));
+            assert_eq!((outcome.failed.len(), outcome.is_overtaken), (0, is_overtaken));
+        }
     }
 
     #[test]

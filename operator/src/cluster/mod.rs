@@ -320,7 +320,10 @@ impl<'a> Shell<'a> {
             if self.picture.pods.ask(&self.picture.objects, &namespace).await {
                 self.changed.insert(namespace);
             } else if let Some(wanted) = self.picture.pods.wanted(&namespace) {
-                self.picture.pods.nudge(&self.client, &mut self.picture.objects, &namespace, &wanted).await;
+                let objects = &mut self.picture.objects;
+                if self.picture.pods.nudge(&self.client, objects, &namespace, &wanted).await {
+                    self.changed.insert(namespace);
+                }
             }
         }
     }
@@ -345,7 +348,9 @@ impl<'a> Shell<'a> {
         if !outcome.lacks_configuration {
             // Who wrote keys remembers them, whatever becomes of them before they are seen.
             self.picture.token_keys.extend(keys.map(|keys| (namespace.into(), keys)));
-            self.picture.pods.nudge(&self.client, &mut self.picture.objects, namespace, &plan.wanted).await;
+            let objects = &mut self.picture.objects;
+            let nudged = self.picture.pods.nudge(&self.client, objects, namespace, &plan.wanted);
+            outcome.is_overtaken |= nudged.await;
         }
         self.write(namespace, &world, then, &mut outcome).await;
         if !outcome.is_cut_short {
@@ -362,7 +367,7 @@ impl<'a> Shell<'a> {
         };
         // Where nothing but what waits to be tried again was left, that is looked at when it is due.
         let goes_on = is_cut && outcome.has_tried && !outcome.is_cut_short;
-        if goes_on || made.iter().any(is_there) {
+        if goes_on || outcome.is_overtaken || made.iter().any(is_there) {
             self.changed.insert(namespace.into());
         }
         Ok(())

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use super::objects::{Objects, Source};
+use super::objects::{Objects, Source, key};
 use super::populate::{address, server_of, stays};
 use super::readiness::{Word, word};
 use super::watch;
@@ -174,14 +174,15 @@ impl Pods {
         before != (*denials < MAX_DENIALS)
     }
 
-    /// Tells the pods of a namespace that do not serve what is wanted that there is news.
+    /// Tells the pods of a namespace that do not serve what is wanted that there is news. Says whether an
+    /// answer told of a change that no plan has looked at yet.
     pub(super) async fn nudge(
         &mut self,
         client: &Client,
         objects: &mut Objects,
         namespace: &str,
         wanted: &Generations,
-    ) {
+    ) -> bool {
         let now = Instant::now();
         let before = self.namespaces.get(namespace).filter(|waiting| waiting.wanted == *wanted);
         let since = before.map_or(now, |waiting| waiting.since);
@@ -205,10 +206,16 @@ impl Pods {
         let pause = if now.duration_since(since) < LATE { ASK_SOON } else { ASK_LATER };
         let waiting = Waiting { wanted: wanted.clone(), since, ask_at: waits.then(|| now + pause) };
         self.namespaces.insert(namespace.into(), waiting);
+        let mut is_overtaken = false;
         while let Some(done) = nudges.join_next().await {
             match done {
                 // Its echo is no news.
-                Ok((Ok(pod), _)) => drop(watch::kept(&pod).and_then(|pod| objects.put(Source::Pods, pod))),
+                Ok((Ok(pod), _)) => {
+                    let Some(pod) = watch::kept(&pod) else { continue };
+                    let known = objects.get(Source::Pods, &key(&pod));
+                    is_overtaken |= known.is_some_and(|known| known["status"] != pod["status"]);
+                    objects.put(Source::Pods, pod);
+                }
                 Ok((Err(error), pod)) => {
                     tracing::warn!(namespace, pod, %error, "a pod cannot be nudged; it is tried again");
                 }
@@ -216,6 +223,7 @@ impl Pods {
             }
         }
         self.drop_gone(objects);
+        is_overtaken
     }
 
     /// How many times a process was nudged before, if it should be now.
