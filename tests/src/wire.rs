@@ -69,11 +69,20 @@ impl Wire {
     /// If no final response comes within five seconds.
     #[must_use]
     pub fn invite(&self, invite: &Invite<'_>) -> String {
-        let (text, ours) = (self.text(invite), format!("Call-ID: {}\r\n", invite.call_id));
+        self.ask(&self.text(invite), invite.call_id)
+    }
+
+    /// Sends a request, again and again until it is answered, and gives the final response to its call.
+    ///
+    /// # Panics
+    /// The same.
+    #[must_use]
+    pub fn ask(&self, request: &str, call_id: &str) -> String {
+        let ours = format!("\r\nCall-ID: {call_id}\r\n");
         let began = Instant::now();
         loop {
-            assert!(began.elapsed() < PATIENCE, "no answer to the INVITE: {text}");
-            self.send(text.as_bytes());
+            assert!(began.elapsed() < PATIENCE, "no answer to the request: {request}");
+            self.send(request.as_bytes());
             let sent = Instant::now();
             while let Some(left) = REPEAT_AFTER.checked_sub(sent.elapsed()).filter(|left| !left.is_zero()) {
                 let Some(response) = self.receive_within(left) else { break };

@@ -85,20 +85,7 @@ fn answer(wire: &Wire, uri: &str, more: &str, call_id: &str) -> String {
     let text = wire.text(&Invite { called: "900", diverting: None, call_id });
     let written = text.split(' ').nth(1).expect("a Request-URI").to_owned();
     let text = text.replacen(&written, uri, 1);
-    exchange(wire, &text.replacen("Contact:", &format!("{more}Contact:"), 1), call_id)
-}
-
-/// The final answer to a request. Those to the calls before are repeated until somebody acknowledges
-/// them.
-fn exchange(wire: &Wire, request: &str, call_id: &str) -> String {
-    wire.send(request.as_bytes());
-    loop {
-        let answer = wire.receive().expect("an answer");
-        let is_this = answer.contains(&format!("\r\nCall-ID: {call_id}\r\n"));
-        if is_this && !answer.starts_with("SIP/2.0 1") {
-            return answer;
-        }
-    }
+    wire.ask(&text.replacen("Contact:", &format!("{more}Contact:"), 1), call_id)
 }
 
 /// Calls `uri` until a router redirects the call; gives the URI in Contact, and a wire to the server
@@ -209,5 +196,5 @@ fn call_without_a_number(there: &Wire, call_id: &str) -> String {
     let text = there.text(&Invite { called: "200", diverting: None, call_id });
     let from = text.lines().find(|line| line.starts_with("From: ")).expect("From");
     let text = text.replacen(from, "From: <sip:anonymous@anonymous.invalid>;tag=nobody", 1);
-    exchange(there, &text, call_id)
+    there.ask(&text, call_id)
 }
